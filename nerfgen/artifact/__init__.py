@@ -1,0 +1,28 @@
+"""The HDF5 files that join the stages: schemas, atomic writing, provenance and joins."""
+
+from nerfgen.artifact.file import allocate, atomic_path, check, create, put, reading, strings
+from nerfgen.artifact.join import positions, usable
+from nerfgen.artifact.provenance import file_digest, file_record, folder_record, is_current
+from nerfgen.artifact.schema import ROOT_ATTRIBUTES, SCHEMAS, STATUSES, USABLE, Dataset, Schema
+
+__all__ = [
+    "ROOT_ATTRIBUTES",
+    "SCHEMAS",
+    "STATUSES",
+    "USABLE",
+    "Dataset",
+    "Schema",
+    "allocate",
+    "atomic_path",
+    "check",
+    "create",
+    "file_digest",
+    "file_record",
+    "folder_record",
+    "is_current",
+    "positions",
+    "put",
+    "reading",
+    "strings",
+    "usable",
+]

@@ -1,0 +1,160 @@
+"""Writing files whole or not at all, and reading them with their schema checked."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+import nerfgen
+from nerfgen.artifact.schema import SCHEMAS, Dataset, Schema
+from nerfgen.errors import InputError
+
+_CHUNKED_FROM_BYTES = 1 << 16
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside ``path`` that is flushed and renamed to it on success, removed on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix stays, because writers of pictures and videos choose their format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def create(
+    path: Path,
+    schema: str,
+    *,
+    object_class: str,
+    parameters: Mapping[str, Any],
+    inputs: list[dict[str, Any]],
+) -> Iterator[h5py.File]:
+    """Open a new file of a schema for writing; it appears under ``path`` when the block ends without error.
+
+    Args:
+        schema: key of ``SCHEMAS``.
+        parameters: everything that the content depends on (JSON).
+        inputs: provenance records, see :mod:`nerfgen.artifact.provenance`.
+    """
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["nerfgen_schema"] = schema
+        file.attrs["nerfgen_version"] = nerfgen.__version__
+        file.attrs["class"] = object_class
+        file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
+        file.attrs["inputs"] = json.dumps(inputs, sort_keys=True)
+        yield file
+        check(file, path)
+
+
+def put(file: h5py.File, name: str, values: Any) -> h5py.Dataset:
+    """Write one dataset of the file's schema, with its unit, frame and description as attributes."""
+    spec = _spec(file, name)
+    if spec.kind == "string":
+        dataset = file.create_dataset(name, data=np.asarray(values, dtype=object), dtype=h5py.string_dtype())
+    else:
+        array = np.asarray(values).astype(spec.kind)
+        dataset = file.create_dataset(name, data=array, **_storage(array.shape, array.dtype))
+    _describe(dataset, spec)
+    return dataset
+
+
+def allocate(file: h5py.File, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+    """An empty dataset of the file's schema, to be filled item by item; one item is one chunk."""
+    spec = _spec(file, name)
+    dataset = file.create_dataset(name, shape=shape, dtype=spec.kind, **_storage(shape, np.dtype(spec.kind)))
+    _describe(dataset, spec)
+    return dataset
+
+
+@contextlib.contextmanager
+def reading(path: Path, *schemas: str, made_by: str = "") -> Iterator[h5py.File]:
+    """Open an existing file that must be of one of ``schemas`` and complete.
+
+    Raises:
+        InputError: it is missing (``made_by`` is the command that would make it), no HDF5, or another schema.
+    """
+    if not path.is_file():
+        remedy = f"; make it with `{made_by}`" if made_by else ""
+        raise InputError(f"{path} does not exist{remedy}")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise InputError(f"{path} is not a readable HDF5 file ({error}); make it anew") from error
+    with file:
+        found = file.attrs.get("nerfgen_schema", "no nerfgen file")
+        if found not in schemas:
+            raise InputError(f"{path} holds {found}, but {' or '.join(schemas)} is needed here")
+        check(file, path)
+        yield file
+
+
+def strings(dataset: h5py.Dataset) -> list[str]:
+    """A string dataset as a list of ``str``."""
+    return [str(value) for value in dataset.asstr()[:]]
+
+
+def check(file: h5py.File, path: Path) -> None:
+    """Compare a file with its schema: names, kinds and shapes.
+
+    Raises:
+        InputError: naming the first dataset that differs.
+    """
+    schema = _schema(file)
+    lengths: dict[str, int] = {}
+    for spec in schema.datasets:
+        if spec.name not in file:
+            if spec.optional:
+                continue
+            raise InputError(f"{path}: dataset {spec.name} is missing for {schema.name}; make the file anew")
+        dataset = file[spec.name]
+        fits = len(dataset.shape) == len(spec.shape) and all(
+            size == (axis if isinstance(axis, int) else lengths.setdefault(axis, size))
+            for size, axis in zip(dataset.shape, spec.shape, strict=True)
+        )
+        is_string = h5py.check_string_dtype(dataset.dtype) is not None
+        kind = "string" if is_string else dataset.dtype.name
+        if not fits or kind != spec.kind:
+            raise InputError(
+                f"{path}: dataset {spec.name} is {kind} {dataset.shape}, "
+                f"but {schema.name} wants {spec.kind} {spec.shape}; make the file anew"
+            )
+    for group in schema.groups:
+        if group not in file:
+            raise InputError(f"{path}: group {group} is missing for {schema.name}; make the file anew")
+
+
+def _schema(file: h5py.File) -> Schema:
+    return SCHEMAS[file.attrs["nerfgen_schema"]]
+
+
+def _spec(file: h5py.File, name: str) -> Dataset:
+    return next(spec for spec in _schema(file).datasets if spec.name == name)
+
+
+def _describe(dataset: h5py.Dataset, spec: Dataset) -> None:
+    dataset.attrs["description"] = spec.description
+    if spec.unit:
+        dataset.attrs["unit"] = spec.unit
+    if spec.frame:
+        dataset.attrs["frame"] = spec.frame
+
+
+def _storage(shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
+    """Large arrays are compressed, one item of the first axis a chunk; small ones are stored as they are."""
+    if len(shape) < 3 or int(np.prod(shape)) * dtype.itemsize < _CHUNKED_FROM_BYTES:
+        return {}
+    return {"chunks": (1, *shape[1:]), "compression": "gzip", "compression_opts": 4, "shuffle": True}

@@ -1,0 +1,97 @@
+"""What a file was made from, and whether an existing one can be kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+from nerfgen.artifact.schema import SCHEMAS
+from nerfgen.errors import OutputExistsError
+
+_BLOCK = 1 << 20
+
+
+def file_digest(path: Path) -> tuple[int, str]:
+    """Size in bytes and hexadecimal SHA-256 of a file."""
+    digest, size = hashlib.sha256(), 0
+    with open(path, "rb") as stream:
+        while block := stream.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """Provenance of one input file, by name (no folder: files move together)."""
+    size, sha256 = file_digest(path)
+    return {"file": path.name, "size": size, "sha256": sha256}
+
+
+def folder_record(names: Iterable[str], sizes: Iterable[int], digests: Iterable[str]) -> dict[str, Any]:
+    """Provenance of a folder of images: their count, total size and a digest of all names and digests."""
+    combined, total, count = hashlib.sha256(), 0, 0
+    for name, size, digest in zip(names, sizes, digests, strict=True):
+        combined.update(f"{digest}  {name}\n".encode())
+        total += int(size)
+        count += 1
+    return {"file": ".", "count": count, "size": total, "sha256": combined.hexdigest()}
+
+
+def is_current(
+    path: Path,
+    schema: str,
+    *,
+    object_class: str,
+    parameters: Mapping[str, Any],
+    inputs: list[dict[str, Any]],
+    overwrite: bool = False,
+) -> bool:
+    """Whether ``path`` already holds exactly this output, so that it is kept.
+
+    False when there is nothing or when ``overwrite`` says to replace what is there.
+
+    Raises:
+        OutputExistsError: another file stands there; the message names the first difference.
+    """
+    if overwrite or not path.exists():
+        return False
+    remedy = "give --overwrite to replace it or -o for another place"
+    try:
+        with h5py.File(path, "r") as file:
+            found_schema = file.attrs.get("nerfgen_schema")
+            if found_schema not in SCHEMAS:
+                raise OutputExistsError(f"{path} exists and was not written by nerfgen; {remedy}")
+            found = {
+                "schema": found_schema,
+                "class": file.attrs["class"],
+                **{f"parameter {k}": v for k, v in json.loads(file.attrs["parameters"]).items()},
+                **_input_items(json.loads(file.attrs["inputs"])),
+            }
+    except OSError as error:
+        raise OutputExistsError(f"{path} exists but can't be read as HDF5 ({error}); {remedy}") from error
+    wanted = {
+        "schema": schema,
+        "class": object_class,
+        **{f"parameter {k}": v for k, v in json.loads(json.dumps(parameters)).items()},
+        **_input_items(inputs),
+    }
+    for key in [*wanted, *found]:
+        if wanted.get(key) != found.get(key):
+            raise OutputExistsError(
+                f"{path} exists with another {key} ({_short(found.get(key))}, now {_short(wanted.get(key))}); {remedy}"
+            )
+    return True
+
+
+def _input_items(inputs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {f"input {record['file']}": record["sha256"] for record in inputs}
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else text[:12] + "…"

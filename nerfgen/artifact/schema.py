@@ -1,0 +1,171 @@
+"""What every nerfgen file holds: one table, from which files are checked and documented."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["string", "uint8", "int32", "int64", "float16", "float32", "float64"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """One dataset: ``shape`` names its axes (equal names mean equal lengths) or fixes their lengths."""
+
+    name: str
+    kind: Kind
+    shape: tuple[str | int, ...]
+    description: str
+    unit: str = ""
+    frame: str = ""
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Schema:
+    """A kind of file. ``groups`` hold trees of arrays whose names depend on the model."""
+
+    name: str
+    title: str
+    datasets: tuple[Dataset, ...]
+    attributes: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, str] = field(default_factory=dict)
+
+
+ROOT_ATTRIBUTES = {
+    "nerfgen_schema": "name and version of the schema, such as `landmarks/1`",
+    "nerfgen_version": "version of nerfgen that wrote the file",
+    "class": "object class",
+    "parameters": "JSON object: every parameter that the content depends on, the seed included",
+    "inputs": "JSON list of {file, size, sha256}; a folder of images is one entry with their `count`",
+}
+
+# Images with these statuses are used by the commands that follow; all others are skipped by them.
+USABLE = ("ok", "ok_largest")
+STATUSES = {
+    "ok": "usable",
+    "ok_largest": "usable; several objects were found and the largest was taken",
+    "unreadable": "the file can't be decoded as an image",
+    "no_object": "the estimator found no object of the class",
+    "too_small": "the object is too small in the photograph",
+    "no_alpha": "the image has no alpha channel to take a mask from",
+    "not_converged": "no acceptable camera: flipped, behind the camera, or too large a reprojection error",
+    "no_mask": "the segmenter found no foreground in the window",
+    "skipped": "an earlier stage could not use this image",
+}
+
+_IMAGE = Dataset("image", "string", ("image",), "path of the image relative to DATA, UTF-8, `/` between folders")
+_STATUS = Dataset("status", "string", ("image",), "whether the image is usable and, if not, why")
+_SIZE = Dataset(
+    "image_size", "int32", ("image", 2), "width and height of the upright photograph (0 if unreadable)", "pixel"
+)
+_INTRINSICS = Dataset(
+    "intrinsics", "float64", ("image", 3, 3), "pinhole matrix; NaN where there is no camera", "pixel", "photograph"
+)
+_POSE = Dataset(
+    "cam_to_world", "float64", ("image", 4, 4), "camera pose, OpenCV axes; NaN where there is none", "world", "world"
+)
+_WINDOW = Dataset(
+    "window",
+    "float64",
+    ("image", 3),
+    "(x0, y0, side) of the square window that shows the unit sphere; may reach beyond the photograph",
+    "pixel",
+    "photograph",
+)
+_MASK = Dataset(
+    "mask", "uint8", ("image", "row", "column"), "foreground probability times 255, one image a chunk", "1/255", "mask_window"
+)
+_MASK_WINDOW = Dataset(
+    "mask_window",
+    "float64",
+    ("image", 3),
+    "(x0, y0, side) of the window that the mask's columns span; a pixel (u, v) of the mask is the photograph's "
+    "(x0 + u side / columns, y0 + v side / columns)",
+    "pixel",
+    "photograph",
+)
+
+SCHEMAS: dict[str, Schema] = {
+    schema.name: schema
+    for schema in (
+        Schema(
+            "landmarks/1",
+            "2D landmarks of every image (`nerfgen landmark`)",
+            (
+                _IMAGE,
+                _STATUS,
+                _SIZE,
+                Dataset("image_bytes", "int64", ("image",), "size of the image file", "byte"),
+                Dataset("image_sha256", "string", ("image",), "SHA-256 of the image file, hexadecimal"),
+                Dataset("landmark_names", "string", ("landmark",), "names of the class's landmarks"),
+                Dataset(
+                    "landmarks", "float32", ("image", "landmark", 2), "x, y; NaN where not found", "pixel", "photograph"
+                ),
+                Dataset("score", "float32", ("image",), "confidence of the detection, 0 to 1; 0 where none"),
+                Dataset("num_objects", "int32", ("image",), "objects of the class that were found"),
+                Dataset("mesh_index", "int32", ("mesh",), "index of each dense point in the estimator's own numbering", optional=True),
+                Dataset(
+                    "mesh",
+                    "float32",
+                    ("image", "mesh", 3),
+                    "dense points: x, y, and the estimator's relative depth in the same unit (smaller is nearer)",
+                    "pixel",
+                    "photograph",
+                    optional=True,
+                ),
+            ),
+        ),
+        Schema(
+            "cameras/1",
+            "camera and framing of every image (`nerfgen fit-cameras`, and the refined cameras of `nerfgen train`)",
+            (
+                _IMAGE,
+                _STATUS,
+                _SIZE,
+                _INTRINSICS,
+                _POSE,
+                _WINDOW,
+                Dataset(
+                    "reprojection_rmse",
+                    "float64",
+                    ("image",),
+                    "root mean square distance of landmarks to reprojected canonical points",
+                    "pixel",
+                    "photograph",
+                    optional=True,
+                ),
+                Dataset("iterations", "int32", ("image",), "solver iterations until converged", optional=True),
+                Dataset("canonical_index", "int32", ("point",), "which landmark or dense point each canonical point is", optional=True),
+                Dataset("canonical", "float64", ("point", 3), "canonical 3D keypoints that were fitted", "world", "world", optional=True),
+            ),
+        ),
+        Schema(
+            "masks/1",
+            "foreground mask of every image (`nerfgen segment`)",
+            (_IMAGE, _STATUS, _SIZE, _MASK_WINDOW, _MASK),
+        ),
+        Schema(
+            "truth/1",
+            "ground truth of a synthetic class (`nerfgen synth`); serves as cameras and masks too",
+            (
+                _IMAGE,
+                _STATUS,
+                _SIZE,
+                _INTRINSICS,
+                _POSE,
+                _WINDOW,
+                _MASK_WINDOW,
+                _MASK,
+                Dataset("depth", "float32", ("image", "row", "column"), "depth along the optical axis; 0 on the background", "world"),
+                Dataset("keypoint_names", "string", ("keypoint",), "names of the keypoints"),
+                Dataset("keypoints", "float64", ("image", "keypoint", 3), "3D keypoints of the object", "world", "world"),
+                Dataset("heldout_rgb", "uint8", ("object", "view", "row", "column", 3), "held-out views of the first objects, those of the first images"),
+                Dataset("heldout_mask", "uint8", ("object", "view", "row", "column"), "foreground coverage times 255", "1/255"),
+                Dataset("heldout_depth", "float32", ("object", "view", "row", "column"), "depth along the optical axis; 0 on the background", "world"),
+                Dataset("heldout_intrinsics", "float64", ("object", "view", 3, 3), "pinhole matrix", "pixel"),
+                Dataset("heldout_cam_to_world", "float64", ("object", "view", 4, 4), "camera pose, OpenCV axes", "world", "world"),
+            ),
+        ),
+    )
+}

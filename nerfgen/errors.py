@@ -1,0 +1,31 @@
+"""The errors that a user can cause, each with the exit code that a shell script sees."""
+
+from __future__ import annotations
+
+
+class NerfgenError(Exception):
+    """A failure to be told in one line: the cause, the file and the next step.
+
+    Library callers catch this one type; the command line prints it and exits with
+    ``exit_code``.
+    """
+
+    exit_code = 2
+
+
+class InputError(NerfgenError):
+    """An input is missing, unreadable or of the wrong kind."""
+
+
+class OutputExistsError(NerfgenError):
+    """An output exists that came from other inputs or parameters."""
+
+
+class MissingDependencyError(NerfgenError):
+    """A package or system library that this command needs is not installed."""
+
+
+class UnusableImagesError(NerfgenError):
+    """The command finished, but some images could not be used (only with ``--strict``)."""
+
+    exit_code = 3

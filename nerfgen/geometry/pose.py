@@ -1,0 +1,111 @@
+"""Rotations and rigid motions. numpy or JAX arrays in, the same kind out."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from nerfgen.geometry.camera import Array, array_namespace
+
+# A camera that looks at a frontal object: world axes (x right, y up, z to the viewer) in OpenCV axes.
+FRONTAL_ROTATION = np.diag([1.0, -1.0, -1.0])
+
+
+def skew(vector: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 3"]:
+    """The matrix [v]x with [v]x a = v x a."""
+    xp = array_namespace(vector)
+    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
+    zero = xp.zeros_like(x)
+    return xp.stack(
+        [xp.stack([zero, -z, y], -1), xp.stack([z, zero, -x], -1), xp.stack([-y, x, zero], -1)], axis=-2
+    )
+
+
+def rotation_from_vector(vector: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 3"]:
+    """Rodrigues' formula: rotation by |vector| radians about its direction.
+
+    Differentiable at zero, where the series of sin(a)/a and (1 - cos(a))/a^2 is used.
+    """
+    xp = array_namespace(vector)
+    squared = xp.sum(vector * vector, axis=-1)[..., None, None]
+    small = squared < 1e-8
+    safe = xp.where(small, 1.0, squared)
+    angle = xp.sqrt(safe)
+    first = xp.where(small, 1 - squared / 6, xp.sin(angle) / angle)
+    second = xp.where(small, 0.5 - squared / 24, (1 - xp.cos(angle)) / safe)
+    cross = skew(vector)
+    return xp.eye(3, dtype=cross.dtype) + first * cross + second * (cross @ cross)
+
+
+def rotation_angle(first: Float[Array, "*batch 3 3"], second: Float[Array, "*batch 3 3"]) -> Float[Array, "*batch"]:
+    """Angle in degrees of the rotation that takes ``first`` to ``second``."""
+    xp = array_namespace(first, second)
+    # From the chord |A - B|_F = 2 sqrt(2) sin(angle / 2): accurate near zero, unlike the trace.
+    chord = xp.sqrt(xp.sum((first - second) ** 2, axis=(-2, -1)))
+    return xp.degrees(2 * xp.arcsin(xp.clip(chord / np.sqrt(8.0), 0.0, 1.0)))
+
+
+def rigid(rotation: Float[Array, "*batch 3 3"], translation: Float[Array, "*batch 3"]) -> Float[Array, "*batch 4 4"]:
+    """The 4 x 4 matrix of x -> rotation x + translation."""
+    xp = array_namespace(rotation, translation)
+    top = xp.concatenate([rotation, translation[..., None]], axis=-1)
+    row = xp.asarray([0.0, 0.0, 0.0, 1.0], dtype=top.dtype)
+    return xp.concatenate([top, xp.broadcast_to(row, (*top.shape[:-2], 1, 4))], axis=-2)
+
+
+def invert_rigid(pose: Float[Array, "*batch 4 4"]) -> Float[Array, "*batch 4 4"]:
+    """Inverse of a rigid motion (no scale): camera-to-world to world-to-camera and back."""
+    xp = array_namespace(pose)
+    rotation = xp.swapaxes(pose[..., :3, :3], -1, -2)
+    return rigid(rotation, -(rotation @ pose[..., :3, 3:])[..., 0])
+
+
+def turned_camera(
+    yaw: Float[Array, "*batch"],
+    pitch: Float[Array, "*batch"],
+    distance: Float[Array, "*batch"],
+    roll: Float[Array, "*batch"] = 0.0,
+) -> Float[np.ndarray, "*batch 4 4"]:
+    """``cam_to_world`` of a camera at ``distance`` from the origin that sees the object turned.
+
+    Angles in degrees. The object turns before a fixed camera: first by ``yaw`` about +y (a face turns
+    to the viewer's right), then by ``pitch`` about the viewer's +x (it nods: it is seen from above),
+    then by ``roll`` about the viewer's +z (counter-clockwise in the picture).
+    """
+    yaw, pitch, roll, distance = np.broadcast_arrays(
+        *(np.asarray(a, float) for a in (yaw, pitch, roll, distance))
+    )
+    axes = np.eye(3)
+    turn = (
+        rotation_from_vector(np.radians(roll)[..., None] * axes[2])
+        @ rotation_from_vector(np.radians(pitch)[..., None] * axes[0])
+        @ rotation_from_vector(np.radians(yaw)[..., None] * axes[1])
+    )
+    translation = distance[..., None] * axes[2]
+    return invert_rigid(rigid(FRONTAL_ROTATION @ turn, translation))
+
+
+def yaw_pitch_roll(cam_to_world: Float[np.ndarray, "*batch 4 4"]) -> Float[np.ndarray, "*batch 3"]:
+    """(yaw, pitch, roll) in degrees as :func:`turned_camera` defines them, of any camera."""
+    turn = FRONTAL_ROTATION @ np.swapaxes(np.asarray(cam_to_world)[..., :3, :3], -1, -2)
+    # turn = Rz(roll) Rx(pitch) Ry(yaw); its last row is (-cos p sin y, sin p, cos p cos y).
+    pitch = np.arcsin(np.clip(turn[..., 2, 1], -1, 1))
+    yaw = np.arctan2(-turn[..., 2, 0], turn[..., 2, 2])
+    roll = np.arctan2(-turn[..., 0, 1], turn[..., 1, 1])
+    return np.degrees(np.stack([yaw, pitch, roll], axis=-1))
+
+
+def similarity_between(
+    source: Float[np.ndarray, "points 3"], target: Float[np.ndarray, "points 3"]
+) -> tuple[float, Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
+    """Least-squares (scale, rotation, translation) with target ~ scale * rotation source + translation.
+
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns", 1991.
+    """
+    source_mean, target_mean = source.mean(0), target.mean(0)
+    source, target = source - source_mean, target - target_mean
+    left, singular, right = np.linalg.svd(target.T @ source)
+    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(left @ right))])
+    rotation = (left * signs) @ right
+    scale = float((singular * signs).sum() / (source**2).sum())
+    return scale, rotation, target_mean - scale * rotation @ source_mean
