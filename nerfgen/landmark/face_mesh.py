@@ -1,0 +1,289 @@
+"""MediaPipe Face Mesh on photographs of any size, framing and orientation.
+
+Face Mesh looks for faces in the whole image reduced to 128 pixels, so by itself it misses
+small, tightly cropped and turned ones. Here the whole image comes first, which serves a
+well-framed portrait at Face Mesh's own cost; a face that is small in it is measured again in a
+crop from the full-resolution photograph; and where nothing is found, padding, a detector for
+distant faces, overlapping tiles and quarter turns follow, until something is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from nerfgen.landmark.estimator import Detection
+from nerfgen.mediapipe_graph import Graph, silenced
+from nerfgen.photo import Photograph, resample_window
+
+NUM_POINTS = 478
+# Nose tip, mouth corners and iris centres in Face Mesh's numbering. "Left" is the viewer's left.
+POINT_OF_NAME = {"eye_left": 468, "eye_right": 473, "nose_tip": 4, "mouth_left": 61, "mouth_right": 291}
+
+_MAX_SIDE = 1280  # pixels to which a photograph is reduced for the search
+_CROP_SIDE = 256  # pixels of a crop; Face Mesh itself sees the face at 192
+_CROP_FACTORS = (2.0, 1.5, 2.8)  # side of the crop as a multiple of the face box, in the order tried
+_SMALL = 0.25  # a face box below this part of the photograph is measured again in a crop
+_MIN_FACE = 16.0  # extent of the mesh in pixels, below which a face is too small to be of use
+_MIN_PHOTO = 8  # shortest side in pixels, below which there is nothing to look for
+_MIN_SCORE = 0.5
+
+_DETECTOR_PROTOBUFS = (
+    "calculators.core.constant_side_packet_calculator_pb2",
+    "calculators.core.gate_calculator_pb2",
+    "calculators.core.split_vector_calculator_pb2",
+    "calculators.tensor.image_to_tensor_calculator_pb2",
+    "calculators.tensor.inference_calculator_pb2",
+    "calculators.tensor.tensors_to_detections_calculator_pb2",
+    "calculators.tflite.ssd_anchors_calculator_pb2",
+    "calculators.util.logic_calculator_pb2",
+    "calculators.util.non_max_suppression_calculator_pb2",
+    "modules.face_detection.face_detection_pb2",
+)
+_MESH_PROTOBUFS = (
+    *_DETECTOR_PROTOBUFS,
+    "calculators.tensor.tensors_to_classification_calculator_pb2",
+    "calculators.tensor.tensors_to_landmarks_calculator_pb2",
+    "calculators.util.association_calculator_pb2",
+    "calculators.util.detections_to_rects_calculator_pb2",
+    "calculators.util.landmarks_refinement_calculator_pb2",
+    "calculators.util.rect_transformation_calculator_pb2",
+    "calculators.util.thresholding_calculator_pb2",
+)
+
+
+@dataclass(frozen=True)
+class _Box:
+    """A face's box: centre and side in pixels of the photograph after ``turns`` quarter turns."""
+
+    x: float
+    y: float
+    side: float
+    score: float
+    turns: int = 0
+
+
+class FaceMesh:
+    """The :class:`nerfgen.landmark.Landmarker` of faces: five named points and 478 dense ones.
+
+    Of several faces the largest is taken (status ``ok_largest``). A face whose mesh extends
+    over less than 16 pixels has status ``too_small``; its points are reported nevertheless.
+    """
+
+    names = tuple(POINT_OF_NAME)
+    mesh_index = np.arange(NUM_POINTS, dtype=np.int32)
+
+    def __init__(self) -> None:
+        with silenced():
+            self._mesh = Graph(
+                "mediapipe/modules/face_landmark/face_landmark_front_cpu.binarypb",
+                protobufs=_MESH_PROTOBUFS,
+                outputs=("multi_face_landmarks", "all_face_detections"),
+                side_inputs={"num_faces": 1, "with_attention": True, "use_prev_landmarks": False},
+            )
+            # The networks are loaded, and speak, with the first image.
+            self._mesh.process(np.zeros((128, 128, 3), np.uint8))
+        self._distant: Graph | None = None
+        self._has_found = False
+
+    def __call__(self, photo: Photograph) -> Detection:
+        """The landmarks of the largest face.
+
+        Raises:
+            nerfgen.photo.UnreadableImageError: the photograph can't be decoded.
+        """
+        image, scale = photo.pixels(_MAX_SIDE)
+        if min(image.shape[:2]) < _MIN_PHOTO:
+            return _nothing()
+        mesh, boxes = self._face_mesh(image)
+        if mesh is not None and len(boxes) == 1 and boxes[0].side >= _SMALL * max(image.shape[:2]):
+            return _detection(_scaled(mesh, scale), boxes[0].score, 1)
+        found = self._largest(photo, [_at_scale(box, scale, 0) for box in boxes])
+        if found is not None:
+            return found
+        for candidates in self._search(photo):
+            found = self._largest(photo, candidates)
+            if found is not None:
+                return found
+        return _nothing()
+
+    def _face_mesh(
+        self, image: UInt8[np.ndarray, "height width 3"]
+    ) -> tuple[Float[np.ndarray, "mesh 3"] | None, list[_Box]]:
+        """Mesh of the most certain face, in pixels of ``image``, and the boxes of all, that one first."""
+        height, width = image.shape[:2]
+        # The mesh network's calculators speak once, with the first face.
+        with contextlib.nullcontext() if self._has_found else silenced():
+            result = self._mesh.process({"image": image})
+        self._has_found |= bool(result.multi_face_landmarks)
+        boxes = _boxes(result.all_face_detections, width, height)
+        if not result.multi_face_landmarks:
+            return None, boxes
+        points = result.multi_face_landmarks[0].landmark
+        # The depth is in units of the image's width.
+        mesh = np.array([(point.x, point.y, point.z) for point in points]) * (width, height, width)
+        return mesh, boxes
+
+    def _largest(self, photo: Photograph, candidates: Sequence[_Box]) -> Detection | None:
+        """The largest of the candidates in which Face Mesh confirms a face."""
+        boxes = _distinct(candidates)
+        for rejected, box in enumerate(boxes):
+            mesh = self._in_crop(photo, box)
+            if mesh is not None:
+                return _detection(mesh, box.score, len(boxes) - rejected)
+        return None
+
+    def _in_crop(self, photo: Photograph, box: _Box) -> Float[np.ndarray, "mesh 3"] | None:
+        """The mesh of one face in pixels of the photograph, from a crop around its box."""
+        width, height = photo.size
+        for factor in _CROP_FACTORS:
+            side = factor * box.side
+            # No more of a large photograph is decoded than the crop can show.
+            image, scale = photo.pixels(int(np.ceil(max(width, height) * min(1.0, _CROP_SIDE / side))))
+            turned = np.ascontiguousarray(np.rot90(image, -box.turns))
+            scale_x, scale_y = scale if box.turns % 2 == 0 else scale[::-1]
+            window = (box.x - side / 2) * scale_x, (box.y - side / 2) * scale_y, side * scale_x
+            raster, _ = resample_window(turned, window, _CROP_SIDE)
+            mesh, _ = self._face_mesh(raster)
+            if mesh is None:
+                continue
+            # Face Mesh may have chosen a neighbour that the crop shows too.
+            middle = mesh[:, :2].mean(axis=0) / _CROP_SIDE * factor - factor / 2
+            if np.abs(middle).max() > 0.5:
+                continue
+            x = (window[0] + mesh[:, 0] * window[2] / _CROP_SIDE) / scale_x
+            y = (window[1] + mesh[:, 1] * window[2] / _CROP_SIDE) / scale_y
+            z = mesh[:, 2] * side / _CROP_SIDE
+            return np.stack([*_turned_back(x, y, photo.size, box.turns), z], axis=-1)
+        return None
+
+    def _search(self, photo: Photograph) -> Iterator[list[_Box]]:
+        """Candidates found by ever more expensive means."""
+        for turns in range(4):
+            image, scale = photo.pixels(_MAX_SIDE)
+            image = np.ascontiguousarray(np.rot90(image, -turns))
+            scale = scale if turns % 2 == 0 else scale[::-1]
+            height, width = image.shape[:2]
+            longest = max(width, height)
+            tiles = [_padding(width, height), *_tiles(width, height, longest / 2)]
+            found = [*self._distant_faces(image, (0.0, 0.0), 1.0)]
+            for x0, y0, side in tiles:
+                raster, _ = resample_window(image, (x0, y0, side), _CROP_SIDE)
+                found += self._distant_faces(raster, (x0, y0), side / _CROP_SIDE)
+            if turns:
+                found += self._face_mesh(image)[1]
+            yield [_at_scale(box, scale, turns) for box in found]
+            if turns == 0:
+                yield [_at_scale(box, scale, turns) for box in self._tiny_faces(image)]
+
+    def _tiny_faces(self, image: UInt8[np.ndarray, "height width 3"]) -> list[_Box]:
+        height, width = image.shape[:2]
+        found: list[_Box] = []
+        for x0, y0, side in _tiles(width, height, max(width, height) / 4):
+            raster, _ = resample_window(image, (x0, y0, side), _CROP_SIDE)
+            found += self._distant_faces(raster, (x0, y0), side / _CROP_SIDE)
+        return found
+
+    def _distant_faces(
+        self, image: UInt8[np.ndarray, "height width 3"], origin: tuple[float, float], step: float
+    ) -> list[_Box]:
+        """Boxes by the detector for distant faces; ``origin`` and ``step`` place ``image`` in the whole."""
+        if self._distant is None:
+            with silenced():
+                self._distant = Graph(
+                    "mediapipe/modules/face_detection/face_detection_full_range_cpu.binarypb",
+                    protobufs=_DETECTOR_PROTOBUFS,
+                    outputs=("detections",),
+                )
+                self._distant.process(np.zeros((192, 192, 3), np.uint8))
+        boxes = _boxes(self._distant.process({"image": image}).detections, image.shape[1], image.shape[0])
+        return [
+            _Box(origin[0] + box.x * step, origin[1] + box.y * step, box.side * step, box.score)
+            for box in boxes
+        ]
+
+
+def _boxes(detections: Sequence | None, width: int, height: int) -> list[_Box]:
+    """MediaPipe's detections, relative to an image, as boxes in its pixels."""
+    boxes = []
+    for detection in detections or ():
+        score = float(detection.score[0])
+        if score < _MIN_SCORE:
+            continue
+        box = detection.location_data.relative_bounding_box
+        x, y = (box.xmin + box.width / 2) * width, (box.ymin + box.height / 2) * height
+        boxes.append(_Box(x, y, max(box.width * width, box.height * height), min(score, 1.0)))
+    return boxes
+
+
+def _at_scale(box: _Box, scale: tuple[float, float], turns: int) -> _Box:
+    """A box of the reduced image in pixels of the full photograph."""
+    return _Box(box.x / scale[0], box.y / scale[1], box.side / scale[0], box.score, turns)
+
+
+def _distinct(boxes: Sequence[_Box]) -> list[_Box]:
+    """Boxes, the largest first, without those of the same face that are less certain."""
+    kept: list[_Box] = []
+    for box in sorted(boxes, key=lambda box: -box.score):
+        if all(_overlap(box, other) < 0.3 for other in kept):
+            kept.append(box)
+    return sorted(kept, key=lambda box: -box.side)
+
+
+def _overlap(a: _Box, b: _Box) -> float:
+    """Shared area as a part of the smaller box."""
+    along_x = min(a.x + a.side / 2, b.x + b.side / 2) - max(a.x - a.side / 2, b.x - b.side / 2)
+    along_y = min(a.y + a.side / 2, b.y + b.side / 2) - max(a.y - a.side / 2, b.y - b.side / 2)
+    return max(along_x, 0.0) * max(along_y, 0.0) / min(a.side, b.side) ** 2
+
+
+def _padding(width: int, height: int) -> tuple[float, float, float]:
+    """The window twice as large as the image: a face that fills the photograph becomes findable."""
+    side = 2.0 * max(width, height)
+    return (width - side) / 2, (height - side) / 2, side
+
+
+def _tiles(width: int, height: int, side: float) -> Iterator[tuple[float, float, float]]:
+    """Square windows that overlap by half and cover the image."""
+    for y0 in _starts(height, side):
+        for x0 in _starts(width, side):
+            yield x0, y0, side
+
+
+def _starts(length: int, side: float) -> list[float]:
+    if length <= side:
+        return [(length - side) / 2]
+    return np.linspace(0, length - side, int(np.ceil(2 * length / side)) - 1).tolist()
+
+
+def _turned_back(x: np.ndarray, y: np.ndarray, size: tuple[int, int], turns: int) -> tuple[np.ndarray, np.ndarray]:
+    """Points of the photograph turned clockwise by ``turns`` quarters, in the photograph itself."""
+    width, height = size
+    if turns == 1:
+        return y, height - x
+    if turns == 2:
+        return width - x, height - y
+    if turns == 3:
+        return width - y, x
+    return x, y
+
+
+def _scaled(mesh: Float[np.ndarray, "mesh 3"], scale: tuple[float, float]) -> Float[np.ndarray, "mesh 3"]:
+    return mesh / (scale[0], scale[1], scale[0])
+
+
+def _detection(mesh: Float[np.ndarray, "mesh 3"], score: float, num_objects: int) -> Detection:
+    extent = float(np.ptp(mesh[:, :2], axis=0).max())
+    if extent < _MIN_FACE:
+        status = "too_small"
+    else:
+        status = "ok" if num_objects == 1 else "ok_largest"
+    return Detection(status, mesh[list(POINT_OF_NAME.values()), :2], mesh, score, num_objects)
+
+
+def _nothing() -> Detection:
+    return Detection("no_object", np.full((len(POINT_OF_NAME), 2), np.nan), np.full((NUM_POINTS, 3), np.nan))

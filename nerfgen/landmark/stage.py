@@ -1,0 +1,164 @@
+"""Landmarks of a whole folder: one worker a core, one writer, every image in the file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from nerfgen import artifact
+from nerfgen.landmark.estimator import Detection, Landmarker, estimator_for
+from nerfgen.parallel import Progress, map_ordered, silent
+from nerfgen.photo import Photograph, UnreadableImageError, find_images
+
+SCHEMA = "landmarks/1"
+_BLOCK = 64
+
+
+class _Measured(NamedTuple):
+    """One image's row of the file; points as float32 so that little goes between processes."""
+
+    status: str
+    size: tuple[int, int]
+    num_bytes: int
+    sha256: str
+    score: float
+    num_objects: int
+    landmarks: np.ndarray | None
+    mesh: np.ndarray | None
+
+
+def landmark_folder(
+    data: Path,
+    output: Path,
+    *,
+    object_class: str = "face",
+    workers: int = 0,
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Estimate the landmarks of every image below a folder and write a ``landmarks/1`` file.
+
+    Args:
+        workers: processes; 0 for one a core.
+        overwrite: replace an existing output. Without it, one from the same images is kept.
+
+    Returns:
+        ``images``, ``detected`` (usable), ``detected_fraction``, ``statuses`` (count of each) and
+        ``kept`` (whether the output was there already).
+
+    Raises:
+        InputError: no images, or no estimator for the class.
+        MissingDependencyError: a package or library of the estimator is absent.
+        OutputExistsError: the output exists and came from other images or parameters.
+    """
+    entry = estimator_for(object_class)
+    paths = find_images(data)
+    parameters = {"estimator": entry.identity}
+    if output.exists() and not overwrite:
+        with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter lock free
+            digests = list(threads.map(_digest, [data / path for path in paths]))
+        inputs = [_folder_record(paths, digests)]
+        if artifact.is_current(output, SCHEMA, object_class=object_class, parameters=parameters, inputs=inputs):
+            with artifact.reading(output, SCHEMA) as file:
+                return {**_summary(artifact.strings(file["status"])), "kept": True}
+    estimator = entry.load()
+    num_images, num_points, num_mesh = len(paths), len(estimator.names), len(estimator.mesh_index)
+    rows: list[_Measured] = []
+    with artifact.create(output, SCHEMA, object_class=object_class, parameters=parameters, inputs=[]) as file:
+        landmarks = np.full((num_images, num_points, 2), np.nan, np.float32)
+        mesh = artifact.allocate(file, "mesh", (num_images, num_mesh, 3))
+        block = np.full((_BLOCK, num_mesh, 3), np.nan, np.float32)
+        measured = map_ordered(
+            _measure,
+            [str(data / path) for path in paths],
+            workers=workers,
+            initializer=_start,
+            initializer_arguments=(object_class,),
+            preload=[__name__, entry.module],
+            progress=progress,
+        )
+        for index, row in enumerate(measured):
+            place = index % _BLOCK
+            landmarks[index] = np.nan if row.landmarks is None else row.landmarks
+            block[place] = np.nan if row.mesh is None else row.mesh
+            rows.append(row._replace(landmarks=None, mesh=None))
+            if place == _BLOCK - 1 or index == num_images - 1:
+                mesh[index - place : index + 1] = block[: place + 1]
+        statuses = [row.status for row in rows]
+        artifact.put(file, "image", paths)
+        artifact.put(file, "status", statuses)
+        artifact.put(file, "image_size", [row.size for row in rows])
+        artifact.put(file, "image_bytes", [row.num_bytes for row in rows])
+        artifact.put(file, "image_sha256", [row.sha256 for row in rows])
+        artifact.put(file, "landmark_names", estimator.names)
+        artifact.put(file, "landmarks", landmarks)
+        artifact.put(file, "score", [row.score for row in rows])
+        artifact.put(file, "num_objects", [row.num_objects for row in rows])
+        artifact.put(file, "mesh_index", estimator.mesh_index)
+        # The digests are those of the bytes that the workers read, so they are known only now.
+        digests = [(row.num_bytes, row.sha256) for row in rows]
+        file.attrs["inputs"] = json.dumps([_folder_record(paths, digests)], sort_keys=True)
+    return {**_summary(statuses), "kept": False}
+
+
+def _summary(statuses: list[str]) -> dict[str, Any]:
+    detected = int(artifact.usable(statuses).sum())
+    return {
+        "images": len(statuses),
+        "detected": detected,
+        "detected_fraction": detected / len(statuses),
+        "statuses": dict(sorted(Counter(statuses).items())),
+    }
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    """Size and SHA-256 of a file; of one that can't be read, those of no bytes."""
+    try:
+        return artifact.file_digest(path)
+    except OSError:
+        return 0, hashlib.sha256().hexdigest()
+
+
+def _folder_record(paths: list[str], digests: list[tuple[int, str]]) -> dict[str, Any]:
+    return artifact.folder_record(paths, (size for size, _ in digests), (digest for _, digest in digests))
+
+
+_landmarker: Landmarker
+
+
+def _start(object_class: str) -> None:
+    """Make this worker's estimator."""
+    global _landmarker
+    _landmarker = estimator_for(object_class).load()()
+
+
+def _measure(path: str) -> _Measured:
+    """One image: whatever is wrong with it becomes its status."""
+    try:
+        source = Path(path).read_bytes()
+    except OSError:
+        source = b""
+    size, detection = (0, 0), Detection("unreadable", np.empty(0), np.empty(0))
+    try:
+        photo = Photograph(source)
+        detection = _landmarker(photo)
+        size = photo.size
+    except UnreadableImageError:
+        pass
+    found = detection.num_objects > 0
+    return _Measured(
+        detection.status,
+        size,
+        len(source),
+        hashlib.sha256(source).hexdigest(),
+        detection.score,
+        detection.num_objects,
+        detection.landmarks.astype(np.float32) if found else None,
+        detection.mesh.astype(np.float32) if found else None,
+    )

@@ -1,0 +1,174 @@
+"""MediaPipe graphs, imported at a twentieth of the usual cost and without their chatter.
+
+``import mediapipe`` loads matplotlib, OpenCV and all of MediaPipe Tasks (about a second), of
+which face landmarks and person masks need nothing. This module imports only the part that runs
+graphs; the rest of the package still loads on demand when something else asks for it.
+
+Importing this module raises :class:`nerfgen.errors.MissingDependencyError` where MediaPipe can't
+be loaded, so it is imported inside functions, never at the top of a command.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import os
+import re
+import sys
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nerfgen.errors import MissingDependencyError
+
+# The Debian (and Ubuntu) package that brings each shared library.
+DEBIAN_PACKAGES = {
+    "libGL.so.1": "libgl1",
+    "libglib-2.0.so.0": "libglib2.0-0",
+    "libgthread-2.0.so.0": "libglib2.0-0",
+    "libEGL.so.1": "libegl1",
+    "libGLESv2.so.2": "libgles2",
+    "libportaudio.so.2": "libportaudio2",
+    "libSM.so.6": "libsm6",
+    "libXext.so.6": "libxext6",
+    "libXrender.so.1": "libxrender1",
+}
+_MISSING_LIBRARY = re.compile(r"(lib[\w.+-]+?\.so[\w.]*): cannot open shared object file")
+
+
+def missing_library(error: BaseException) -> str | None:
+    """Name of the shared library whose absence made an import fail, or None for another failure."""
+    found = _MISSING_LIBRARY.search(str(error))
+    return found.group(1) if found else None
+
+
+def remedy(library: str) -> str:
+    """What to type to get a shared library."""
+    package = DEBIAN_PACKAGES.get(library)
+    return f"apt-get install {package}" if package else f"install the system package that holds {library}"
+
+
+def warnings_of_installation() -> list[str]:
+    """One line for a person if the installation is incomplete in a way that doesn't matter here.
+
+    MediaPipe brings OpenCV, which can't be loaded on a machine without graphics libraries.
+    """
+    try:
+        importlib.import_module("cv2")
+    except ImportError as error:
+        if library := missing_library(error):
+            return [
+                f"warning: OpenCV, which MediaPipe brings, misses {library} ({remedy(library)}); "
+                "faces and masks work without it"
+            ]
+    return []
+
+
+def _lazy_package() -> None:
+    """Put a ``mediapipe`` into ``sys.modules`` that loads its parts when they are first used."""
+    spec = importlib.util.find_spec("mediapipe")
+    if spec is None:
+        raise MissingDependencyError(
+            "faces and person masks need MediaPipe, which is not installed: pip install mediapipe==0.10.21 "
+            "(it has wheels for Python 3.11 and 3.12)"
+        )
+    package = importlib.util.module_from_spec(spec)
+    parts = {"solutions": "mediapipe.python.solutions", "tasks": "mediapipe.tasks.python"}
+
+    def load_part(name: str) -> Any:
+        if name in parts:
+            value = importlib.import_module(parts[name])
+        elif name.startswith("__"):
+            raise AttributeError(name)
+        else:
+            value = getattr(importlib.import_module("mediapipe.python"), name)
+        setattr(package, name, value)
+        return value
+
+    vars(package)["__getattr__"] = load_part
+    sys.modules["mediapipe"] = package
+
+
+def _import_solution_base() -> types.ModuleType:
+    if "mediapipe" not in sys.modules:
+        _lazy_package()
+    try:
+        return importlib.import_module("mediapipe.python.solution_base")
+    except ImportError as error:
+        if library := missing_library(error):
+            raise MissingDependencyError(
+                f"MediaPipe can't be loaded: {library} is missing ({remedy(library)})"
+            ) from error
+        raise MissingDependencyError(
+            f"MediaPipe can't be loaded ({error}); install it anew: pip install mediapipe==0.10.21"
+        ) from error
+
+
+# Its C++ side reads this once, when it is loaded; what it logs all the same is caught by silenced().
+os.environ.setdefault("GLOG_minloglevel", "2")
+_solution_base = _import_solution_base()
+
+
+@contextlib.contextmanager
+def silenced() -> Iterator[None]:
+    """Hold back what C++ libraries write to the process's standard error."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+class Graph(_solution_base.SolutionBase):  # type: ignore[misc, name-defined]
+    """One of the graphs in the wheel, on one thread: the process pool provides the parallelism.
+
+    Args:
+        path: the graph file inside the package.
+        protobufs: modules with the options of its calculators; without them the options are lost.
+        outputs: streams to be read, the graph's inner ones included.
+        side_inputs: settings of the graph.
+        calculator_parameters: ``{"calculator.field": value}``.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        protobufs: Sequence[str],
+        outputs: Sequence[str],
+        side_inputs: Mapping[str, Any] | None = None,
+        calculator_parameters: Mapping[str, Any] | None = None,
+    ) -> None:
+        for name in protobufs:
+            importlib.import_module(f"mediapipe.{name}")
+        super().__init__(
+            binary_graph_path=path,
+            side_inputs=dict(side_inputs or {}),
+            calculator_params=dict(calculator_parameters or {}),
+            outputs=list(outputs),
+        )
+
+    def _initialize_graph_interface(self, *arguments: Any, **options: Any) -> Any:
+        """The graph's configuration, as the base class expands it, with every thread count set to one."""
+        inference = importlib.import_module("mediapipe.calculators.tensor.inference_calculator_pb2")
+        options_type = inference.InferenceCalculatorOptions
+        config = super()._initialize_graph_interface(*arguments, **options)
+        del config.executor[:]
+        config.num_threads = 1
+        for node in config.node:
+            if not node.calculator.startswith("InferenceCalculator"):
+                continue
+            if node.node_options:
+                for packed in node.node_options:
+                    values = options_type.FromString(packed.value)
+                    values.delegate.xnnpack.num_threads = 1
+                    packed.value = values.SerializeToString()
+            else:
+                node.options.Extensions[options_type.ext].delegate.xnnpack.num_threads = 1
+        return config

@@ -1,0 +1,16 @@
+"""Photographs: finding them, decoding them upright, and framing an object in them."""
+
+from nerfgen.photo.decode import MAX_PIXELS, Photograph, UnreadableImageError, decode, decode_alpha
+from nerfgen.photo.find import EXTENSIONS, find_images
+from nerfgen.photo.frame import resample_window
+
+__all__ = [
+    "EXTENSIONS",
+    "MAX_PIXELS",
+    "Photograph",
+    "UnreadableImageError",
+    "decode",
+    "decode_alpha",
+    "find_images",
+    "resample_window",
+]
