@@ -1,0 +1,152 @@
+"""Training recipes: every number that a run depends on, in one table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
+
+from nerfgen.errors import InputError
+from nerfgen.field import FieldConfig
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One recipe. Every field can be overridden with ``--set name=value``.
+
+    Attributes:
+        size: edge of the square raster that each photograph's window is resampled to, pixels.
+        field: ``mlp`` is the published network, ``planes`` the fast one.
+        latent_size: D.
+        width, depth, frequencies: hidden layers of the foreground network and octaves of its encoding.
+        plane_size, plane_channels: feature planes (only ``planes``).
+        background_width, background_depth: hidden layers of the background network.
+        density_scale: density per world unit of a raw output around 1.5.
+        sampler: ``even`` is stratified over the whole cube, ``guided`` follows a class-shared occupancy.
+        samples: samples a ray.
+        images_per_batch, rays_per_image: a step's rays.
+        foreground_share: share of the rays that is drawn inside the dilated mask; the rest anywhere.
+        steps: length of a run.
+        learning_rate, latent_learning_rate: Adam's rates at the start, of the networks and of the table.
+        final_rate: share of these rates at the end; the decay is exponential.
+        adam_b2: decay of Adam's second moment.
+        latent_std: standard deviation of the table's first values.
+        lambda_mask, lambda_hard: weights of the mask loss and of the hard-surface loss.
+        camera_learning_rate: Adam's rate for a six-number correction of each camera; 0 keeps cameras as they are.
+        camera_start: share of the run after which cameras move.
+        pose_share: share of the run in which codes have only ``pose_latent_size`` numbers, too few to
+            absorb camera errors, so that the cameras are mended first.
+        pose_latent_size: see ``pose_share``.
+    """
+
+    size: int
+    field: Literal["mlp", "planes"]
+    latent_size: int
+    width: int
+    depth: int
+    frequencies: int
+    plane_size: int
+    plane_channels: int
+    background_width: int
+    background_depth: int
+    density_scale: float
+    sampler: Literal["even", "guided"]
+    samples: int
+    images_per_batch: int
+    rays_per_image: int
+    foreground_share: float
+    steps: int
+    learning_rate: float
+    latent_learning_rate: float
+    final_rate: float
+    adam_b2: float
+    latent_std: float
+    lambda_mask: float
+    lambda_hard: float
+    camera_learning_rate: float
+    camera_start: float
+    pose_share: float
+    pose_latent_size: int
+
+    def with_values(self, **values: Any) -> Preset:
+        """A copy with fields replaced; strings are converted to the field's type.
+
+        Raises:
+            InputError: an unknown field or a value of the wrong type.
+        """
+        converted = {}
+        for name, value in values.items():
+            if name not in {field.name for field in fields(self)}:
+                known = ", ".join(field.name for field in fields(self))
+                raise InputError(f"a preset has no field {name!r}; its fields are {known}")
+            kind = type(getattr(self, name))
+            try:
+                converted[name] = kind(value)
+            except ValueError as error:
+                raise InputError(f"{name} wants a value of type {kind.__name__}, not {value!r}") from error
+            if name in _CHOICES and converted[name] not in _CHOICES[name]:
+                raise InputError(f"{name} is one of {', '.join(_CHOICES[name])}, not {value!r}")
+        return replace(self, **converted)
+
+    def field_config(self, bounds: float) -> FieldConfig:
+        """Sizes of the networks, for objects within the cube of half edge ``bounds``."""
+        shared = {field.name for field in fields(FieldConfig)} & {field.name for field in fields(self)}
+        return FieldConfig(kind=self.field, bounds=bounds, **{name: getattr(self, name) for name in shared})
+
+
+_CHOICES = {"field": ("mlp", "planes"), "sampler": ("even", "guided")}
+
+PAPER = Preset(
+    size=128,
+    field="mlp",
+    latent_size=256,
+    width=256,
+    depth=8,
+    frequencies=10,
+    plane_size=32,
+    plane_channels=8,
+    background_width=256,
+    background_depth=5,
+    density_scale=12.0,
+    sampler="even",
+    samples=128,
+    images_per_batch=32,
+    rays_per_image=32,
+    foreground_share=0.0,
+    steps=500_000,
+    learning_rate=5e-4,
+    latent_learning_rate=5e-4,
+    final_rate=0.2,
+    adam_b2=0.999,
+    latent_std=0.1,
+    lambda_mask=1.0,
+    lambda_hard=0.1,
+    camera_learning_rate=0.0,
+    camera_start=0.0,
+    pose_share=0.0,
+    pose_latent_size=256,
+)
+
+FAST = replace(
+    PAPER,
+    size=64,
+    field="planes",
+    latent_size=64,
+    width=32,
+    depth=2,
+    background_width=32,
+    background_depth=2,
+    sampler="guided",
+    samples=16,
+    foreground_share=0.5,
+    steps=4_000,
+    learning_rate=5e-3,
+    latent_learning_rate=1e-2,
+    final_rate=0.1,
+    adam_b2=0.99,
+    camera_learning_rate=1.5e-2,
+    camera_start=0.08,
+    pose_share=0.0,
+    pose_latent_size=64,
+)
+
+PRESETS = {"paper": PAPER, "fast": FAST}
