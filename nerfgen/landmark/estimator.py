@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from nerfgen.errors import InputError
+from nerfgen.mediapipe_check import installation_warnings
 from nerfgen.photo import Photograph
 
 
@@ -36,7 +37,7 @@ class Landmarker(Protocol):
     """A landmark estimator of one class. It is made once in every worker process."""
 
     names: tuple[str, ...]
-    mesh_index: Int[np.ndarray, "mesh"]
+    mesh_index: Int[np.ndarray, " mesh"]
 
     def __call__(self, photo: Photograph) -> Detection:
         """The landmarks of the class's largest object in a photograph of any size.
@@ -62,6 +63,10 @@ class EstimatorEntry:
             MissingDependencyError: a package or library that it needs is absent.
         """
         return getattr(importlib.import_module(self.module), self.name)
+
+    def warnings(self) -> list[str]:
+        """What is odd about the installation without being an obstacle, one line each."""
+        return installation_warnings()
 
 
 _FACE_MESH = EstimatorEntry("nerfgen.landmark.face_mesh", "FaceMesh", "mediapipe-face-mesh-0.10.21")

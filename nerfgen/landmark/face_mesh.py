@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -31,6 +32,10 @@ _SMALL = 0.25  # a face box below this part of the photograph is measured again 
 _MIN_FACE = 16.0  # extent of the mesh in pixels, below which a face is too small to be of use
 _MIN_PHOTO = 8  # shortest side in pixels, below which there is nothing to look for
 _MIN_SCORE = 0.5
+
+_POINT = np.dtype(
+    [("header", "S3"), ("x", "<f4"), ("tag_y", "u1"), ("y", "<f4"), ("tag_z", "u1"), ("z", "<f4")]
+)
 
 _DETECTOR_PROTOBUFS = (
     "calculators.core.constant_side_packet_calculator_pb2",
@@ -86,7 +91,7 @@ class FaceMesh:
                 side_inputs={"num_faces": 1, "with_attention": True, "use_prev_landmarks": False},
             )
             # The networks are loaded, and speak, with the first image.
-            self._mesh.process(np.zeros((128, 128, 3), np.uint8))
+            self._mesh.run(np.zeros((128, 128, 3), np.uint8))
         self._distant: Graph | None = None
         self._has_found = False
 
@@ -118,15 +123,13 @@ class FaceMesh:
         height, width = image.shape[:2]
         # The mesh network's calculators speak once, with the first face.
         with contextlib.nullcontext() if self._has_found else silenced():
-            result = self._mesh.process({"image": image})
-        self._has_found |= bool(result.multi_face_landmarks)
-        boxes = _boxes(result.all_face_detections, width, height)
-        if not result.multi_face_landmarks:
+            result = self._mesh.run(image)
+        boxes = _boxes(result["all_face_detections"], width, height)
+        if not result["multi_face_landmarks"]:
             return None, boxes
-        points = result.multi_face_landmarks[0].landmark
+        self._has_found = True
         # The depth is in units of the image's width.
-        mesh = np.array([(point.x, point.y, point.z) for point in points]) * (width, height, width)
-        return mesh, boxes
+        return _points(result["multi_face_landmarks"][0]) * (width, height, width), boxes
 
     def _largest(self, photo: Photograph, candidates: Sequence[_Box]) -> Detection | None:
         """The largest of the candidates in which Face Mesh confirms a face."""
@@ -199,12 +202,26 @@ class FaceMesh:
                     protobufs=_DETECTOR_PROTOBUFS,
                     outputs=("detections",),
                 )
-                self._distant.process(np.zeros((192, 192, 3), np.uint8))
-        boxes = _boxes(self._distant.process({"image": image}).detections, image.shape[1], image.shape[0])
+                self._distant.run(np.zeros((192, 192, 3), np.uint8))
+        boxes = _boxes(self._distant.run(image)["detections"], image.shape[1], image.shape[0])
         return [
             _Box(origin[0] + box.x * step, origin[1] + box.y * step, box.side * step, box.score)
             for box in boxes
         ]
+
+
+def _points(landmarks: Any) -> Float[np.ndarray, "mesh 3"]:
+    """MediaPipe's list of landmarks as an array, relative to the image.
+
+    The serialized list is read as a table, twenty times as fast as asking every point for its
+    coordinates: a point is two bytes of header, then tag and float of x, of y and of z.
+    """
+    serialized = landmarks.SerializeToString()
+    if len(serialized) == NUM_POINTS * _POINT.itemsize:
+        table = np.frombuffer(serialized, _POINT)
+        if (table["header"] == b"\x0a\x0f\x0d").all() and (table["tag_y"] == 0x15).all():
+            return np.stack([table["x"], table["y"], table["z"]], axis=-1).astype(np.float64)
+    return np.array([(point.x, point.y, point.z) for point in landmarks.landmark])
 
 
 def _boxes(detections: Sequence | None, width: int, height: int) -> list[_Box]:
@@ -260,7 +277,9 @@ def _starts(length: int, side: float) -> list[float]:
     return np.linspace(0, length - side, int(np.ceil(2 * length / side)) - 1).tolist()
 
 
-def _turned_back(x: np.ndarray, y: np.ndarray, size: tuple[int, int], turns: int) -> tuple[np.ndarray, np.ndarray]:
+def _turned_back(
+    x: np.ndarray, y: np.ndarray, size: tuple[int, int], turns: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Points of the photograph turned clockwise by ``turns`` quarters, in the photograph itself."""
     width, height = size
     if turns == 1:
@@ -278,10 +297,8 @@ def _scaled(mesh: Float[np.ndarray, "mesh 3"], scale: tuple[float, float]) -> Fl
 
 def _detection(mesh: Float[np.ndarray, "mesh 3"], score: float, num_objects: int) -> Detection:
     extent = float(np.ptp(mesh[:, :2], axis=0).max())
-    if extent < _MIN_FACE:
-        status = "too_small"
-    else:
-        status = "ok" if num_objects == 1 else "ok_largest"
+    usable = "ok" if num_objects == 1 else "ok_largest"
+    status = usable if extent >= _MIN_FACE else "too_small"
     return Detection(status, mesh[list(POINT_OF_NAME.values()), :2], mesh, score, num_objects)
 
 

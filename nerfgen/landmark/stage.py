@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 from nerfgen import artifact
 from nerfgen.landmark.estimator import Detection, Landmarker, estimator_for
 from nerfgen.parallel import Progress, map_ordered, silent
-from nerfgen.photo import Photograph, UnreadableImageError, find_images
+from nerfgen.photo import Photograph, UnreadableImageError, digest_images, find_images
 
 SCHEMA = "landmarks/1"
 _BLOCK = 64
@@ -41,12 +41,14 @@ def landmark_folder(
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress = silent,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Estimate the landmarks of every image below a folder and write a ``landmarks/1`` file.
 
     Args:
         workers: processes; 0 for one a core.
         overwrite: replace an existing output. Without it, one from the same images is kept.
+        warn: told, in one line each, what is odd about the installation.
 
     Returns:
         ``images``, ``detected`` (usable), ``detected_fraction``, ``statuses`` (count of each) and
@@ -61,13 +63,15 @@ def landmark_folder(
     paths = find_images(data)
     parameters = {"estimator": entry.identity}
     if output.exists() and not overwrite:
-        with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter lock free
-            digests = list(threads.map(_digest, [data / path for path in paths]))
-        inputs = [_folder_record(paths, digests)]
-        if artifact.is_current(output, SCHEMA, object_class=object_class, parameters=parameters, inputs=inputs):
+        inputs = [_folder_record(paths, digest_images(data, paths))]
+        if artifact.is_current(
+            output, SCHEMA, object_class=object_class, parameters=parameters, inputs=inputs
+        ):
             with artifact.reading(output, SCHEMA) as file:
                 return {**_summary(artifact.strings(file["status"])), "kept": True}
     estimator = entry.load()
+    for line in entry.warnings():
+        warn(line)
     num_images, num_points, num_mesh = len(paths), len(estimator.names), len(estimator.mesh_index)
     rows: list[_Measured] = []
     with artifact.create(output, SCHEMA, object_class=object_class, parameters=parameters, inputs=[]) as file:
@@ -115,14 +119,6 @@ def _summary(statuses: list[str]) -> dict[str, Any]:
         "detected_fraction": detected / len(statuses),
         "statuses": dict(sorted(Counter(statuses).items())),
     }
-
-
-def _digest(path: Path) -> tuple[int, str]:
-    """Size and SHA-256 of a file; of one that can't be read, those of no bytes."""
-    try:
-        return artifact.file_digest(path)
-    except OSError:
-        return 0, hashlib.sha256().hexdigest()
 
 
 def _folder_record(paths: list[str], digests: list[tuple[int, str]]) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Photographs: finding them, decoding them upright, and framing an object in them."""
 
 from nerfgen.photo.decode import MAX_PIXELS, Photograph, UnreadableImageError, decode, decode_alpha
-from nerfgen.photo.find import EXTENSIONS, find_images
-from nerfgen.photo.frame import resample_window
+from nerfgen.photo.find import EXTENSIONS, digest_images, find_images
+from nerfgen.photo.frame import inside_photo, resample_window
 
 __all__ = [
     "EXTENSIONS",
@@ -11,6 +11,8 @@ __all__ = [
     "UnreadableImageError",
     "decode",
     "decode_alpha",
+    "digest_images",
     "find_images",
+    "inside_photo",
     "resample_window",
 ]

@@ -16,6 +16,7 @@ from nerfgen.errors import InputError
 
 MAX_PIXELS = 500_000_000
 _ORIENTATION = 0x0112
+_SCALABLE = ("JPEG", "MPO")  # can be decoded at 1/2, 1/4 and 1/8 of their size
 _WHOLE_NUMBERS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -35,10 +36,11 @@ class Photograph:
 
     def __init__(self, source: bytes | Path | UInt8[np.ndarray, "height width 3"]) -> None:
         if isinstance(source, Path):
+            path = source
             try:
-                source = source.read_bytes()
+                source = path.read_bytes()
             except OSError as error:
-                raise UnreadableImageError(f"{source}: {error.strerror or error}") from error
+                raise UnreadableImageError(f"{path}: {error.strerror or error}") from error
         self._source = source
         self._decoded: _Decoded | None = None
 
@@ -70,12 +72,25 @@ class Photograph:
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the upright photograph, pixels."""
-        return self._at_least(1).size
+        if self._decoded is None and isinstance(self._source, bytes):
+            with _opened(self._source) as image:
+                if image.format in _SCALABLE:
+                    return image.size if _orientation(image) < 5 else image.size[::-1]
+        return self._at_least(0).size if self._decoded is None else self._decoded.size
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the file has transparency."""
+        if self._decoded is None and isinstance(self._source, bytes):
+            with _opened(self._source) as image:
+                if image.format in _SCALABLE:
+                    return False
+        return (self._decoded or self._at_least(0)).alpha is not None
 
     @property
     def alpha(self) -> UInt8[np.ndarray, "height width"] | None:
         """Opacity at full size, upright; None for an image without transparency."""
-        return self._at_least(0).alpha
+        return self._at_least(0).alpha if self.has_alpha else None
 
     def _at_least(self, max_side: int) -> _Decoded:
         """The decoded image, at full size or at least at ``max_side``."""
@@ -127,16 +142,27 @@ class _Decoded:
         self.image, self.alpha, self.size, self.box = image, alpha, size, box
 
 
-def _decode(source: bytes, max_side: int) -> _Decoded:
+@contextlib.contextmanager
+def _opened(source: bytes) -> Iterator[Image.Image]:
+    """The file opened by Pillow; whatever goes wrong meanwhile is the file's fault.
+
+    Raises:
+        UnreadableImageError: the file is damaged or no image.
+    """
     try:
         with warnings.catch_warnings(), _raised_limit():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(source)) as image:
-                return _decode_open(image, max_side)
+                yield image
     except UnreadableImageError:
         raise
     except Exception as error:  # damaged files make the decoders raise anything
         raise UnreadableImageError(f"not a readable image ({' '.join(str(error).split())})") from error
+
+
+def _decode(source: bytes, max_side: int) -> _Decoded:
+    with _opened(source) as image:
+        return _decode_open(image, max_side)
 
 
 def _decode_open(image: Image.Image, max_side: int) -> _Decoded:
@@ -144,7 +170,7 @@ def _decode_open(image: Image.Image, max_side: int) -> _Decoded:
     if width * height > MAX_PIXELS:
         raise UnreadableImageError(f"{width} x {height} pixels are more than the limit of {MAX_PIXELS:,}")
     factor = 1.0
-    if max_side and image.format in ("JPEG", "MPO"):
+    if max_side and image.format in _SCALABLE:
         longest = max(width, height)
         image.draft("RGB", (max(1, width * max_side // longest), max(1, height * max_side // longest)))
         factor = _draft_factor(image, width, height)
@@ -186,7 +212,9 @@ def _to_rgb(
     return over_white.astype(np.uint8), alpha
 
 
-def _to_eight_bits(values: Shaped[np.ndarray, "height width"], sixteen: bool) -> UInt8[np.ndarray, "height width"]:
+def _to_eight_bits(
+    values: Shaped[np.ndarray, "height width"], sixteen: bool
+) -> UInt8[np.ndarray, "height width"]:
     numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     low, high = float(numbers.min()), float(numbers.max())
     if sixteen:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from nerfgen.artifact import file_digest
 from nerfgen.errors import InputError
 
 EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif")
@@ -38,8 +42,23 @@ def find_images(data: Path) -> list[str]:
         try:
             path.encode()
         except UnicodeEncodeError as error:
-            raise InputError(f"{data} holds an image whose name is not UTF-8 ({path!a}); rename it") from error
+            raise InputError(
+                f"{data} holds an image whose name is not UTF-8 ({path!a}); rename it"
+            ) from error
     return sorted(found)
+
+
+def digest_images(data: Path, paths: Sequence[str]) -> list[tuple[int, str]]:
+    """Size in bytes and SHA-256 of every image; of one that can't be read, those of no bytes."""
+    with ThreadPoolExecutor() as threads:  # hashing leaves the interpreter lock free
+        return list(threads.map(_digest, [data / path for path in paths]))
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    try:
+        return file_digest(path)
+    except OSError:
+        return 0, hashlib.sha256().hexdigest()
 
 
 def _is_image(name: str) -> bool:

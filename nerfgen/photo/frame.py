@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -36,10 +36,7 @@ def resample_window(
     x0, y0, side = (float(value) for value in window)
     height, width = image.shape[:2]
     step = side / size
-    centres = (np.arange(size) + 0.5) * step
-    inside_x = (x0 + centres >= 0) & (x0 + centres < width)
-    inside_y = (y0 + centres >= 0) & (y0 + centres < height)
-    valid = inside_y[:, None] & inside_x[None, :]
+    valid = inside_photo((width, height), window, size)
     if step >= 8:  # average whole blocks first: the rest is then cheap whatever the window's size
         factor = int(step / 4)
         image = _over_channels(image, lambda channel: channel.reduce(factor))
@@ -57,9 +54,25 @@ def resample_window(
     return raster, valid
 
 
-def _over_channels(image, operation):  # type: ignore[no-untyped-def]
+def inside_photo(
+    photo_size: tuple[int, int], window: Sequence[float], size: int
+) -> Bool[np.ndarray, "size size"]:
+    """Where the centres of a window's raster pixels lie inside a photograph of (width, height) pixels."""
+    x0, y0, side = (float(value) for value in window)
+    centres = (np.arange(size) + 0.5) * (side / size)
+    inside_x = (x0 + centres >= 0) & (x0 + centres < photo_size[0])
+    inside_y = (y0 + centres >= 0) & (y0 + centres < photo_size[1])
+    return inside_y[:, None] & inside_x[None, :]
+
+
+def _over_channels(
+    image: UInt8[np.ndarray, "height width channels"], operation: Callable[[Image.Image], Image.Image]
+) -> UInt8[np.ndarray, "height2 width2 channels"]:
     """Apply a Pillow operation to RGB at once, or to every channel of another image."""
     if image.shape[2] == 3:
         return np.asarray(operation(Image.fromarray(np.ascontiguousarray(image))))
-    channels = [np.asarray(operation(Image.fromarray(np.ascontiguousarray(image[..., k])))) for k in range(image.shape[2])]
-    return np.stack(channels, axis=-1)
+    channels = np.moveaxis(image, -1, 0)
+    return np.stack(
+        [np.asarray(operation(Image.fromarray(np.ascontiguousarray(channel)))) for channel in channels],
+        axis=-1,
+    )

@@ -1,0 +1,14 @@
+"""Foreground masks: segmenters, and the stage that runs one over a folder."""
+
+from nerfgen.mask.place import mask_in_photo, write_photo_masks
+from nerfgen.mask.segmenter import METHODS, Segmentation, Segmenter
+from nerfgen.mask.stage import segment_folder
+
+__all__ = [
+    "METHODS",
+    "Segmentation",
+    "Segmenter",
+    "mask_in_photo",
+    "segment_folder",
+    "write_photo_masks",
+]
