@@ -1,0 +1,121 @@
+"""The procedural classes: how an object, its cameras and its background follow from a seed and a number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from nerfgen.errors import InputError
+from nerfgen.geometry import intrinsic_matrix, turned_camera
+from nerfgen.synth.cars import Car
+from nerfgen.synth.heads import Head
+from nerfgen.synth.render import Picture, Solid, render
+
+Camera = tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"]]
+
+# Independent streams of random numbers for each object.
+_IDENTITY, _BACKGROUND, _CAMERA = range(3)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A procedural class. ``object_class`` is the name under which the pipeline knows it."""
+
+    object_class: str
+    make: Callable[[np.random.Generator], Solid]
+    camera: Callable[[np.random.Generator, int], Camera]
+    background: Callable[[np.random.Generator, int], Float[np.ndarray, "size size 3"]]
+    supersample: int = 2
+
+
+def kind_named(name: str) -> Kind:
+    """The class called ``name``.
+
+    Raises:
+        InputError: there is none.
+    """
+    if name not in KINDS:
+        raise InputError(f"there is no synthetic class {name!r}; choose {' or '.join(KINDS)}")
+    return KINDS[name]
+
+
+def make_object(kind: str, seed: int, index: int) -> Solid:
+    """Object ``index`` of a class: the same for the same seed, whatever else is made."""
+    return kind_named(kind).make(_stream(seed, index, _IDENTITY))
+
+
+def draw_camera(kind: str, seed: int, index: int, size: int, view: int = 0) -> Camera:
+    """(intrinsics, cam_to_world) of photograph 0 of an object, or of its held-out view ``view`` >= 1."""
+    return kind_named(kind).camera(_stream(seed, index, _CAMERA + view), size)
+
+
+def render_object(
+    kind: str, seed: int, index: int, camera: Camera | None = None, *, size: int = 128, supersample: int = 0
+) -> Picture:
+    """Photograph object ``index`` with ``camera``, or with its own when none is given.
+
+    Args:
+        kind: ``heads`` or ``cars``.
+        camera: (intrinsics of a ``size`` x ``size`` picture, cam_to_world).
+        supersample: rays a pixel along each side; 0 for the class's default.
+    """
+    chosen = kind_named(kind)
+    intrinsics, cam_to_world = draw_camera(kind, seed, index, size) if camera is None else camera
+    background = chosen.background(_stream(seed, index, _BACKGROUND), size)
+    solid = make_object(kind, seed, index)
+    return render(solid, background, intrinsics, cam_to_world, size, supersample or chosen.supersample)
+
+
+def world_keypoints(solid: Solid) -> dict[str, Float[np.ndarray, "3"]]:
+    """The keypoints of an object in world units."""
+    origin = np.asarray(solid.origin)
+    return {name: (np.asarray(point) - origin) / solid.unit for name, point in solid.keypoints().items()}
+
+
+def _stream(seed: int, index: int, number: int) -> np.random.Generator:
+    return np.random.default_rng([seed, index, number])
+
+
+def _head_camera(rng: np.random.Generator, size: int) -> Camera:
+    """Portraits: the head turned up to 35 degrees to the sides and 15 up and down, not quite centred."""
+    yaw, pitch, roll = rng.uniform(-35, 35), rng.uniform(-15, 15), 4.0 * rng.standard_normal()
+    distance, focal = 4.63 * rng.uniform(0.93, 1.07), 2.0 * size * rng.uniform(0.96, 1.04)
+    cam_to_world = turned_camera(yaw, pitch, distance, roll)
+    sideways = np.clip(rng.normal(0.0, 0.035, 2), -0.09, 0.09)
+    cam_to_world[:3, 3] += cam_to_world[:3, :2] @ sideways
+    return intrinsic_matrix(focal, (0.5 * size, 0.5 * size)), cam_to_world
+
+
+def _car_camera(rng: np.random.Generator, size: int) -> Camera:
+    """From all round and somewhat above; the unit sphere fills 90% of the picture."""
+    yaw, pitch, distance = rng.uniform(0, 360), rng.uniform(5, 45), rng.uniform(3.0, 4.6)
+    focal = 0.45 * size * np.sqrt(distance**2 - 1.0)
+    return intrinsic_matrix(focal, (0.5 * size, 0.5 * size)), turned_camera(yaw, pitch, distance)
+
+
+def _blurred_scene(rng: np.random.Generator, size: int) -> Float[np.ndarray, "size size 3"]:
+    """What stands out of focus behind a portrait: a gradient with soft blobs of light and dark."""
+    row, column = np.mgrid[:size, :size] / size
+    angle = rng.uniform(0, 2 * np.pi)
+    ramp = 0.5 + 0.7 * ((column - 0.5) * np.cos(angle) + (row - 0.5) * np.sin(angle))
+    first, second = rng.uniform(0.04, 0.7, (2, 1)) * rng.uniform(0.6, 1.0, (2, 3))
+    image = first + ramp[..., None] * (second - first)
+    for _ in range(int(rng.integers(2, 7))):
+        x, y, radius = rng.uniform(-0.1, 1.1), rng.uniform(-0.1, 1.1), rng.uniform(0.06, 0.3)
+        color, strength = rng.uniform(0.02, 0.9) * rng.uniform(0.6, 1.0, 3), rng.uniform(0.2, 0.8)
+        blob = strength * np.exp(-0.5 * ((column - x) ** 2 + (row - y) ** 2) / radius**2)
+        image = image + blob[..., None] * (color - image)
+    return np.clip(image, 0.0, 1.0)
+
+
+def _white(rng: np.random.Generator, size: int) -> Float[np.ndarray, "size size 3"]:
+    return np.ones((size, size, 3))
+
+
+KINDS: dict[str, Kind] = {
+    "heads": Kind("face", Head, _head_camera, _blurred_scene),
+    "cars": Kind("car", Car, _car_camera, _white),
+}
