@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import time
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nerfgen.cli.runtime import Debug, Json, Overwrite, Quiet, Reporter, Seed, Workers, examples
+from nerfgen.cli.runtime import Debug, Json, Overwrite, Quiet, Reporter, Seed, Workers
 
 
-class KindName(str, Enum):
+class KindName(StrEnum):
     """The procedural classes."""
 
     heads = "heads"
@@ -30,7 +30,8 @@ def synth(
         Path, typer.Argument(metavar="OUT", help="Folder for the pictures and truth.h5.", show_default=False)
     ],
     num_images: Annotated[
-        int, typer.Option("-n", "--num-images", min=1, help="Objects, one picture each.", rich_help_panel=_SCENE)
+        int,
+        typer.Option("-n", "--num-images", min=1, help="Objects, one picture each.", rich_help_panel=_SCENE),
     ] = 100,
     size: Annotated[
         int, typer.Option(min=16, help="Width and height of the pictures, pixels.", rich_help_panel=_SCENE)
@@ -53,7 +54,6 @@ def synth(
     OUT receives one PNG per object, as a photographer would have left them, and truth.h5. The truth holds
     other views of the first objects too, to judge new views by. The same seed gives the same files.
     """
-    from nerfgen.artifact import is_current
     from nerfgen.synth import write_dataset
 
     reporter = Reporter(quiet=quiet, as_json=as_json)

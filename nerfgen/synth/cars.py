@@ -1,4 +1,4 @@
-"""Toy cars: the solid and its paint. World units: y up, the front at +z, about 1.2 to 1.6 long."""
+"""Toy cars: the solid and its paint. y up, the front at +z; about 1.2 to 1.7 world units long."""
 
 from __future__ import annotations
 
@@ -45,17 +45,25 @@ class Style:
 
 
 STYLES = {
-    "sedan": Style((0.68, 0.78), (0.19, 0.23), (0.17, 0.21), (0.36, 0.50), (-0.74, -0.60), (0.8, 1.3), (0.7, 1.3)),
-    "hatchback": Style((0.58, 0.66), (0.20, 0.25), (0.19, 0.25), (0.40, 0.55), (-0.97, -0.90), (0.6, 1.1), (0.2, 0.6)),
-    "van": Style((0.66, 0.78), (0.24, 0.30), (0.24, 0.34), (0.62, 0.88), (-0.98, -0.93), (0.3, 0.7), (0.02, 0.12)),
-    "pickup": Style((0.70, 0.80), (0.21, 0.25), (0.19, 0.24), (0.34, 0.50), (-0.22, -0.05), (0.5, 1.0), (0.05, 0.3)),
+    "sedan": Style(
+        (0.68, 0.78), (0.19, 0.23), (0.17, 0.21), (0.36, 0.50), (-0.74, -0.60), (0.8, 1.3), (0.7, 1.3)
+    ),
+    "hatchback": Style(
+        (0.58, 0.66), (0.20, 0.25), (0.19, 0.25), (0.40, 0.55), (-0.97, -0.90), (0.6, 1.1), (0.2, 0.6)
+    ),
+    "van": Style(
+        (0.66, 0.78), (0.24, 0.30), (0.24, 0.34), (0.62, 0.88), (-0.98, -0.93), (0.3, 0.7), (0.02, 0.12)
+    ),
+    "pickup": Style(
+        (0.70, 0.80), (0.21, 0.25), (0.19, 0.24), (0.34, 0.50), (-0.22, -0.05), (0.5, 1.0), (0.05, 0.3)
+    ),
 }
 
 
 class Car:
     """One car: a solid of :class:`nerfgen.synth.render.Solid`, drawn by ``rng``. Mirrored in x."""
 
-    unit = 1.0
+    unit = 0.95
     origin: Triple = (0.0, 0.0, 0.0)
     low: Triple = (-0.5, -0.5, -0.95)
     high: Triple = (0.5, 0.5, 0.95)
@@ -76,8 +84,13 @@ class Car:
         self.style = str(rng.choice(list(STYLES), p=[0.34, 0.28, 0.2, 0.18]))
         style = STYLES[self.style]
         self.half_length, self.half_width = between(style.half_length), between((0.26, 0.32))
-        self.wheel_radius, clearance = between((0.115, 0.15)), between((0.05, 0.085))
-        body, cabin = between(style.body_height), between(style.cabin_height)
+        clearance, body, cabin = (
+            between((0.05, 0.085)),
+            between(style.body_height),
+            between(style.cabin_height),
+        )
+        # The arches stay below the hood.
+        self.wheel_radius = between((0.38, 0.44)) * (clearance + body - 0.04)
         # Ground, underside, belt line and roof, with the middle of the height at 0.
         self.ground = -0.5 * (clearance + body + cabin)
         self.bottom = self.ground + clearance
@@ -87,7 +100,7 @@ class Car:
         self.cabin_back = between(style.cabin_back) * self.half_length
         self.windshield, self.rear = between(style.windshield), between(style.rear)
         self.tumblehome, self.rounding = between((0.15, 0.4)), between((0.05, 0.10))
-        self.hood_slope, self.trunk_slope = between((0.08, 0.35)), between((0.0, 0.2))
+        self.hood_slope, self.trunk_slope = between((0.06, 0.2)), between((0.0, 0.15))
         self.wheel_base = between((0.58, 0.66)) * self.half_length
         self.wheel_shift = between((-0.02, 0.03))
         self.wheel_width = between((0.045, 0.065))
@@ -99,7 +112,9 @@ class Car:
 
         self.paint = _paint(rng)
         self.second_paint = _paint(rng)
-        self.decor = str(rng.choice(["plain", "two-tone", "racing", "side", "roof"], p=[0.3, 0.2, 0.2, 0.15, 0.15]))
+        self.decor = str(
+            rng.choice(["plain", "two-tone", "racing", "side", "roof"], p=[0.3, 0.2, 0.2, 0.15, 0.15])
+        )
         self.decor_width = between((0.03, 0.06))
         self.rim = _CHROME if rng.random() < 0.7 else self.second_paint
 
@@ -119,7 +134,9 @@ class Car:
         wheel = tyre + hub[:, None] * (np.asarray(self.rim, np.float32) - tyre)
         albedo = np.where((part == 1)[:, None], wheel, albedo)
         albedo = np.where((part == 2)[:, None], np.asarray(_CHROME, np.float32) * 0.6, albedo)
-        lamp = np.where((z > 0)[:, None], np.asarray(_HEADLIGHT, np.float32), np.asarray(_TAIL_LIGHT, np.float32))
+        lamp = np.where(
+            (z > 0)[:, None], np.asarray(_HEADLIGHT, np.float32), np.asarray(_TAIL_LIGHT, np.float32)
+        )
         albedo = np.where((part == 3)[:, None], lamp, albedo).astype(np.float32)
         matt = (part == 1) & (hub < 0.5)
         gloss = np.where(matt, 0.02, 0.22 + 0.2 * glass * (part == 0)).astype(np.float32)
@@ -150,13 +167,20 @@ class Car:
             floor = self.belt - 0.6 * (self.belt - self.bottom)
             back, front = -length + 0.05, self.cabin_back - 0.05
             bed = rounded_box(
-                ax, y, z, (0.0, floor + 0.3, 0.5 * (back + front)), (width - 0.05, 0.3, 0.5 * (front - back)), 0.02
+                ax,
+                y,
+                z,
+                (0.0, floor + 0.3, 0.5 * (back + front)),
+                (width - 0.05, 0.3, 0.5 * (front - back)),
+                0.02,
             )
             body = smooth_max(body, -bed, 0.02)
         body = smooth_min(body, self._cabin(ax, y, z), 0.03)
         wheel_z, axle = np.abs(z - self.wheel_shift), self.ground + self.wheel_radius
         center = (width, axle, self.wheel_base)
-        body = smooth_max(body, -axle_cylinder(ax, y, wheel_z, center, 1.2 * self.wheel_radius, 0.12, 0.01), 0.02)
+        body = smooth_max(
+            body, -axle_cylinder(ax, y, wheel_z, center, 1.15 * self.wheel_radius, 0.09, 0.01), 0.02
+        )
         inset = (width + 0.01 - self.wheel_width, axle, self.wheel_base)
         wheels = axle_cylinder(ax, y, wheel_z, inset, self.wheel_radius, self.wheel_width, 0.02)
         bumper_half = (0.96 * width, 0.025, 0.03)
@@ -207,12 +231,18 @@ class Car:
             inner, outer = 0.02, 0.02 + 1.6 * self.decor_width
             amount = step(ax, inner - edge, inner + edge) * step(ax, outer + edge, outer - edge)
         elif self.decor == "side":
-            amount = step(np.abs(y - belt_line - 0.03), 0.6 * self.decor_width + edge, 0.6 * self.decor_width - edge)
+            amount = step(
+                np.abs(y - belt_line - 0.03), 0.6 * self.decor_width + edge, 0.6 * self.decor_width - edge
+            )
         elif self.decor == "roof":
             amount = step(y, self.belt + 0.01, self.belt + 0.03)
         # The gap around the door.
         door = np.abs(np.abs(z - 0.5 * (self.cabin_front + self.cabin_back)) - 0.17)
-        gap = step(door, 0.012, 0.004) * step(y, self.bottom + 0.03, self.bottom + 0.05) * (ax > 0.8 * self.half_width)
+        gap = (
+            step(door, 0.012, 0.004)
+            * step(y, self.bottom + 0.03, self.bottom + 0.05)
+            * (ax > 0.8 * self.half_width)
+        )
         paint, second = np.asarray(self.paint, np.float32), np.asarray(self.second_paint, np.float32)
         color = paint + amount[:, None] * (second - paint)
         return color * (1.0 - 0.55 * gap * (y < self.belt))[:, None]

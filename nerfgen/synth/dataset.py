@@ -91,7 +91,7 @@ def write_dataset(
         if value < least:
             raise InputError(f"the {name} is {value}, but must be at least {least}")
     out = Path(out)
-    parameters = {
+    parameters: dict[str, Any] = {
         "kind": kind,
         "num_images": num_images,
         "size": size,
@@ -175,7 +175,10 @@ def _fill(
     depth = allocate(file, "depth", (count, size, size))
     shape = (heldout_objects, views, size, size)
     heldout_rgb = allocate(file, "heldout_rgb", (*shape, 3))
-    heldout_mask, heldout_depth = allocate(file, "heldout_mask", shape), allocate(file, "heldout_depth", shape)
+    heldout_mask, heldout_depth = (
+        allocate(file, "heldout_mask", shape),
+        allocate(file, "heldout_depth", shape),
+    )
     heldout_intrinsics = np.zeros((heldout_objects, views, 3, 3))
     heldout_pose = np.zeros((heldout_objects, views, 4, 4))
     small: dict[str, list[Any]] = {"intrinsics": [], "cam_to_world": [], "keypoints": []}
@@ -219,7 +222,8 @@ def _clear(out: Path, truth: Path, *, keep: set[str], overwrite: bool) -> None:
             ours.append(path)
         elif not overwrite:
             raise InputError(
-                f"{out} holds other images ({path.name}); choose an empty folder, or give --overwrite to write there"
+                f"{out} holds other images ({path.name}); choose an empty folder "
+                "or give --overwrite to write there"
             )
     # First, so that an interruption never leaves it beside pictures it doesn't belong to.
     truth.unlink(missing_ok=True)

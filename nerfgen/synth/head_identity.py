@@ -81,8 +81,9 @@ class Identity:
     curtain_length: float
     bun: Triple
     bun_radius: float
-    wave: float
+    wave_height: float
     wave_pitch: float
+    curl: float
     shoulder: float
     collar: float
     neckline: float
@@ -121,9 +122,11 @@ def draw_identity(rng: np.random.Generator) -> Identity:
     hair = _HAIRS[int(rng.integers(0, 7 if fair else 3))] if rng.random() > 0.06 else _HAIRS[6]
     hair = _scaled(hair, vary(1.0, 0.15))
     iris = _scaled(_IRISES[int(rng.integers(0, 5 if fair else 2))], vary(1.0, 0.15))
-    style = rng.choice(["short", "full", "long", "bun", "buzz", "bald"], p=[0.27, 0.2, 0.28, 0.12, 0.08, 0.05])
+    style = rng.choice(
+        ["short", "full", "long", "bun", "buzz", "bald"], p=[0.27, 0.2, 0.28, 0.12, 0.08, 0.05]
+    )
     long_haired = style in ("long", "bun")
-    thickness = {"short": 0.9, "full": 1.6, "long": 1.3, "bun": 0.7, "buzz": 0.35, "bald": 0.0}[style]
+    thickness = {"short": 1.2, "full": 2.0, "long": 1.6, "bun": 0.9, "buzz": 0.5, "bald": 0.0}[style]
     hue, brightness, saturation = rng.random(3)
     clothes = _hue(float(hue), float(0.03 + 0.6 * brightness**1.5), float(0.9 * saturation))
     bearded = not long_haired and rng.random() < 0.35
@@ -133,7 +136,7 @@ def draw_identity(rng: np.random.Generator) -> Identity:
     identity = Identity(
         cranium=(vary(7.2 * width, 0.02), vary(9.2, 0.035) * overall, vary(9.2, 0.035)),
         face=(vary(6.1 * width, 0.02), 8.0 * length, vary(5.3, 0.03)),
-        jaw_back=(5.0 * width * jaw, shift(-3.6, 0.3), -2.2),
+        jaw_back=(4.8 * width * jaw, shift(-3.6, 0.3), -2.2),
         jaw_front=(vary(1.1, 0.15), chin[1] + 0.3, chin[2] - 0.2),
         chin=chin,
         chin_radius=vary(1.75, 0.07),
@@ -172,8 +175,9 @@ def draw_identity(rng: np.random.Generator) -> Identity:
         curtain_length=float(rng.uniform(11, 22)) if style == "long" else 0.0,
         bun=(0.0, shift(11.5, 1.5), shift(-11.5, 1.0)),
         bun_radius=vary(3.0, 0.15) if style == "bun" else 0.0,
-        wave=vary(0.22 if curly else 0.07, 0.3) * (thickness > 0.5),
-        wave_pitch=vary(1.7 if curly else 2.4, 0.15),
+        wave_height=vary(1.0 if curly else 0.6, 0.3) * (thickness > 0.5),
+        wave_pitch=vary(2.2 if curly else 3.2, 0.15),
+        curl=vary(2.2 if curly else 0.5, 0.2),
         shoulder=vary(14.0, 0.06) * (0.94 if long_haired else 1.05),
         collar=float(rng.uniform(0, 3.0)) if rng.random() < 0.35 else 0.0,
         neckline=neckline,

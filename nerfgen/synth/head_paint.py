@@ -55,12 +55,18 @@ def _skin(who: Identity, x: Values, y: Values, z: Values) -> Color:
     # Blood under the skin: cheeks, nose and ears are redder; lids a little darker.
     red = np.asarray(who.skin_color, np.float32) * np.array([1.02, 0.72, 0.72], np.float32)
     flush = who.blush * bump(np.hypot(ax - 4.3, y + 0.9), 1.7) * front
-    flush += 0.35 * bump(np.hypot(ax, y - who.nose_tip[1]), 1.3) * step(z, 4.0, 5.5) + 0.5 * step(ax, 7.0, 7.6)
+    flush += 0.35 * bump(np.hypot(ax, y - who.nose_tip[1]), 1.3) * step(z, 4.0, 5.5) + 0.5 * step(
+        ax, 7.0, 7.6
+    )
     base = _blend(base, red, np.minimum(flush, 1.0))
     opening = almond(who, ax, y)
     hollow = 0.28 * bump(np.hypot((ax - who.eye_x) * 0.6, y - who.eye_y), 0.95) * front
     ear = who.ear
-    hollow += 0.45 * bump(np.hypot((y - ear[1] - 0.3) * 0.5, z - ear[2] - 0.2), 0.5) * step(ax, ear[0] - 0.2, ear[0] + 0.2)
+    hollow += (
+        0.45
+        * bump(np.hypot((y - ear[1] - 0.3) * 0.5, z - ear[2] - 0.2), 0.5)
+        * step(ax, ear[0] - 0.2, ear[0] + 0.2)
+    )
     base *= (1.0 - hollow)[:, None]
     base = _beard(who, base, ax, y, z)
 
@@ -95,8 +101,8 @@ def _skin(who: Identity, x: Values, y: Values, z: Values) -> Color:
 def _beard(who: Identity, base: Color, ax: Values, y: Values, z: Values) -> Color:
     """Hair painted on chin, jaw and upper lip, and the shadow of cropped hair on the skull."""
     if who.beard > 0:
-        cheek_line = -2.6 - 0.9 * step(ax, 4.5, 1.0) + 1.4 * step(z, 2.0, -2.0)
-        low = step(y, cheek_line + 0.5, cheek_line - 0.5) * step(y, -11.0, -9.0) * step(z, -3.8, -2.6)
+        cheek_line = -4.9 + 0.9 * step(ax, 1.0, 3.2) + 3.4 * step(z, 1.5, -2.0)
+        low = step(y - cheek_line, 0.9, -0.9) * step(y, -11.0, -9.0) * step(z, -3.8, -2.6)
         moustache = bump(np.hypot(ax * 0.33, y - who.mouth_y - 1.05), 0.4) * step(z, 3.0, 4.0)
         base = _blend(base, who.brow_color, who.beard * np.maximum(low, moustache))
     if who.hair_thickness <= 0:
@@ -124,9 +130,9 @@ def _eye(who: Identity, x: Values, y: Values, z: Values) -> Color:
 
 def _hair(who: Identity, x: Values, y: Values, z: Values) -> Color:
     """Strands: fine light and dark lines that run down from the crown."""
-    around = np.arctan2(x, z + 4.5)
-    strand = np.sin(38.0 * around + 1.5 * np.sin(0.7 * y)) * 0.5 + np.sin(23.0 * around - 0.9 * y) * 0.5
-    lift = 1.0 + 0.28 * strand
+    around = np.arctan2(x, z + 4.5) + 0.03 * who.curl * np.sin(0.8 * y)
+    strand = 0.6 * np.sin(46.0 * around) + 0.4 * np.sin(19.0 * around + 0.25 * y)
+    lift = 1.0 + 0.3 * strand
     roots = 0.75 + 0.25 * step(np.abs(x - who.parting), 0.0, 1.2)
     return np.asarray(who.hair_color, np.float32) * (lift * roots)[:, None]
 

@@ -51,7 +51,9 @@ class Head:
         others = np.minimum(self._clothes(ax, y, z), self._hair(ax, x, y, z))
         # Lids, lips and nostrils matter only close by; farther off a bound will do.
         result = np.minimum(bulk - np.where(bulk > _DETAIL_FROM, np.float32(_DETAIL_DEPTH), 0), others)
-        near = np.flatnonzero((bulk < _DETAIL_FROM) & (z > -1.5) & (y > -9.0) & (y < 8.0) & (bulk < others + 1.0))
+        near = np.flatnonzero(
+            (bulk < _DETAIL_FROM) & (z > -1.5) & (y > -9.0) & (y < 8.0) & (bulk < others + 1.0)
+        )
         if len(near):
             ax, y, z = ax[near], y[near], z[near]
             skin = self._features(bulk[near], ax, y, z)
@@ -125,7 +127,9 @@ class Head:
         forward = z + 0.95 * bend
         z_lips = who.mouth_z
         upper = ellipsoid(ax, height, forward, (0.0, 0.36, z_lips), (who.mouth_half, who.upper_lip, 0.72))
-        lower = ellipsoid(ax, height, forward, (0.0, -0.46, z_lips - 0.05), (who.mouth_half * 0.92, who.lower_lip, 0.8))
+        lower = ellipsoid(
+            ax, height, forward, (0.0, -0.46, z_lips - 0.05), (who.mouth_half * 0.92, who.lower_lip, 0.8)
+        )
         d = smooth_min(d, upper, 0.35)
         d = smooth_min(d, lower, 0.35)
         groove = np.maximum(np.abs(height) - 0.07, np.abs(forward - z_lips - 0.6) - 0.45)
@@ -141,7 +145,9 @@ class Head:
             return np.full_like(x, 50.0)
         a, b, c = who.cranium
         grown = who.hair_thickness
-        shell = ellipsoid(x, y, z, (0.0, 4.8, -4.5), (a + grown, b + grown * who.hair_top, c + grown * 0.8))
+        shell = ellipsoid(
+            x, y, z, (0.0, 4.8, -5.1), (a + 1.2 * grown, b + grown * who.hair_top, c + grown * 0.8)
+        )
         shell = np.maximum(shell, -slanted_plane(y, z + 4.0, who.nape, 0.8))
         if who.curtain_length > 0:
             middle = 5.0 - 0.5 * who.curtain_length
@@ -151,11 +157,14 @@ class Head:
             shell = smooth_min(shell, smooth_min(side, back, 2.0), 2.0)
         if who.bun_radius > 0:
             shell = smooth_min(shell, sphere(x, y, z, who.bun, who.bun_radius), 1.0)
-        # The opening for the face, off-centre where the hair is parted to one side.
-        opening = ellipsoid(x - who.parting * (y - 2.0) * 0.12, y, z, (0.0, who.hairline - 9.5, 4.6), who.opening)
-        shell = smooth_max(shell, -opening, 0.7)
-        wave = who.wave * np.sin(who.wave_pitch * (x + 0.4 * y)) * np.sin(who.wave_pitch * (y - 0.5 * z))
-        return shell + wave
+        # The opening for the face, off-centre where the hair is parted to one side, its edge in locks.
+        opening = ellipsoid(
+            x - who.parting * (y - 2.0) * 0.12, y, z, (0.0, who.hairline - 9.5, 4.6), who.opening
+        )
+        phase = who.wave_pitch * (ax - 0.9 * z)
+        locks = np.sin(phase + who.curl * np.sin(0.8 * y + who.parting))
+        shell = smooth_max(shell, 0.25 * who.wave_height * locks - opening, 1.7)
+        return shell + who.wave_height * 0.15 * locks
 
     def _clothes(self, ax: Values, y: Values, z: Values) -> Values:
         who = self.identity

@@ -69,7 +69,7 @@ def render_object(
     return render(solid, background, intrinsics, cam_to_world, size, supersample or chosen.supersample)
 
 
-def world_keypoints(solid: Solid) -> dict[str, Float[np.ndarray, "3"]]:
+def world_keypoints(solid: Solid) -> dict[str, Float[np.ndarray, " 3"]]:
     """The keypoints of an object in world units."""
     origin = np.asarray(solid.origin)
     return {name: (np.asarray(point) - origin) / solid.unit for name, point in solid.keypoints().items()}

@@ -12,7 +12,7 @@ from nerfgen.synth.sdf import Distance, Triple, Values
 
 _BLOCK = 8192
 _CELL = 4
-_MOST_STEPS = 32
+_MOST_STEPS = 36
 _MOST_CONE_STEPS = 14
 # Blended and bent solids overstate the distance a little.
 _STEP = 0.95
@@ -26,10 +26,10 @@ class Raster:
     ``center`` count the raster's own (sub)pixels.
     """
 
-    origin: Float[np.ndarray, "3"]
-    right: Float[np.ndarray, "3"]
-    down: Float[np.ndarray, "3"]
-    forward: Float[np.ndarray, "3"]
+    origin: Float[np.ndarray, " 3"]
+    right: Float[np.ndarray, " 3"]
+    down: Float[np.ndarray, " 3"]
+    forward: Float[np.ndarray, " 3"]
     focal: float
     center: tuple[float, float]
     size: int
@@ -98,7 +98,7 @@ def trace(distance: Distance, raster: Raster, low: Triple, high: Triple) -> Hits
 
 def _march(
     distance: Distance,
-    origin: Float[np.ndarray, "3"],
+    origin: Float[np.ndarray, " 3"],
     direction: tuple[Values, Values, Values],
     near: Values,
     far: Values,
@@ -122,13 +122,14 @@ def _march(
         room = value - spread * t
         finished = room < (0.1 * spread + tolerance) * t
         result[active[finished]] = t[finished]
-        following = t + _STEP * room
+        # At least a sample's width on: along a grazed surface distances alone would creep.
+        following = t + np.maximum(_STEP * room, 4.0 * tolerance * t)
         going = np.flatnonzero(~finished & (following < end))
         # Compaction: finished rays cost nothing from here on.
         active, t, end, room = active[going], following[going], end[going], room[going]
         x, y, z = x[going], y[going], z[going]
     # What grazes a surface for so long: cones are left to their rays, rays end where they all but touch it.
-    touching = room < (np.inf if spread else 6.0 * tolerance) * t
+    touching = room < (np.inf if spread else 16.0 * tolerance) * t
     result[active[touching]] = t[touching]
     return result
 
@@ -142,7 +143,7 @@ def in_blocks(distance: Distance, x: Values, y: Values, z: Values) -> Values:
 
 
 def _box_span(
-    origin: Float[np.ndarray, "3"],
+    origin: Float[np.ndarray, " 3"],
     direction: tuple[Values, Values, Values],
     low: Triple,
     high: Triple,

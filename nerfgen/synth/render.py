@@ -127,7 +127,9 @@ def _shade(solid: Solid, hits: Hits, pixel: np.ndarray, focal: float) -> Color:
 
     key = nx * light.key[0] + ny * light.key[1] + nz * light.key[2]
     diffuse = np.maximum((key + light.wrap) / (1.0 + light.wrap), 0.0) * shadow
-    fill = np.maximum((nx * light.fill[0] + ny * light.fill[1] + nz * light.fill[2] + 0.4) / 1.4, 0.0) * open_sky
+    fill = (
+        np.maximum((nx * light.fill[0] + ny * light.fill[1] + nz * light.fill[2] + 0.4) / 1.4, 0.0) * open_sky
+    )
     up = (0.5 + 0.5 * ny) * open_sky
     down = (0.5 - 0.5 * ny) * open_sky
     # Blinn-Phong: the half vector of light and viewer against the normal.
@@ -164,7 +166,7 @@ def _normals(solid: Solid, hits: Hits, focal: float) -> tuple[Values, Values, Va
 def _shadow(
     solid: Solid, points: tuple[Values, Values, Values], normals: tuple[Values, Values, Values], key: Triple
 ) -> Values:
-    """Share of the key light that arrives, 0 to 1, with soft edges: how narrowly the way to it passes solids."""
+    """Share of the key light that arrives, 0 to 1, with soft edges: by how narrowly solids are passed."""
     result = np.ones_like(points[0])
     facing = normals[0] * key[0] + normals[1] * key[1] + normals[2] * key[2]
     # Where the surface turns away, the diffuse term is dark already.

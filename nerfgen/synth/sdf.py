@@ -34,7 +34,13 @@ def ellipsoid(x: Values, y: Values, z: Values, center: Triple, radii: Triple) ->
 
 
 def capsule(
-    x: Values, y: Values, z: Values, start: Triple, end: Triple, radius: float, end_radius: float | None = None
+    x: Values,
+    y: Values,
+    z: Values,
+    start: Triple,
+    end: Triple,
+    radius: float,
+    end_radius: float | None = None,
 ) -> Values:
     """Distance to the segment from ``start`` to ``end``, less a radius that may change along it."""
     ex, ey, ez = end[0] - start[0], end[1] - start[1], end[2] - start[2]
