@@ -4,6 +4,7 @@ from nerfgen.artifact.file import allocate, atomic_path, check, create, put, rea
 from nerfgen.artifact.join import positions, usable
 from nerfgen.artifact.provenance import file_digest, file_record, folder_record, is_current
 from nerfgen.artifact.schema import ROOT_ATTRIBUTES, SCHEMAS, STATUSES, USABLE, Dataset, Schema
+from nerfgen.artifact.tree import get_tree, put_tree
 
 __all__ = [
     "ROOT_ATTRIBUTES",
@@ -19,9 +20,11 @@ __all__ = [
     "file_digest",
     "file_record",
     "folder_record",
+    "get_tree",
     "is_current",
     "positions",
     "put",
+    "put_tree",
     "reading",
     "strings",
     "usable",

@@ -1,6 +1,7 @@
-"""Encodings, foreground and background networks. Never renders."""
+"""Encodings, foreground and background networks, and trained models as files. Never renders."""
 
 from nerfgen.field.encoding import positional_encoding
 from nerfgen.field.model import FieldConfig, GenerativeField
+from nerfgen.field.stored import Model, load_model, save_model
 
-__all__ = ["FieldConfig", "GenerativeField", "positional_encoding"]
+__all__ = ["FieldConfig", "GenerativeField", "Model", "load_model", "positional_encoding", "save_model"]

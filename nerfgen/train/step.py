@@ -117,7 +117,7 @@ def make_step(preset: Preset, bounds: float, seed: int, use_mask: bool) -> Calla
     def losses(parameters: dict, pixels: Pixels, occupancy: Array, key: Array, progress: Array) -> Any:
         image_key, pixel_key, sample_key = jax.random.split(key, 3)
         batch = jax.random.randint(image_key, (preset.images_per_batch,), 0, pixels.rgb.shape[0])
-        chosen = _draw_pixels(pixel_key, pixels, batch, preset)
+        chosen = draw_pixels(pixel_key, pixels, batch, preset.rays_per_image, preset.foreground_share)
         size = pixels.rgb.shape[1]
         rows, columns = chosen // size, chosen % size
         target = pixels.rgb[batch[:, None], rows, columns] / 255.0
@@ -195,11 +195,12 @@ def _rates(preset: Preset, progress: Array) -> dict[str, Array]:
     }
 
 
-def _draw_pixels(key: Array, pixels: Pixels, batch: Array, preset: Preset) -> Int[Array, "images rays"]:
-    """Pixel indices: the first ``foreground_share`` of an image's rays inside its dilated mask, the rest anywhere."""
-    count = preset.rays_per_image
+def draw_pixels(
+    key: Array, pixels: Pixels, batch: Int[Array, "images"], count: int, foreground_share: float
+) -> Int[Array, "images rays"]:
+    """``count`` pixel indices of each image: the first share inside its dilated mask, the rest anywhere on it."""
     inside, valid = pixels.inside[batch, None], pixels.valid[batch, None]
-    aimed = (jnp.arange(count) < round(count * preset.foreground_share)) & (inside > 0)
+    aimed = (jnp.arange(count) < round(count * foreground_share)) & (inside > 0)
     limit = jnp.where(aimed, inside, valid)
     place = jnp.floor(jax.random.uniform(key, (len(batch), count)) * limit).astype(jnp.int32)
     return pixels.order[batch[:, None], jnp.minimum(place, limit - 1)].astype(jnp.int32)

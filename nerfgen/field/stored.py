@@ -1,0 +1,110 @@
+"""A trained model as a value, and its file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from nerfgen import artifact
+from nerfgen.errors import InputError
+from nerfgen.field.model import FieldConfig
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model.
+
+    Attributes:
+        object_class: name of the class.
+        preset: the effective training recipe.
+        config: sizes of the networks.
+        parameters: arrays of the networks, as flax names them.
+        latents: the table Z, one code per training image.
+        occupancy: class-shared grid that guides samples.
+        images: path of each row's image.
+        image_size, intrinsics, cam_to_world, window: the photographs' cameras, as refined in training.
+        steps: training steps done.
+    """
+
+    object_class: str
+    preset: dict[str, Any]
+    config: FieldConfig
+    parameters: dict[str, Any]
+    latents: Float[np.ndarray, "rows latent"]
+    occupancy: Float[np.ndarray, "grid grid grid"]
+    images: list[str]
+    image_size: Int[np.ndarray, "rows 2"]
+    intrinsics: Float[np.ndarray, "rows 3 3"]
+    cam_to_world: Float[np.ndarray, "rows 4 4"]
+    window: Float[np.ndarray, "rows 3"]
+    steps: int
+
+    @property
+    def distance(self) -> float:
+        """Median distance of the training cameras from the world origin, world units."""
+        return float(np.median(np.linalg.norm(self.cam_to_world[:, :3, 3], axis=-1)))
+
+    @property
+    def size(self) -> int:
+        """Edge of the rasters that it was trained on, pixels."""
+        return int(self.preset["size"])
+
+
+_TABLE = ("latents", "image_size", "intrinsics", "cam_to_world", "window", "occupancy")
+
+
+def save_model(
+    path: Path,
+    model: Model,
+    *,
+    parameters: dict[str, Any],
+    inputs: list[dict[str, Any]],
+    log: Float[np.ndarray, "entries 5"],
+) -> None:
+    """Write ``model/1``; ``log`` rows are step, L_rgb, L_mask, L_hard, PSNR."""
+    with artifact.create(
+        path, "model/1", object_class=model.object_class, parameters=parameters, inputs=inputs
+    ) as file:
+        artifact.put(file, "image", model.images)
+        for name in _TABLE:
+            artifact.put(file, name, getattr(model, name))
+        artifact.put(file, "log_step", log[:, 0])
+        artifact.put(file, "log_values", log[:, 1:])
+        artifact.put_tree(file.create_group("field"), model.parameters)
+        file.attrs["preset"] = json.dumps(model.preset, sort_keys=True)
+        file.attrs["bounds"] = model.config.bounds
+        file.attrs["steps"] = model.steps
+
+
+def load_model(path: Path) -> Model:
+    """Read a model file, or the ``model.h5`` of a folder.
+
+    Raises:
+        InputError: it is missing or no model.
+    """
+    path = path / "model.h5" if path.is_dir() else path
+    with artifact.reading(path, "model/1", made_by=f"nerfgen train {path.parent}") as file:
+        preset = json.loads(file.attrs["preset"])
+        try:
+            shared = {field.name for field in fields(FieldConfig)} & preset.keys()
+            config = FieldConfig(
+                kind=preset["field"],
+                bounds=float(file.attrs["bounds"]),
+                **{name: preset[name] for name in shared},
+            )
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{path}: its preset lacks {error}; train the model anew") from error
+        return Model(
+            object_class=str(file.attrs["class"]),
+            preset=preset,
+            config=config,
+            parameters=artifact.get_tree(file["field"]),
+            images=artifact.strings(file["image"]),
+            steps=int(file.attrs["steps"]),
+            **{name: file[name][:] for name in _TABLE},
+        )

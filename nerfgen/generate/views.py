@@ -1,0 +1,130 @@
+"""Rendering a trained model: any code, any camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from nerfgen.field import FieldConfig, GenerativeField, Model
+from nerfgen.geometry import intrinsic_matrix, optical_axis, pixel_centers, pixel_rays, turned_camera
+from nerfgen.parallel import Progress, silent
+from nerfgen.volume import render_rays, widened
+
+# Samples a ray and rays at a time: their product bounds the memory, whatever the size of the picture.
+_RAYS = 4096
+_FINER = 2
+
+
+@dataclass(frozen=True)
+class Views:
+    """Rendered pictures.
+
+    Attributes:
+        rgb: with background, uint8.
+        foreground: premultiplied by opacity, in [0, 1].
+        opacity: accumulated, in [0, 1].
+        depth: expected depth along the optical axis, world units; 0 where opacity is below 0.5.
+    """
+
+    rgb: UInt8[np.ndarray, "views size size 3"]
+    foreground: Float[np.ndarray, "views size size 3"]
+    opacity: Float[np.ndarray, "views size size"]
+    depth: Float[np.ndarray, "views size size"]
+
+
+def framing_intrinsics(distance: Float[np.ndarray, "*views"], size: int) -> Float[np.ndarray, "*views 3 3"]:
+    """Pinhole matrix with which the unit sphere, seen from ``distance``, fills a picture of ``size`` pixels."""
+    distance = np.asarray(distance, float)
+    focal = 0.5 * size * np.sqrt(np.maximum(distance**2 - 1, 0.1))
+    return intrinsic_matrix(focal, np.full((*distance.shape, 2), size / 2))
+
+
+def turned_views(
+    yaw: Float[np.ndarray, "views"], pitch: Float[np.ndarray, "views"], distance: float, size: int
+) -> tuple[Float[np.ndarray, "views 3 3"], Float[np.ndarray, "views 4 4"]]:
+    """Intrinsics and poses of cameras that see the object turned, the unit sphere filling the picture."""
+    poses = turned_camera(yaw, pitch, distance)
+    return framing_intrinsics(np.full(len(poses), distance), size), poses
+
+
+def render_views(
+    model: Model,
+    latents: Float[np.ndarray, "views latent"],
+    intrinsics: Float[np.ndarray, "views 3 3"],
+    cam_to_world: Float[np.ndarray, "views 4 4"],
+    size: int,
+    *,
+    samples: int = 0,
+    progress: Progress = silent,
+) -> Views:
+    """Render each code from its camera as a ``size`` x ``size`` picture.
+
+    Args:
+        samples: a ray; 0 for twice as many as in training.
+    """
+    samples = samples or _FINER * int(model.preset["samples"])
+    guided = model.preset["sampler"] == "guided"
+    render = partial(_render_chunk, model.config, samples, guided)
+    field = jax.tree.map(jnp.asarray, model.parameters)
+    occupancy = jnp.asarray(model.occupancy)
+    centers = pixel_centers(size).astype(np.float32)
+    rays = min(_RAYS, len(centers))
+    # The last chunk is filled up by repetition, so that one shape is compiled.
+    chunks = [np.resize(np.arange(start, min(start + rays, len(centers))), rays) for start in range(0, len(centers), rays)]
+    count = len(latents)
+    pictures = {"color": np.zeros((count, size * size, 3), np.float32)}
+    pictures["foreground"] = np.zeros_like(pictures["color"])
+    pictures["opacity"] = np.zeros((count, size * size), np.float32)
+    pictures["depth"] = np.zeros((count, size * size), np.float32)
+    for view in range(count):
+        camera = (jnp.asarray(intrinsics[view], jnp.float32), jnp.asarray(cam_to_world[view], jnp.float32))
+        code = jnp.asarray(latents[view], jnp.float32)
+        pending = [render(field, occupancy, code, jnp.asarray(centers[chunk]), *camera) for chunk in chunks]
+        for chunk, result in zip(chunks, pending, strict=True):
+            for name, values in result.items():
+                pictures[name][view, chunk] = np.asarray(values)
+        progress(view + 1, count)
+    shape = (count, size, size)
+    opacity = pictures["opacity"].reshape(shape)
+    return Views(
+        rgb=np.round(pictures["color"].reshape(*shape, 3).clip(0, 1) * 255).astype(np.uint8),
+        foreground=pictures["foreground"].reshape(*shape, 3),
+        opacity=opacity,
+        depth=np.where(opacity >= 0.5, pictures["depth"].reshape(shape), 0.0),
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def _render_chunk(
+    config: FieldConfig,
+    samples: int,
+    guided: bool,
+    field: dict[str, Any],
+    occupancy: Array,
+    code: Array,
+    centers: Array,
+    intrinsics: Array,
+    cam_to_world: Array,
+) -> dict[str, Array]:
+    network = GenerativeField(config)
+    variables = {"params": field}
+    origins, directions = pixel_rays(centers, intrinsics, cam_to_world)
+    condition = network.apply(variables, code[None], method="condition")
+    rays = render_rays(
+        lambda points: network.apply(variables, condition, points, method="foreground"),
+        origins[None],
+        directions[None],
+        half=config.bounds,
+        count=samples,
+        occupancy=widened(occupancy) if guided else None,
+    )
+    background = network.apply(variables, code[None], directions[None], method="background")
+    color = rays.color + (1 - rays.opacity[..., None]) * background
+    depth = rays.distance * (directions @ optical_axis(cam_to_world))
+    return {"color": color[0], "foreground": rays.color[0], "opacity": rays.opacity[0], "depth": depth[0]}

@@ -1,0 +1,134 @@
+"""A model against the truth of a synthetic class: held-out views that no training image showed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.ndimage
+from jaxtyping import Float
+
+from nerfgen import artifact
+from nerfgen.errors import InputError
+from nerfgen.field import Model
+from nerfgen.generate import Views, render_views
+from nerfgen.geometry import invert_rigid, pixel_centers, sphere_window, window_intrinsics
+from nerfgen.metric.camera import rotation_errors
+from nerfgen.metric.image import intersection_over_union, pearson, psnr
+from nerfgen.photo import resample_window
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out views of training objects, and the cameras that a model is to see them from.
+
+    Attributes:
+        row: table row of each view's object.
+        rgb: pictures over white, in [0, 1].
+        mask: foreground coverage, in [0, 1].
+        depth: along the optical axis, world units; meaningful where ``mask`` is 1.
+        intrinsics, cam_to_world: cameras in the model's world.
+    """
+
+    row: np.ndarray
+    rgb: Float[np.ndarray, "views size size 3"]
+    mask: Float[np.ndarray, "views size size"]
+    depth: Float[np.ndarray, "views size size"]
+    intrinsics: Float[np.ndarray, "views 3 3"]
+    cam_to_world: Float[np.ndarray, "views 4 4"]
+
+
+def camera_errors(model: Model, truth: Path) -> Float[np.ndarray, "rows"]:
+    """Rotation error in degrees of every training camera after one global alignment."""
+    with artifact.reading(truth, "truth/1") as file:
+        place = artifact.positions(model.images, artifact.strings(file["image"]))
+        return rotation_errors(model.cam_to_world[place >= 0], file["cam_to_world"][:][place[place >= 0]])
+
+
+def held_out_views(model: Model, truth: Path) -> HeldOut:
+    """The held-out views of the objects that are in the model's table.
+
+    The frame and the scale of an object in the model's world can't be known: a held-out camera is the
+    training photograph's own camera (as the model has it) times the true relative motion, with the
+    translation scaled by the ratio of the distances from the origin and the focal length by the ratio
+    of the photograph's focal lengths.
+
+    Raises:
+        InputError: there is none.
+    """
+    size = model.size
+    with artifact.reading(truth, "truth/1") as file:
+        names = artifact.strings(file["image"])
+        objects, count = file["heldout_rgb"].shape[:2]
+        place = artifact.positions(names[:objects], model.images)
+        chosen = np.flatnonzero(place >= 0)
+        if not len(chosen) or not count:
+            raise InputError(f"{truth}: no held-out view shows an object of the model; synthesise with --views")
+        row = np.repeat(place[chosen], count)
+        true_k, true_pose = file["intrinsics"][:][chosen], file["cam_to_world"][:][chosen]
+        view_k = file["heldout_intrinsics"][:][chosen].reshape(-1, 3, 3)
+        view_pose = file["heldout_cam_to_world"][:][chosen].reshape(-1, 4, 4)
+        pictures = [
+            _framed(file["heldout_rgb"][k, v], file["heldout_mask"][k, v], file["heldout_depth"][k, v], window, size)
+            for (k, v), window in zip(
+                ((k, v) for k in chosen for v in range(count)), sphere_window(view_k, view_pose), strict=True
+            )
+        ]
+    true_k, true_pose = np.repeat(true_k, count, axis=0), np.repeat(true_pose, count, axis=0)
+    own_k, own_pose = model.intrinsics[row], model.cam_to_world[row]
+    motion = invert_rigid(true_pose) @ view_pose
+    ratio = np.linalg.norm(own_pose[:, :3, 3], axis=-1) / np.linalg.norm(true_pose[:, :3, 3], axis=-1)
+    motion[:, :3, 3] *= ratio[:, None]
+    intrinsics = view_k.copy()
+    intrinsics[:, (0, 1), (0, 1)] *= (own_k[:, 0, 0] / true_k[:, 0, 0])[:, None]
+    rgb, mask, depth = (np.stack(values) for values in zip(*pictures, strict=True))
+    return HeldOut(
+        row=row,
+        rgb=rgb,
+        mask=mask,
+        depth=depth,
+        intrinsics=window_intrinsics(intrinsics, sphere_window(view_k, view_pose), size),
+        cam_to_world=own_pose @ motion,
+    )
+
+
+def judge_views(views: Views, held_out: HeldOut) -> dict[str, float]:
+    """Means over views of PSNR over white, PSNR of the foreground, depth correlation and mask IoU.
+
+    Depth is correlated over the pixels that truth and model both call foreground.
+    """
+    over_white = views.foreground + (1 - views.opacity[..., None])
+    scores: dict[str, list[float]] = {"psnr_db": [], "foreground_psnr_db": [], "depth_correlation": [], "mask_iou": []}
+    for view in range(len(held_out.rgb)):
+        predicted, seen = over_white[view], held_out.rgb[view]
+        solid = held_out.mask[view] > 0.99
+        both = solid & (views.opacity[view] > 0.5)
+        scores["psnr_db"].append(psnr(predicted, seen))
+        scores["foreground_psnr_db"].append(psnr(predicted, seen, solid))
+        scores["depth_correlation"].append(
+            pearson(views.depth[view][both].astype(float), held_out.depth[view][both]) if both.sum() > 2 else 0.0
+        )
+        scores["mask_iou"].append(intersection_over_union(views.opacity[view] > 0.5, held_out.mask[view] > 0.5))
+    return {name: float(np.mean(values)) for name, values in scores.items()}
+
+
+def judge(model: Model, truth: Path) -> dict[str, float]:
+    """Held-out views by the model's own codes and, with ``class_mean_`` before the name, by the mean code."""
+    held_out = held_out_views(model, truth)
+    cameras = (held_out.intrinsics, held_out.cam_to_world, model.size)
+    own = judge_views(render_views(model, model.latents[held_out.row], *cameras), held_out)
+    mean = np.broadcast_to(model.latents.mean(0), (len(held_out.row), model.latents.shape[1]))
+    average = judge_views(render_views(model, mean, *cameras), held_out)
+    return own | {f"class_mean_{name}": value for name, value in average.items()}
+
+
+def _framed(
+    rgb: np.ndarray, mask: np.ndarray, depth: np.ndarray, window: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A held-out picture over white, its mask and depth, resampled to its window."""
+    color = resample_window(rgb, window, size)[0] / 255.0
+    coverage = resample_window(mask[..., None], window, size)[0][..., 0] / 255.0
+    centers = pixel_centers(size) * (window[2] / size) + window[:2] - 0.5
+    there = scipy.ndimage.map_coordinates(depth, centers[:, ::-1].T, order=0, mode="nearest").reshape(size, size)
+    return color * coverage[..., None] + 1 - coverage[..., None], coverage, there
