@@ -42,7 +42,9 @@ def stage_rate(folder: Path, output: Path) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder", type=Path, help="folder of photographs, one face each")
     parser.add_argument("--images", type=int, default=1000, help="how many of them to use")
     parser.add_argument("--rounds", type=int, default=3, help="turns of both measurements")
@@ -60,7 +62,7 @@ def main() -> None:
             stage.append(stage_rate(subset, Path(scratch) / "landmarks.h5"))
             ratio = stage[-1] / (core_count() * bare[-1])
             print(f"turn {turn + 1}: bare loop {bare[-1]:.1f}/s, stage {stage[-1]:.1f}/s, ratio {ratio:.3f}")
-    ratio = np.median(stage) / (core_count() * np.median(bare))
+    ratio = float(np.median(stage) / (core_count() * np.median(bare)))
     print(f"median ratio of the stage to {core_count()} bare loops: {ratio:.3f}")
 
 

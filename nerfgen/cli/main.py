@@ -8,6 +8,10 @@ import typer
 
 import nerfgen
 from nerfgen.cli import runtime
+from nerfgen.cli.landmark import EPILOG as LANDMARK_EXAMPLES
+from nerfgen.cli.landmark import landmark
+from nerfgen.cli.segment import EPILOG as SEGMENT_EXAMPLES
+from nerfgen.cli.segment import segment
 from nerfgen.cli.synth import synth
 
 app = typer.Typer(
@@ -22,6 +26,8 @@ app = typer.Typer(
 PIPELINE = "The pipeline, in order"
 AROUND = "Around the pipeline"
 
+app.command(rich_help_panel=PIPELINE, epilog=LANDMARK_EXAMPLES)(landmark)
+app.command(rich_help_panel=PIPELINE, epilog=SEGMENT_EXAMPLES)(segment)
 app.command(rich_help_panel=AROUND)(synth)
 
 

@@ -10,9 +10,10 @@ distant faces, overlapping tiles and quarter turns follow, until something is.
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -25,6 +26,8 @@ NUM_POINTS = 478
 # Nose tip, mouth corners and iris centres in Face Mesh's numbering. "Left" is the viewer's left.
 POINT_OF_NAME = {"eye_left": 468, "eye_right": 473, "nose_tip": 4, "mouth_left": 61, "mouth_right": 291}
 
+_Coordinate = TypeVar("_Coordinate", float, np.ndarray)
+
 _MAX_SIDE = 1280  # pixels to which a photograph is reduced for the search
 _CROP_SIDE = 256  # pixels of a crop; Face Mesh itself sees the face at 192
 _CROP_FACTORS = (2.0, 1.5, 2.8)  # side of the crop as a multiple of the face box, in the order tried
@@ -32,6 +35,8 @@ _SMALL = 0.25  # a face box below this part of the photograph is measured again 
 _MIN_FACE = 16.0  # extent of the mesh in pixels, below which a face is too small to be of use
 _MIN_PHOTO = 8  # shortest side in pixels, below which there is nothing to look for
 _MIN_SCORE = 0.5
+# A score that faces standing on their heads don't reach; 1% of upright portraits fall short of it.
+_CERTAIN = 0.83
 
 _POINT = np.dtype(
     [("header", "S3"), ("x", "<f4"), ("tag_y", "u1"), ("y", "<f4"), ("tag_z", "u1"), ("z", "<f4")]
@@ -63,13 +68,12 @@ _MESH_PROTOBUFS = (
 
 @dataclass(frozen=True)
 class _Box:
-    """A face's box: centre and side in pixels of the photograph after ``turns`` quarter turns."""
+    """A face's box: centre and side in pixels."""
 
     x: float
     y: float
     side: float
     score: float
-    turns: int = 0
 
 
 class FaceMesh:
@@ -92,6 +96,7 @@ class FaceMesh:
             )
             # The networks are loaded, and speak, with the first image.
             self._mesh.run(np.zeros((128, 128, 3), np.uint8))
+        self._near: Graph | None = None
         self._distant: Graph | None = None
         self._has_found = False
 
@@ -105,12 +110,11 @@ class FaceMesh:
         if min(image.shape[:2]) < _MIN_PHOTO:
             return _nothing()
         mesh, boxes = self._face_mesh(image)
-        if mesh is not None and len(boxes) == 1 and boxes[0].side >= _SMALL * max(image.shape[:2]):
-            return _detection(_scaled(mesh, scale), boxes[0].score, 1)
-        found = self._largest(photo, [_at_scale(box, scale, 0) for box in boxes])
-        if found is not None:
-            return found
-        for candidates in self._search(photo):
+        clear = len(boxes) == 1 and boxes[0].score >= _CERTAIN
+        if mesh is not None and clear and boxes[0].side >= _SMALL * max(image.shape[:2]):
+            return _detection(mesh / (*scale, scale[0]), boxes[0].score, 1)
+        first = [_at_scale(box, scale) for box in boxes]
+        for candidates in itertools.chain([first], self._search(photo)):
             found = self._largest(photo, candidates)
             if found is not None:
                 return found
@@ -135,79 +139,105 @@ class FaceMesh:
         """The largest of the candidates in which Face Mesh confirms a face."""
         boxes = _distinct(candidates)
         for rejected, box in enumerate(boxes):
-            mesh = self._in_crop(photo, box)
-            if mesh is not None:
-                return _detection(mesh, box.score, len(boxes) - rejected)
+            confirmed = self._in_crop(photo, box)
+            if confirmed is not None:
+                mesh, score = confirmed
+                return _detection(mesh, score, len(boxes) - rejected)
         return None
 
-    def _in_crop(self, photo: Photograph, box: _Box) -> Float[np.ndarray, "mesh 3"] | None:
-        """The mesh of one face in pixels of the photograph, from a crop around its box."""
+    def _in_crop(self, photo: Photograph, box: _Box) -> tuple[Float[np.ndarray, "mesh 3"], float] | None:
+        """Mesh of one face, in pixels of the photograph, and its score, from a crop around its box."""
         width, height = photo.size
         for factor in _CROP_FACTORS:
             side = factor * box.side
             # No more of a large photograph is decoded than the crop can show.
-            image, scale = photo.pixels(int(np.ceil(max(width, height) * min(1.0, _CROP_SIDE / side))))
-            turned = np.ascontiguousarray(np.rot90(image, -box.turns))
-            scale_x, scale_y = scale if box.turns % 2 == 0 else scale[::-1]
-            window = (box.x - side / 2) * scale_x, (box.y - side / 2) * scale_y, side * scale_x
-            raster, _ = resample_window(turned, window, _CROP_SIDE)
-            mesh, _ = self._face_mesh(raster)
+            image, (scale_x, scale_y) = photo.pixels(
+                int(np.ceil(max(width, height) * min(1.0, _CROP_SIDE / side)))
+            )
+            x0, y0 = box.x - side / 2, box.y - side / 2
+            raster, _ = resample_window(image, (x0 * scale_x, y0 * scale_y, side * scale_x), _CROP_SIDE)
+            turns = self._upright_turns(raster)
+            mesh, boxes = self._face_mesh(np.rot90(raster, -turns))
             if mesh is None:
                 continue
             # Face Mesh may have chosen a neighbour that the crop shows too.
-            middle = mesh[:, :2].mean(axis=0) / _CROP_SIDE * factor - factor / 2
+            middle = (mesh[:, :2].mean(axis=0) / _CROP_SIDE - 0.5) * factor
             if np.abs(middle).max() > 0.5:
                 continue
-            x = (window[0] + mesh[:, 0] * window[2] / _CROP_SIDE) / scale_x
-            y = (window[1] + mesh[:, 1] * window[2] / _CROP_SIDE) / scale_y
-            z = mesh[:, 2] * side / _CROP_SIDE
-            return np.stack([*_turned_back(x, y, photo.size, box.turns), z], axis=-1)
+            x, y = _turned_back(mesh[:, 0], mesh[:, 1], (_CROP_SIDE, _CROP_SIDE), turns)
+            step = np.array([side, side * scale_x / scale_y, side]) / _CROP_SIDE
+            return np.stack([x, y, mesh[:, 2]], axis=-1) * step + (x0, y0, 0.0), boxes[0].score
         return None
+
+    def _upright_turns(self, raster: UInt8[np.ndarray, "size size 3"]) -> int:
+        """Clockwise quarter turns after which the crop's face is upright.
+
+        The networks take a face that stands on its head for an upright one with odd features, but
+        are less sure of it.
+        """
+        scores = []
+        for turns in range(4):
+            boxes = self._near_faces(np.rot90(raster, -turns))
+            scores.append(max((box.score for box in boxes), default=0.0))
+            if scores[-1] >= _CERTAIN:
+                break
+        return int(np.argmax(scores))
 
     def _search(self, photo: Photograph) -> Iterator[list[_Box]]:
         """Candidates found by ever more expensive means."""
-        for turns in range(4):
-            image, scale = photo.pixels(_MAX_SIDE)
-            image = np.ascontiguousarray(np.rot90(image, -turns))
-            scale = scale if turns % 2 == 0 else scale[::-1]
-            height, width = image.shape[:2]
-            longest = max(width, height)
-            tiles = [_padding(width, height), *_tiles(width, height, longest / 2)]
-            found = [*self._distant_faces(image, (0.0, 0.0), 1.0)]
-            for x0, y0, side in tiles:
-                raster, _ = resample_window(image, (x0, y0, side), _CROP_SIDE)
-                found += self._distant_faces(raster, (x0, y0), side / _CROP_SIDE)
-            if turns:
-                found += self._face_mesh(image)[1]
-            yield [_at_scale(box, scale, turns) for box in found]
-            if turns == 0:
-                yield [_at_scale(box, scale, turns) for box in self._tiny_faces(image)]
-
-    def _tiny_faces(self, image: UInt8[np.ndarray, "height width 3"]) -> list[_Box]:
+        image, scale = photo.pixels(_MAX_SIDE)
         height, width = image.shape[:2]
-        found: list[_Box] = []
-        for x0, y0, side in _tiles(width, height, max(width, height) / 4):
-            raster, _ = resample_window(image, (x0, y0, side), _CROP_SIDE)
-            found += self._distant_faces(raster, (x0, y0), side / _CROP_SIDE)
+        longest = max(width, height)
+        views = [(0.0, 0.0, 0.0), _padding(width, height), *_tiles(width, height, longest / 2)]
+        for turns in range(4):
+            found = [box for view in views for box in self._in_view(image, view, turns)]
+            yield [_at_scale(box, scale) for box in found]
+            if turns == 0:
+                tiles = _tiles(width, height, longest / 4)
+                yield [_at_scale(box, scale) for tile in tiles for box in self._in_view(image, tile)]
+        if max(photo.size) > 1.5 * _MAX_SIDE:
+            image, scale = photo.pixels(2 * _MAX_SIDE)
+            height, width = image.shape[:2]
+            tiles = _tiles(width, height, max(width, height) / 8)
+            yield [_at_scale(box, scale) for tile in tiles for box in self._in_view(image, tile)]
+
+    def _in_view(
+        self,
+        image: UInt8[np.ndarray, "height width 3"],
+        view: tuple[float, float, float],
+        turns: int = 0,
+    ) -> list[_Box]:
+        """Distant faces in a window of an image (side 0: the whole), seen after quarter turns."""
+        x0, y0, side = view
+        raster = resample_window(image, view, _CROP_SIDE)[0] if side else image
+        size = raster.shape[1], raster.shape[0]
+        step = side / _CROP_SIDE if side else 1.0
+        if self._distant is None:
+            self._distant = _detector("full_range")
+        seen = np.rot90(raster, -turns)
+        found = []
+        for box in _boxes(self._distant.run(seen)["detections"], seen.shape[1], seen.shape[0]):
+            x, y = _turned_back(box.x, box.y, size, turns)
+            found.append(_Box(x0 + x * step, y0 + y * step, box.side * step, box.score))
         return found
 
-    def _distant_faces(
-        self, image: UInt8[np.ndarray, "height width 3"], origin: tuple[float, float], step: float
-    ) -> list[_Box]:
-        """Boxes by the detector for distant faces; ``origin`` and ``step`` place ``image`` in the whole."""
-        if self._distant is None:
-            with silenced():
-                self._distant = Graph(
-                    "mediapipe/modules/face_detection/face_detection_full_range_cpu.binarypb",
-                    protobufs=_DETECTOR_PROTOBUFS,
-                    outputs=("detections",),
-                )
-                self._distant.run(np.zeros((192, 192, 3), np.uint8))
-        boxes = _boxes(self._distant.run(image)["detections"], image.shape[1], image.shape[0])
-        return [
-            _Box(origin[0] + box.x * step, origin[1] + box.y * step, box.side * step, box.score)
-            for box in boxes
-        ]
+    def _near_faces(self, image: UInt8[np.ndarray, "height width 3"]) -> list[_Box]:
+        """Boxes by the detector that Face Mesh itself uses."""
+        if self._near is None:
+            self._near = _detector("short_range")
+        return _boxes(self._near.run(image)["detections"], image.shape[1], image.shape[0])
+
+
+def _detector(reach: str) -> Graph:
+    """One of MediaPipe's two face detectors."""
+    with silenced():
+        detector = Graph(
+            f"mediapipe/modules/face_detection/face_detection_{reach}_cpu.binarypb",
+            protobufs=_DETECTOR_PROTOBUFS,
+            outputs=("detections",),
+        )
+        detector.run(np.zeros((_CROP_SIDE, _CROP_SIDE, 3), np.uint8))
+    return detector
 
 
 def _points(landmarks: Any) -> Float[np.ndarray, "mesh 3"]:
@@ -237,9 +267,9 @@ def _boxes(detections: Sequence | None, width: int, height: int) -> list[_Box]:
     return boxes
 
 
-def _at_scale(box: _Box, scale: tuple[float, float], turns: int) -> _Box:
+def _at_scale(box: _Box, scale: tuple[float, float]) -> _Box:
     """A box of the reduced image in pixels of the full photograph."""
-    return _Box(box.x / scale[0], box.y / scale[1], box.side / scale[0], box.score, turns)
+    return _Box(box.x / scale[0], box.y / scale[1], box.side / scale[0], box.score)
 
 
 def _distinct(boxes: Sequence[_Box]) -> list[_Box]:
@@ -278,9 +308,9 @@ def _starts(length: int, side: float) -> list[float]:
 
 
 def _turned_back(
-    x: np.ndarray, y: np.ndarray, size: tuple[int, int], turns: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the photograph turned clockwise by ``turns`` quarters, in the photograph itself."""
+    x: _Coordinate, y: _Coordinate, size: tuple[int, int], turns: int
+) -> tuple[_Coordinate, _Coordinate]:
+    """Points of an image of (width, height), turned clockwise by ``turns`` quarters, in the image itself."""
     width, height = size
     if turns == 1:
         return y, height - x
@@ -289,10 +319,6 @@ def _turned_back(
     if turns == 3:
         return width - y, x
     return x, y
-
-
-def _scaled(mesh: Float[np.ndarray, "mesh 3"], scale: tuple[float, float]) -> Float[np.ndarray, "mesh 3"]:
-    return mesh / (scale[0], scale[1], scale[0])
 
 
 def _detection(mesh: Float[np.ndarray, "mesh 3"], score: float, num_objects: int) -> Detection:

@@ -34,8 +34,11 @@ def mask_in_photo(
     step = len(mask) / side  # mask pixels a photograph's pixel
     margin = math.ceil(step) + 1  # photograph's pixels that the window's edge cuts reach so far outside
     padded = Image.fromarray(np.pad(mask, margin))
-    box = tuple(
-        (edge - origin) * step + margin for edge, origin in ((left, x0), (top, y0), (right, x0), (bottom, y0))
+    box = (
+        (left - x0) * step + margin,
+        (top - y0) * step + margin,
+        (right - x0) * step + margin,
+        (bottom - y0) * step + margin,
     )
     placed = padded.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box)
     whole[top:bottom, left:right] = np.asarray(placed)

@@ -43,6 +43,7 @@ class Photograph:
                 raise UnreadableImageError(f"{path}: {error.strerror or error}") from error
         self._source = source
         self._decoded: _Decoded | None = None
+        self._reduced: tuple[int, UInt8[np.ndarray, "height width 3"], tuple[float, float]] | None = None
 
     def pixels(self, max_side: int = 0) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[float, float]]:
         """The upright image, no larger than ``max_side`` pixels (0: full size), and its scale.
@@ -59,11 +60,15 @@ class Photograph:
         rows, columns = decoded.image.shape[:2]
         longest = max(width, height)
         if max_side and max(rows, columns) > max_side:
+            if self._reduced is not None and self._reduced[0] == max_side:
+                return self._reduced[1:]
             reduced = max(1, round(width * max_side / longest)), max(1, round(height * max_side / longest))
             image = np.asarray(
                 Image.fromarray(decoded.image).resize(reduced, Image.Resampling.BICUBIC, decoded.box, 2.0)
             )
-            return image, (reduced[0] / width, reduced[1] / height)
+            scale = reduced[0] / width, reduced[1] / height
+            self._reduced = max_side, image, scale
+            return image, scale
         if decoded.box is None:
             return decoded.image, (columns / width, rows / height)
         # Decoded at a reduced scale that is already small enough: its scale is exact but for the last block.

@@ -62,5 +62,6 @@ def _digest(path: Path) -> tuple[int, str]:
 
 
 def _is_image(name: str) -> bool:
-    extension = name.rpartition(".")[2].lower()
-    return not name.startswith(".") and ".partial." not in name and extension in EXTENSIONS
+    stem, _, extension = name.rpartition(".")
+    hidden = not stem or name.startswith(".") or ".partial." in name
+    return not hidden and extension.lower() in EXTENSIONS
