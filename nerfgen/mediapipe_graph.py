@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -40,6 +41,8 @@ def _lazy_package() -> None:
     def load_part(name: str) -> Any:
         if name in parts:
             value = importlib.import_module(parts[name])
+        elif name == "__version__":
+            value = importlib.metadata.version("mediapipe")
         elif name.startswith("__"):
             raise AttributeError(name)
         else:

@@ -25,7 +25,9 @@ ROOT = Path(__file__).parents[1]
 FACES = Path(os.environ.get("NERFGEN_DATA", ROOT / "../shared/data")) / "faces"
 SIDE = 128
 
-needs_faces = pytest.mark.skipif(not FACES.is_dir(), reason=f"no photographs of faces in {FACES} (NERFGEN_DATA)")
+needs_faces = pytest.mark.skipif(
+    not FACES.is_dir(), reason=f"no photographs of faces in {FACES} (NERFGEN_DATA)"
+)
 
 
 @cache
@@ -53,7 +55,9 @@ def resized(image: np.ndarray, side: int) -> np.ndarray:
 def gradient(height: int, width: int) -> np.ndarray:
     noise = np.random.default_rng(0).normal(0, 10, (height, width, 3))
     y, x = np.mgrid[:height, :width]
-    return (np.stack([x * 200 / width, y * 180 / height, 60 + 0 * x], -1) + noise).clip(0, 255).astype(np.uint8)
+    return (
+        (np.stack([x * 200 / width, y * 180 / height, 60 + 0 * x], -1) + noise).clip(0, 255).astype(np.uint8)
+    )
 
 
 def pasted(canvas: np.ndarray, image: np.ndarray, x: int, y: int) -> np.ndarray:
@@ -238,7 +242,7 @@ def test_missing_libraries_are_named() -> None:
     assert missing_library(ImportError(message)) == "libGL.so.1"
     assert remedy("libGL.so.1") == "apt-get install libgl1"
     assert remedy("libgthread-2.0.so.0") == "apt-get install libglib2.0-0"
-    assert "libodd.so.3" not in remedy("libodd.so.3")
+    assert "libodd.so.3" in remedy("libodd.so.3")
     assert missing_library(ImportError("No module named x")) is None
 
 
@@ -275,7 +279,7 @@ def test_command(folder: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"4 images, 2 with a landmark (50.00%) -> {output} (1 no_object, 1 unreadable)\n"
     assert all(word not in done.stderr for word in ("W0000", "INFO", "WARNING", "Feedback", "Deprecat"))
-    assert Image.open(picture).size > (200, 200)
+    assert decode(picture).shape[0] > 200
     kept = nerfgen("landmark", folder, "-o", output, "--json", "--strict", "--quiet")
     assert kept.returncode == 3
     values = json.loads(kept.stdout)
@@ -285,7 +289,8 @@ def test_command(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reason"), [(("absent",), "not a folder"), ((".",), "no images"), ((".", "--class", "cars"), "cars")]
+    ("arguments", "reason"),
+    [(("absent",), "not a folder"), ((".",), "no images"), ((".", "--class", "cars"), "cars")],
 )
 def test_command_with_unusable_input(arguments: tuple[str, ...], reason: str, tmp_path: Path) -> None:
     failed = nerfgen("landmark", tmp_path / arguments[0], *arguments[1:])
@@ -333,10 +338,12 @@ def test_the_light_import_leaves_mediapipe_whole() -> None:
         "assert not {'cv2', 'matplotlib'} & set(sys.modules)\n"
         "import mediapipe\n"
         "mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True)\n"
-        "mediapipe.Image, mediapipe.tasks, mediapipe.__version__\n"
+        "assert mediapipe.Image and mediapipe.tasks and mediapipe.__version__\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    subprocess.run([sys.executable, "-c", script], check=True, env=environment, timeout=60, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env=environment, timeout=60, capture_output=True
+    )
 
 
 @needs_faces

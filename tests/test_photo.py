@@ -26,7 +26,9 @@ HEIGHT, WIDTH = 24, 36
 def picture(height: int = HEIGHT, width: int = WIDTH) -> np.ndarray:
     """A smooth picture without any symmetry."""
     y, x = np.mgrid[:height, :width]
-    return np.stack([x * 255 / width, y * 255 / height, (x + y) * 255 / (width + height)], -1).astype(np.uint8)
+    return np.stack([x * 255 / width, y * 255 / height, (x + y) * 255 / (width + height)], -1).astype(
+        np.uint8
+    )
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -111,7 +113,12 @@ def test_sixteen_bit_rgb_png() -> None:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 16, 2, 0, 0, 0)
-    file = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    file = (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
     assert (decode(file) == picture()).all()
 
 

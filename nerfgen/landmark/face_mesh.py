@@ -32,6 +32,7 @@ _MAX_SIDE = 1280  # pixels to which a photograph is reduced for the search
 _CROP_SIDE = 256  # pixels of a crop; Face Mesh itself sees the face at 192
 _CROP_FACTORS = (2.0, 1.5, 2.8)  # side of the crop as a multiple of the face box, in the order tried
 _SMALL = 0.25  # a face box below this part of the photograph is measured again in a crop
+_MIN_TILE = 96  # pixels of a tile, in which the detector finds a face of _MIN_FACE
 _MIN_FACE = 16.0  # extent of the mesh in pixels, below which a face is too small to be of use
 _MIN_PHOTO = 8  # shortest side in pixels, below which there is nothing to look for
 _MIN_SCORE = 0.5
@@ -110,11 +111,12 @@ class FaceMesh:
         if min(image.shape[:2]) < _MIN_PHOTO:
             return _nothing()
         mesh, boxes = self._face_mesh(image)
-        clear = len(boxes) == 1 and boxes[0].score >= _CERTAIN
-        if mesh is not None and clear and boxes[0].side >= _SMALL * max(image.shape[:2]):
+        fills = max((box.side for box in boxes), default=0.0) >= _SMALL * max(image.shape[:2])
+        if mesh is not None and fills and len(boxes) == 1 and boxes[0].score >= _CERTAIN:
             return _detection(mesh / (*scale, scale[0]), boxes[0].score, 1)
-        first = [_at_scale(box, scale) for box in boxes]
-        for candidates in itertools.chain([first], self._search(photo)):
+        near = [_at_scale(box, scale) for box in boxes]
+        # Beside a small face others, larger ones too, may have been overlooked.
+        for candidates in itertools.chain([near] if fills else [], self._search(photo, near)):
             found = self._largest(photo, candidates)
             if found is not None:
                 return found
@@ -183,16 +185,18 @@ class FaceMesh:
                 break
         return int(np.argmax(scores))
 
-    def _search(self, photo: Photograph) -> Iterator[list[_Box]]:
-        """Candidates found by ever more expensive means."""
+    def _search(self, photo: Photograph, near: list[_Box]) -> Iterator[list[_Box]]:
+        """Candidates found by ever more expensive means, the first of them together with ``near``."""
         image, scale = photo.pixels(_MAX_SIDE)
         height, width = image.shape[:2]
         longest = max(width, height)
-        views = [(0.0, 0.0, 0.0), _padding(width, height), *_tiles(width, height, longest / 2)]
+        views = [(0.0, 0.0, 0.0), _padding(width, height)]
+        if longest / 2 >= _MIN_TILE:
+            views += _tiles(width, height, longest / 2)
         for turns in range(4):
             found = [box for view in views for box in self._in_view(image, view, turns)]
-            yield [_at_scale(box, scale) for box in found]
-            if turns == 0:
+            yield [_at_scale(box, scale) for box in found] + (near if turns == 0 else [])
+            if turns == 0 and longest / 4 >= _MIN_TILE:
                 tiles = _tiles(width, height, longest / 4)
                 yield [_at_scale(box, scale) for tile in tiles for box in self._in_view(image, tile)]
         if max(photo.size) > 1.5 * _MAX_SIDE:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8
 from PIL import Image
 
 # The filter reaches two output pixels to either side.
@@ -44,9 +44,9 @@ def resample_window(
         height, width = image.shape[:2]
     margin = math.ceil(_SUPPORT * max(1.0, step)) + 1
     left, top = math.floor(x0) - margin, math.floor(y0) - margin
-    columns = np.arange(left, math.ceil(x0 + side) + margin).clip(0, width - 1)
-    rows = np.arange(top, math.ceil(y0 + side) + margin).clip(0, height - 1)
-    padded = image[rows[:, None], columns[None, :]]
+    columns = _continued(left, math.ceil(x0 + side) + margin, width)
+    rows = _continued(top, math.ceil(y0 + side) + margin, height)
+    padded = image[rows][:, columns]
     box = (x0 - left, y0 - top, x0 - left + side, y0 - top + side)
     raster = _over_channels(
         padded, lambda channel: channel.resize((size, size), Image.Resampling.BICUBIC, box)
@@ -63,6 +63,13 @@ def inside_photo(
     inside_x = (x0 + centres >= 0) & (x0 + centres < photo_size[0])
     inside_y = (y0 + centres >= 0) & (y0 + centres < photo_size[1])
     return inside_y[:, None] & inside_x[None, :]
+
+
+def _continued(start: int, stop: int, length: int) -> slice | Int[np.ndarray, " indices"]:
+    """Indices from ``start`` to ``stop``, the first and last valid one repeated beyond the edges."""
+    if start >= 0 and stop <= length:
+        return slice(start, stop)
+    return np.arange(start, stop).clip(0, length - 1)
 
 
 def _over_channels(
