@@ -39,6 +39,7 @@ def _lazy_package() -> None:
     parts = {"solutions": "mediapipe.python.solutions", "tasks": "mediapipe.tasks.python"}
 
     def load_part(name: str) -> Any:
+        value: Any
         if name in parts:
             value = importlib.import_module(parts[name])
         elif name == "__version__":

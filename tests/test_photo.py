@@ -52,7 +52,7 @@ def test_find_images_lists_every_depth_in_order(tmp_path: Path) -> None:
 
 
 def test_find_images_says_what_is_wrong(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no images .*png.*jpg"):
+    with pytest.raises(InputError, match=r"holds no images .*png.*jpg"):
         find_images(tmp_path)
     with pytest.raises(InputError, match="not a folder"):
         find_images(tmp_path / "absent")

@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import h5py
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
 from nerfgen import artifact
 from nerfgen.parallel import Progress, map_ordered, silent
-
-_BLOCK = 64
 
 
 def mask_in_photo(
@@ -53,25 +52,17 @@ def write_photo_masks(masks: Path, folder: Path, *, workers: int = 0, progress: 
     Raises:
         InputError: ``masks`` is no such file.
     """
-    written = 0
     with artifact.reading(masks, "masks/1", made_by="nerfgen segment DATA") as file:
         paths = artifact.strings(file["image"])
         chosen = np.flatnonzero(artifact.usable(artifact.strings(file["status"])))
-        for start in range(0, len(chosen), _BLOCK):
-            rows = chosen[start : start + _BLOCK]
-            items = [
-                (str(folder / f"{paths[row]}.png"), mask, tuple(window), (int(size[0]), int(size[1])))
-                for row, mask, window, size in zip(
-                    rows, file["mask"][rows], file["mask_window"][rows], file["image_size"][rows], strict=True
-                )
-            ]
-            for _ in map_ordered(_write, items, workers=workers):
-                written += 1
-                progress(written, len(chosen))
-    return written
+    items = [(str(masks), int(row), str(folder / f"{paths[row]}.png")) for row in chosen]
+    return sum(1 for _ in map_ordered(_write, items, workers=workers, progress=progress))
 
 
-def _write(item: tuple[str, np.ndarray, Sequence[float], tuple[int, int]]) -> None:
-    path, mask, window, image_size = item
+def _write(item: tuple[str, int, str]) -> None:
+    masks, row, path = item
+    with h5py.File(masks, "r") as file:
+        mask, window = file["mask"][row], file["mask_window"][row]
+        width, height = (int(length) for length in file["image_size"][row])
     with artifact.atomic_path(Path(path)) as temporary:
-        Image.fromarray(mask_in_photo(mask, window, image_size)).save(temporary)
+        Image.fromarray(mask_in_photo(mask, window, (width, height))).save(temporary)
