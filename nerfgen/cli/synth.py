@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from nerfgen.cli.runtime import Debug, Json, Overwrite, Quiet, Reporter, Seed, Workers
+from nerfgen.cli.runtime import Debug, Json, Overwrite, Quiet, Reporter, Seed, Workers, examples
 
 
 class KindName(StrEnum):
@@ -21,7 +21,13 @@ class KindName(StrEnum):
 
 _SCENE = "Objects and pictures"
 _HELDOUT = "Held-out views"
-_RUN = "Run"
+
+EPILOG = examples(
+    "Examples",
+    "nerfgen synth heads faces/                     100 portraits of 128 x 128 pixels",
+    "nerfgen synth cars cars/ -n 1000 --size 64     a thousand small toy cars",
+    "nerfgen synth heads faces/ --seed 1 --overwrite --json",
+)
 
 
 def synth(

@@ -75,17 +75,20 @@ class Head:
             "mouth_left": (-who.mouth_half, who.mouth_y + who.smile),
             "mouth_right": (who.mouth_half, who.mouth_y + who.smile),
         }
-        return {name: (x, y, self._front(x, y)) for name, (x, y) in points.items()}
+        x, y = (np.array([point[axis] for point in points.values()], np.float32) for axis in (0, 1))
+        return {name: (*points[name], float(z)) for name, z in zip(points, self._front(x, y), strict=True)}
 
-    def _front(self, x: float, y: float) -> float:
-        """z of the surface under (x, y), seen from the front."""
-        z = 9.0
-        for _ in range(200):
-            value = self.distance(*(np.array([a], np.float32) for a in (x, y, z)))[0]
-            if value < 1e-4:
-                break
-            z -= 0.7 * float(value)
-        return z
+    def _front(self, x: Values, y: Values) -> Values:
+        """z of the surface under each (x, y), seen from the front."""
+        far, near, steps = np.zeros_like(x), np.full_like(x, 9.0), 65
+        # Each round finds the first step, counted from the front, that is inside.
+        for _ in range(3):
+            z = np.linspace(near, far, steps, dtype=np.float32)
+            across, up = np.broadcast_to(x, z.shape).ravel(), np.broadcast_to(y, z.shape).ravel()
+            inside = self.distance(across, up, z.ravel()).reshape(z.shape) < 0
+            first = np.maximum(inside.argmax(axis=0), 1)
+            near, far = (np.take_along_axis(z, row[None], axis=0)[0] for row in (first - 1, first))
+        return 0.5 * (near + far)
 
     def _bulk(self, ax: Values, y: Values, z: Values) -> Values:
         """Skull, face, jaw, nose, ears and neck."""
