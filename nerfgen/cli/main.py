@@ -12,6 +12,7 @@ from nerfgen.cli.landmark import EPILOG as LANDMARK_EXAMPLES
 from nerfgen.cli.landmark import landmark
 from nerfgen.cli.segment import EPILOG as SEGMENT_EXAMPLES
 from nerfgen.cli.segment import segment
+from nerfgen.cli.synth import EPILOG as SYNTH_EXAMPLES
 from nerfgen.cli.synth import synth
 
 app = typer.Typer(
@@ -28,7 +29,7 @@ AROUND = "Around the pipeline"
 
 app.command(rich_help_panel=PIPELINE, epilog=LANDMARK_EXAMPLES)(landmark)
 app.command(rich_help_panel=PIPELINE, epilog=SEGMENT_EXAMPLES)(segment)
-app.command(rich_help_panel=AROUND)(synth)
+app.command(rich_help_panel=AROUND, epilog=SYNTH_EXAMPLES)(synth)
 
 
 @app.callback(epilog="")
