@@ -111,9 +111,10 @@ class FaceMesh:
         if min(image.shape[:2]) < _MIN_PHOTO:
             return _nothing()
         mesh, boxes = self._face_mesh(image)
-        fills = max((box.side for box in boxes), default=0.0) >= _SMALL * max(image.shape[:2])
-        if mesh is not None and fills and len(boxes) == 1 and boxes[0].score >= _CERTAIN:
-            return _detection(mesh / (*scale, scale[0]), boxes[0].score, 1)
+        largest = max((box.side for box in boxes), default=0.0)
+        fills = largest >= _SMALL * max(image.shape[:2])
+        if mesh is not None and fills and boxes[0].side == largest and boxes[0].score >= _CERTAIN:
+            return _detection(mesh / (*scale, scale[0]), boxes[0].score, len(_distinct(boxes)))
         near = [_at_scale(box, scale) for box in boxes]
         # Beside a small face others, larger ones too, may have been overlooked.
         for candidates in itertools.chain([near] if fills else [], self._search(photo, near)):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image
 
 from nerfgen import artifact
@@ -16,7 +16,9 @@ from nerfgen.parallel import Progress, map_ordered, silent
 
 
 def mask_in_photo(
-    mask: UInt8[np.ndarray, "size size"], window: Sequence[float], image_size: tuple[int, int]
+    mask: UInt8[np.ndarray, "size size"],
+    window: Sequence[float] | Float[np.ndarray, " 3"],
+    image_size: tuple[int, int],
 ) -> UInt8[np.ndarray, "height width"]:
     """A window's mask as a mask of the whole photograph; 0 outside of the window.
 

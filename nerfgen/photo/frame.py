@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
 # The filter reaches two output pixels to either side.
@@ -15,7 +15,7 @@ _SUPPORT = 2
 
 def resample_window(
     image: UInt8[np.ndarray, "height width channels"],
-    window: Sequence[float],
+    window: Sequence[float] | Float[np.ndarray, " 3"],
     size: int,
 ) -> tuple[UInt8[np.ndarray, "size size channels"], Bool[np.ndarray, "size size"]]:
     """Resample a square window, which may reach beyond the photograph.
@@ -55,7 +55,7 @@ def resample_window(
 
 
 def inside_photo(
-    photo_size: tuple[int, int], window: Sequence[float], size: int
+    photo_size: tuple[int, int], window: Sequence[float] | Float[np.ndarray, " 3"], size: int
 ) -> Bool[np.ndarray, "size size"]:
     """Where the centres of a window's raster pixels lie inside a photograph of (width, height) pixels."""
     x0, y0, side = (float(value) for value in window)
