@@ -164,6 +164,7 @@ class Car:
         trunk = slanted_plane(y, z - self.cabin_back, self.belt, self.trunk_slope)
         body = smooth_max(body, np.maximum(hood, trunk), 0.05)
         if self.style == "pickup":
+            # Its walls are thick enough to keep the wheel arches out.
             floor = self.belt - 0.6 * (self.belt - self.bottom)
             back, front = -length + 0.05, self.cabin_back - 0.05
             bed = rounded_box(

@@ -10,7 +10,9 @@ from jaxtyping import Float, Int
 
 from nerfgen.synth.sdf import Distance, Triple, Values
 
+# Points of one call of the distance: its temporaries fit the processor's cache.
 _BLOCK = 8192
+# Rays of a cone along each side.
 _CELL = 4
 _MOST_STEPS = 36
 _MOST_CONE_STEPS = 14
