@@ -177,6 +177,8 @@ SCHEMAS: dict[str, Schema] = {
                 Dataset("intrinsics", "float64", ("row", 3, 3), "pinhole matrix", "pixel", "photograph"),
                 Dataset("cam_to_world", "float64", ("row", 4, 4), "camera pose, OpenCV axes, as refined in training", "world", "world"),
                 Dataset("window", "float64", ("row", 3), "(x0, y0, side) of the square window that was trained on", "pixel", "photograph"),
+                Dataset("canonical_index", "int32", ("point",), "which landmark or dense point each canonical point is"),
+                Dataset("canonical", "float64", ("point", 3), "canonical 3D keypoints that the cameras were fitted to; none where they came from elsewhere", "world", "world"),
                 Dataset("occupancy", "float32", ("grid", "grid", "grid"), "class-shared opacity of a cell, axes x, y, z over the bounds"),
                 Dataset("log_step", "int32", ("log",), "steps at which the log was taken"),
                 Dataset("log_values", "float32", ("log", 4), "means since the entry before: L_rgb, L_mask, L_hard, PSNR in dB"),

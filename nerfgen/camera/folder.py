@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +42,7 @@ def fit_folder(
     points: Points = "mesh",
     focal: float | None = None,
     refine_canonical: bool = False,
+    canonical: tuple[np.ndarray, np.ndarray] | None = None,
     robust: float = 0.05,
     max_error: float = 0.3,
     overwrite: bool = False,
@@ -54,6 +55,7 @@ def fit_folder(
         points: fit to the dense mesh where there is one, or to the class's landmarks only.
         focal: focal length in units of a photograph's longer side; by default that of the class.
         refine_canonical: re-estimate the canonical points together with the cameras first.
+        canonical: (index, keypoints) of an earlier fit to use in place of the class's own.
         robust: Huber's scale, in units of the landmarks' spread.
         max_error: largest reprojection error that is accepted, in units of the landmarks' spread.
 
@@ -71,6 +73,9 @@ def fit_folder(
     }
     with artifact.reading(source, "landmarks/1", made_by=f"nerfgen landmark {data}") as file:
         described = object_class(str(file.attrs["class"]))
+        if canonical is not None and len(canonical[0]):
+            described, points = _with_canonical(described, *canonical)
+            parameters["canonical"] = canonical[1].tolist()
         observed = _observed(file, described, points)
     inputs = [artifact.file_record(source)]
     about: dict[str, Any] = {"object_class": described.name, "parameters": parameters, "inputs": inputs}
@@ -93,6 +98,15 @@ def summarise(path: Path) -> dict[str, Any]:
         "statuses": dict(Counter(status)),
         "output": str(path),
     }
+
+
+def _with_canonical(
+    described: ObjectClass, index: np.ndarray, keypoints: np.ndarray
+) -> tuple[ObjectClass, Points]:
+    """The class with other canonical keypoints, and which kind of points they are."""
+    if len(index) == len(described.canonical):
+        return replace(described, canonical=keypoints), "landmarks"
+    return replace(described, mesh_index=index, mesh_canonical=keypoints), "mesh"
 
 
 def _observed(file: Any, described: ObjectClass, points: Points) -> Observed:

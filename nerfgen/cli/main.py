@@ -7,13 +7,7 @@ from typing import Annotated
 import typer
 
 import nerfgen
-from nerfgen.cli import runtime
-from nerfgen.cli.landmark import EPILOG as LANDMARK_EXAMPLES
-from nerfgen.cli.landmark import landmark
-from nerfgen.cli.segment import EPILOG as SEGMENT_EXAMPLES
-from nerfgen.cli.segment import segment
-from nerfgen.cli.synth import EPILOG as SYNTH_EXAMPLES
-from nerfgen.cli.synth import synth
+from nerfgen.cli import demo, fit_cameras, info, landmark, render, runtime, sample, segment, synth, train
 
 app = typer.Typer(
     name="nerfgen",
@@ -27,12 +21,33 @@ app = typer.Typer(
 PIPELINE = "The pipeline, in order"
 AROUND = "Around the pipeline"
 
-app.command(rich_help_panel=PIPELINE, epilog=LANDMARK_EXAMPLES)(landmark)
-app.command(rich_help_panel=PIPELINE, epilog=SEGMENT_EXAMPLES)(segment)
-app.command(rich_help_panel=AROUND, epilog=SYNTH_EXAMPLES)(synth)
+for panel, module, function in (
+    (PIPELINE, landmark, landmark.landmark),
+    (PIPELINE, fit_cameras, fit_cameras.fit_cameras),
+    (PIPELINE, segment, segment.segment),
+    (PIPELINE, train, train.train),
+    (PIPELINE, render, render.render),
+    (PIPELINE, sample, sample.sample),
+    (AROUND, demo, demo.demo),
+    (AROUND, synth, synth.synth),
+    (AROUND, info, info.info),
+):
+    app.command(rich_help_panel=panel, epilog=module.EPILOG)(function)
 
 
-@app.callback(epilog="")
+@app.callback(
+    invoke_without_command=True,
+    epilog=runtime.examples(
+        "A folder of face photographs, from start to finish",
+        "nerfgen landmark photos",
+        "nerfgen fit-cameras photos",
+        "nerfgen segment photos",
+        "nerfgen train photos",
+        "nerfgen render photos/model.h5 --sheet turned.png",
+        "nerfgen sample photos/model.h5 --sheet people.png",
+        "nerfgen demo   (the same on synthetic heads)",
+    ),
+)
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:

@@ -28,6 +28,8 @@ class Model:
         occupancy: class-shared grid that guides samples.
         images: path of each row's image.
         image_size, intrinsics, cam_to_world, window: the photographs' cameras, as refined in training.
+        canonical_index, canonical: keypoints that the training cameras were fitted to, which new photographs
+            have to be fitted to as well; empty where the cameras came from elsewhere.
         steps: training steps done.
     """
 
@@ -42,6 +44,8 @@ class Model:
     intrinsics: Float[np.ndarray, "rows 3 3"]
     cam_to_world: Float[np.ndarray, "rows 4 4"]
     window: Float[np.ndarray, "rows 3"]
+    canonical_index: Int[np.ndarray, "points"]
+    canonical: Float[np.ndarray, "points 3"]
     steps: int
 
     @property
@@ -55,7 +59,7 @@ class Model:
         return int(self.preset["size"])
 
 
-_TABLE = ("latents", "image_size", "intrinsics", "cam_to_world", "window", "occupancy")
+_TABLE = ("latents", "image_size", "intrinsics", "cam_to_world", "window", "canonical_index", "canonical", "occupancy")
 
 
 def save_model(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,17 +12,18 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float
 
-from nerfgen.field import GenerativeField, Model
+from nerfgen.field import FieldConfig, GenerativeField, Model
 from nerfgen.geometry import pixel_rays
 from nerfgen.parallel import Progress, silent
 from nerfgen.train.data import Framed
 from nerfgen.train.loop import to_device
 from nerfgen.train.loss import training_losses
 from nerfgen.train.preset import Preset
-from nerfgen.train.step import Pixels, draw_pixels
+from nerfgen.train.step import Pixels, corrected_cameras, draw_pixels
 from nerfgen.volume import render_rays, widened
 
 _RATE = 3e-2
+_CAMERA_RATE = 5e-3
 _PRIOR = 1e-2
 _RAYS = 256
 
@@ -33,72 +34,92 @@ class Fitted:
 
     Attributes:
         latents: one code per photograph; the table's mean where the fit failed.
+        cam_to_world: cameras, refined together with the codes where the model's own cameras were.
+        psnr: of the reconstruction, dB, over the drawn pixels of the last steps.
         converged: whether the fit stayed finite and made the loss smaller.
     """
 
     latents: Float[np.ndarray, "images latent"]
+    cam_to_world: Float[np.ndarray, "images 4 4"]
+    psnr: Float[np.ndarray, "images"]
     converged: Bool[np.ndarray, "images"]
 
 
 def fit_latents(
-    model: Model, framed: Framed, *, steps: int = 100, seed: int = 0, progress: Progress = silent
+    model: Model, framed: Framed, *, steps: int = 150, seed: int = 0, progress: Progress = silent
 ) -> Fitted:
     """Optimise a new code per photograph, from the table's mean, with the losses of training and a prior.
 
-    All photographs are fitted at once. The prior is Gaussian with the table's variances: it costs
-    ``1e-2`` times the mean squared number of standard deviations.
+    All photographs are fitted at once; where the model was trained with camera refinement, so are small
+    corrections of their cameras. The prior is Gaussian with the table's variances: it costs ``1e-2`` times
+    the mean squared number of standard deviations.
     """
     preset = Preset(**model.preset)
     pixels = to_device(framed)
     mean = jnp.asarray(model.latents.mean(0))
-    deviation = jnp.asarray(model.latents.std(0) + 1e-6)
-    field = jax.tree.map(jnp.asarray, model.parameters)
-    occupancy = widened(jnp.asarray(model.occupancy))
-    codes = jnp.tile(mean, (len(framed.images), 1))
-    adam = optax.adam(_RATE)
-    state = adam.init(codes)
+    count = len(framed.images)
+    unknown = {"latents": jnp.tile(mean, (count, 1)), "cameras": jnp.zeros((count, 6))}
+    fixed = _Fixed(
+        field=jax.tree.map(jnp.asarray, model.parameters),
+        occupancy=widened(jnp.asarray(model.occupancy)),
+        mean=mean,
+        deviation=jnp.asarray(model.latents.std(0) + 1e-6),
+        pixels=pixels,
+    )
+    adam = optax.scale_by_adam()
+    moments = adam.init(unknown)
     key = jax.random.key(seed)
     history = []
     for step in range(steps):
-        codes, state, losses = _fit_step(
-            model.config, preset, adam, field, occupancy, mean, deviation, pixels, codes, state, jax.random.fold_in(key, step)
+        unknown, moments, losses = _fit_step(
+            model.config, preset, fixed, unknown, moments, jax.random.fold_in(key, step)
         )
         history.append(losses)
         progress(step + 1, steps)
     losses = np.asarray(jnp.stack(history))
-    latents = np.asarray(codes)
     tenth = max(1, steps // 10)
-    converged = np.isfinite(latents).all(-1) & (losses[-tenth:].mean(0) <= losses[:tenth].mean(0) + 1e-6)
-    return Fitted(np.where(converged[:, None], latents, np.asarray(mean)), converged)
+    latents = np.asarray(unknown["latents"])
+    poses = np.asarray(_poses(pixels, unknown["cameras"]), np.float64)
+    finite = np.isfinite(latents).all(-1) & np.isfinite(poses).all((1, 2))
+    converged = finite & (losses[-tenth:, :, 0].mean(0) <= losses[:tenth, :, 0].mean(0) + 1e-6)
+    return Fitted(
+        latents=np.where(converged[:, None], latents, np.asarray(mean)),
+        cam_to_world=np.where(converged[:, None, None], poses, framed.cam_to_world),
+        psnr=-10 * np.log10(np.maximum(losses[-tenth:, :, 1].mean(0) / 3, 1e-12)),
+        converged=converged,
+    )
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2))
+class _Fixed(NamedTuple):
+    """What the fit does not change."""
+
+    field: Any
+    occupancy: Array
+    mean: Array
+    deviation: Array
+    pixels: Pixels
+
+
+def _poses(pixels: Pixels, corrections: Array) -> Array:
+    return corrected_cameras(pixels.cam_to_world, corrections, jnp.zeros(6))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
 def _fit_step(
-    config: Any,
-    preset: Preset,
-    adam: optax.GradientTransformation,
-    field: Any,
-    occupancy: Array,
-    mean: Array,
-    deviation: Array,
-    pixels: Pixels,
-    codes: Array,
-    state: Any,
-    key: Array,
-) -> tuple[Array, Any, Array]:
+    config: FieldConfig, preset: Preset, fixed: _Fixed, unknown: dict[str, Array], moments: Any, key: Array
+) -> tuple[dict[str, Array], Any, Array]:
+    """One step of Adam on all codes and cameras; also (loss, L_rgb) of each photograph."""
     network = GenerativeField(config)
-    variables = {"params": field}
+    variables, pixels = {"params": fixed.field}, fixed.pixels
     pixel_key, sample_key = jax.random.split(key)
-    images = jnp.arange(codes.shape[0])
-    chosen = draw_pixels(pixel_key, pixels, images, _RAYS, preset.foreground_share)
-    size = pixels.rgb.shape[1]
-    rows, columns = chosen // size, chosen % size
+    images = jnp.arange(pixels.rgb.shape[0])
+    rows, columns, centers = draw_pixels(pixel_key, pixels, images, _RAYS, preset.foreground_share)
     target = pixels.rgb[images[:, None], rows, columns] / 255.0
     mask = pixels.mask[images[:, None], rows, columns] / 255.0
-    centers = jnp.stack([columns, rows], axis=-1) + 0.5
-    origins, directions = pixel_rays(centers, pixels.intrinsics, pixels.cam_to_world)
 
-    def loss(codes: Array) -> tuple[Array, Array]:
+    def loss(unknown: dict[str, Array]) -> tuple[Array, Array]:
+        codes = unknown["latents"]
+        origins, directions = pixel_rays(centers, pixels.intrinsics, _poses(pixels, unknown["cameras"]))
         condition = network.apply(variables, codes, method="condition")
         rays = render_rays(
             lambda points: network.apply(variables, condition, points, method="foreground"),
@@ -106,15 +127,17 @@ def _fit_step(
             directions,
             half=config.bounds,
             count=preset.samples,
-            occupancy=occupancy if preset.sampler == "guided" else None,
+            occupancy=fixed.occupancy if preset.sampler == "guided" else None,
             key=sample_key,
         )
         background = network.apply(variables, codes, directions, method="background")
         terms = jax.vmap(training_losses)(rays, background, target, mask)
         each = terms["rgb"] + preset.lambda_mask * terms["mask"] + preset.lambda_hard * terms["hard"]
-        prior = _PRIOR * jnp.mean(((codes - mean) / deviation) ** 2, axis=-1)
-        return jnp.sum(each + prior), each
+        prior = _PRIOR * jnp.mean(((codes - fixed.mean) / fixed.deviation) ** 2, axis=-1)
+        return jnp.sum(each + prior), jnp.stack([each, terms["rgb"]], axis=-1)
 
-    gradient, each = jax.grad(loss, has_aux=True)(codes)
-    updates, state = adam.update(gradient, state)
-    return optax.apply_updates(codes, updates), state, each
+    gradient, losses = jax.grad(loss, has_aux=True)(unknown)
+    moves, moments = optax.scale_by_adam().update(gradient, moments)
+    rates = {"latents": _RATE, "cameras": min(preset.camera_learning_rate, _CAMERA_RATE)}
+    unknown = {name: unknown[name] - rates[name] * move for name, move in moves.items()}
+    return unknown, moments, losses

@@ -38,3 +38,13 @@ def tint_mask(
     """A copy of an image whose background is dimmed and tinted."""
     background = 0.65 * (1 - mask.astype(np.float32) / 255)[..., None]
     return np.round(image * (1 - background) + np.array(color, np.float32) * background).astype(np.uint8)
+
+
+def shade_depth(depth: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
+    """Depth as grey, the nearest brightest; pixels without depth (0) are black."""
+    there = depth > 0
+    grey = np.zeros(depth.shape)
+    if there.any():
+        near, far = np.percentile(depth[there], (1, 99))
+        grey[there] = 1 - 0.85 * ((depth[there] - near) / max(far - near, 1e-6)).clip(0, 1)
+    return np.repeat(np.round(grey * 255).astype(np.uint8)[..., None], 3, axis=-1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.geometry import window_intrinsics
-from nerfgen.parallel import Progress, map_ordered, silent
+from nerfgen.parallel import Progress, core_count, silent
 from nerfgen.photo import UnreadableImageError, decode, resample_window
 
 # Grown by this share of the raster, a mask also covers what lies just outside: the silhouette is learned there.
@@ -29,6 +30,7 @@ class Framed:
         rgb, mask: rasters; mask is probability times 255 (all 255 without masks).
         valid: where a raster pixel lies on the photograph.
         image_size, intrinsics, cam_to_world, window: of the photographs.
+        canonical_index, canonical: keypoints that the cameras were fitted to, if they were.
         skipped: images of the folder that are not here, by status.
     """
 
@@ -40,6 +42,8 @@ class Framed:
     intrinsics: Float[np.ndarray, "images 3 3"]
     cam_to_world: Float[np.ndarray, "images 4 4"]
     window: Float[np.ndarray, "images 3"]
+    canonical_index: Int[np.ndarray, "points"]
+    canonical: Float[np.ndarray, "points 3"]
     skipped: dict[str, int]
 
     @property
@@ -54,7 +58,6 @@ def load_framed(
     masks: Path | None,
     size: int,
     *,
-    workers: int = 0,
     progress: Progress = silent,
 ) -> Framed:
     """Decode and frame every image that has a camera and, where ``masks`` is given, a mask.
@@ -65,6 +68,11 @@ def load_framed(
     with artifact.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as file:
         images, status = artifact.strings(file["image"]), artifact.strings(file["status"])
         table = {name: file[name][:] for name in ("image_size", "intrinsics", "cam_to_world", "window")}
+        fitted = "canonical" in file
+        canonical = {
+            "canonical_index": file["canonical_index"][:] if fitted else np.zeros(0, np.int32),
+            "canonical": file["canonical"][:] if fitted else np.zeros((0, 3)),
+        }
     rows = np.arange(len(images))
     skipped: dict[str, int] = {}
     rows = _drop(rows, artifact.usable(status)[rows], [status[row] for row in rows], skipped)
@@ -82,11 +90,13 @@ def load_framed(
     rgb = np.zeros((count, size, size, 3), np.uint8)
     valid = np.zeros((count, size, size), bool)
     reasons = []
-    framed = map_ordered(partial(_frame, data, size), tasks, workers=workers, progress=progress)
-    for place, result in enumerate(framed):
-        reasons.append("unreadable" if result is None else "ok" if result[1].any() else "too_small")
-        if result is not None:
-            rgb[place], valid[place] = result
+    # Decoding and resampling leave the interpreter lock free.
+    with ThreadPoolExecutor(core_count()) as threads:
+        for place, result in enumerate(threads.map(partial(_frame, data, size), tasks)):
+            reasons.append("unreadable" if result is None else "ok" if result[1].any() else "too_small")
+            if result is not None:
+                rgb[place], valid[place] = result
+            progress(place + 1, count)
     mask = np.full((count, size, size), 255, np.uint8)
     if masks is not None:
         with artifact.reading(masks, "masks/1", "truth/1") as file:
@@ -102,6 +112,7 @@ def load_framed(
         mask=mask[kept],
         valid=valid[kept],
         **{name: values[rows] for name, values in table.items()},
+        **canonical,
         skipped=skipped,
     )
 

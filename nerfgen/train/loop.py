@@ -65,7 +65,6 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     checkpoint_minutes: float = 5.0,
-    workers: int = 0,
     load_progress: Progress = silent,
     progress: Progress = silent,
     on_checkpoint: Callable[[Model], None] | None = None,
@@ -92,7 +91,7 @@ def train(
     if artifact.is_current(files.output, "model/1", **about, overwrite=overwrite):
         return {"kept": True, "output": str(files.output)}
     framed = load_framed(
-        files.data, files.cameras, files.masks, preset.size, workers=workers, progress=load_progress
+        files.data, files.cameras, files.masks, preset.size, progress=load_progress
     )
     bounds = object_class(class_name).bounds
     run = _Run(preset, bounds, framed, seed, files.masks is not None)
@@ -222,6 +221,8 @@ class _Run:
             intrinsics=self.framed.intrinsics,
             cam_to_world=poses,
             window=self.framed.window,
+            canonical_index=self.framed.canonical_index,
+            canonical=self.framed.canonical,
             steps=self.done,
         )
 

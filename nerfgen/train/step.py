@@ -117,16 +117,15 @@ def make_step(preset: Preset, bounds: float, seed: int, use_mask: bool) -> Calla
     def losses(parameters: dict, pixels: Pixels, occupancy: Array, key: Array, progress: Array) -> Any:
         image_key, pixel_key, sample_key = jax.random.split(key, 3)
         batch = jax.random.randint(image_key, (preset.images_per_batch,), 0, pixels.rgb.shape[0])
-        chosen = draw_pixels(pixel_key, pixels, batch, preset.rays_per_image, preset.foreground_share)
-        size = pixels.rgb.shape[1]
-        rows, columns = chosen // size, chosen % size
+        rows, columns, centers = draw_pixels(
+            pixel_key, pixels, batch, preset.rays_per_image, preset.foreground_share
+        )
         target = pixels.rgb[batch[:, None], rows, columns] / 255.0
         mask = pixels.mask[batch[:, None], rows, columns] / 255.0
         poses = pixels.cam_to_world[batch]
         if preset.camera_learning_rate > 0:
             corrections = parameters["cameras"]
             poses = corrected_cameras(poses, corrections[batch], corrections.mean(0))
-        centers = jnp.stack([columns, rows], axis=-1) + 0.5
         origins, directions = pixel_rays(centers, pixels.intrinsics[batch], poses)
         latents = active_latents(parameters["latents"][batch], preset, progress)
         variables = {"params": parameters["field"]}
@@ -197,10 +196,15 @@ def _rates(preset: Preset, progress: Array) -> dict[str, Array]:
 
 def draw_pixels(
     key: Array, pixels: Pixels, batch: Int[Array, "images"], count: int, foreground_share: float
-) -> Int[Array, "images rays"]:
-    """``count`` pixel indices of each image: the first share inside its dilated mask, the rest anywhere on it."""
+) -> tuple[Int[Array, "images rays"], Int[Array, "images rays"], Float[Array, "images rays 2"]]:
+    """Rows, columns and centres (x, y) of ``count`` pixels of each image.
+
+    The first ``foreground_share`` of them lie inside its dilated mask, the rest anywhere on the photograph.
+    """
     inside, valid = pixels.inside[batch, None], pixels.valid[batch, None]
     aimed = (jnp.arange(count) < round(count * foreground_share)) & (inside > 0)
     limit = jnp.where(aimed, inside, valid)
     place = jnp.floor(jax.random.uniform(key, (len(batch), count)) * limit).astype(jnp.int32)
-    return pixels.order[batch[:, None], jnp.minimum(place, limit - 1)].astype(jnp.int32)
+    chosen = pixels.order[batch[:, None], jnp.minimum(place, limit - 1)].astype(jnp.int32)
+    rows, columns = jnp.divmod(chosen, pixels.rgb.shape[1])
+    return rows, columns, jnp.stack([columns, rows], axis=-1) + 0.5

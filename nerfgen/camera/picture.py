@@ -1,0 +1,57 @@
+"""A contact sheet of fitted cameras, for people to judge them by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from nerfgen import artifact
+from nerfgen.geometry import project
+from nerfgen.photo import UnreadableImageError, decode, resample_window
+from nerfgen.picture import contact_sheet, draw_points, save_picture
+from nerfgen.picture.draw import GREEN, RED
+
+_SHOWN = 24
+_SIZE = 192
+# The cell shows this much of the photograph around the window.
+_MARGIN = 1.25
+
+
+def camera_picture(data: Path, landmarks: Path, cameras: Path, picture: Path) -> None:
+    """Draw observed points (green), reprojected canonical points (red) and windows of evenly chosen images."""
+    with (
+        artifact.reading(landmarks, "landmarks/1") as seen,
+        artifact.reading(cameras, "cameras/1") as file,
+    ):
+        images, status = artifact.strings(file["image"]), artifact.strings(file["status"])
+        rows = np.flatnonzero(artifact.usable(status))
+        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(_SHOWN, len(rows))).astype(int))] if len(rows) else rows
+        at = artifact.positions(images, artifact.strings(seen["image"]))
+        index, canonical = file["canonical_index"][:], file["canonical"][:]
+        dense = len(index) != len(seen["landmark_names"])
+        order = [list(seen["mesh_index"][:]).index(i) for i in index] if dense else index
+        cells = []
+        for row in rows:
+            points = seen["mesh" if dense else "landmarks"][at[row]][order, :2]
+            projected, _ = project(canonical, file["intrinsics"][row], file["cam_to_world"][row])
+            try:
+                photo = decode(data / images[row])
+            except UnreadableImageError:
+                continue
+            cells.append(_cell(photo, file["window"][row], points, projected))
+    save_picture(picture, contact_sheet(cells or [np.full((_SIZE, _SIZE, 3), 255, np.uint8)]))
+
+
+def _cell(photo: np.ndarray, window: np.ndarray, points: np.ndarray, projected: np.ndarray) -> np.ndarray:
+    side = window[2] * _MARGIN
+    corner = window[:2] - (side - window[2]) / 2
+    raster, _ = resample_window(photo, (*corner, side), _SIZE)
+    scale = _SIZE / side
+    radius = 2.5 if len(points) < 20 else 0.8
+    raster = draw_points(raster, (points - corner) * scale, GREEN, radius)
+    picture = Image.fromarray(draw_points(raster, (projected - corner) * scale, RED, radius))
+    edge = (window[:2] - corner) * scale
+    ImageDraw.Draw(picture).rectangle((*edge, *(edge + window[2] * scale - 1)), outline=(255, 255, 255))
+    return np.asarray(picture)

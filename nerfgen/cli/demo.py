@@ -1,0 +1,190 @@
+"""``nerfgen demo``: the whole pipeline on the built-in example, judged against its truth."""
+
+from __future__ import annotations
+
+import enum
+import json
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nerfgen.cli import runtime
+
+EPILOG = runtime.examples(
+    "Examples", "nerfgen demo", "nerfgen demo /tmp/heads --quick", "nerfgen demo cars --kind cars"
+)
+
+
+class Kind(enum.StrEnum):
+    """The built-in examples."""
+
+    heads = "heads"
+    cars = "cars"
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """How much of an example is made."""
+
+    images: int
+    size: int
+    heldout_objects: int
+    views: int
+    steps: int
+
+
+_SCALES = {
+    (Kind.heads, False): _Scale(images=500, size=64, heldout_objects=24, views=4, steps=2400),
+    (Kind.heads, True): _Scale(images=80, size=64, heldout_objects=6, views=2, steps=300),
+    (Kind.cars, False): _Scale(images=1000, size=64, heldout_objects=24, views=4, steps=6000),
+    (Kind.cars, True): _Scale(images=150, size=48, heldout_objects=6, views=2, steps=300),
+}
+
+
+def demo(
+    out: Annotated[Path, typer.Argument(metavar="[OUT]", help="Folder to make.")] = Path("nerfgen-demo"),
+    kind: Annotated[
+        Kind,
+        typer.Option(
+            help="[bold]heads[/bold]: only photographs, cameras and masks are estimated. "
+            "[bold]cars[/bold]: the true cameras and masks are given."
+        ),
+    ] = Kind.heads,
+    quick: Annotated[bool, typer.Option("--quick", help="About a minute, at lower quality.")] = False,
+    seed: runtime.Seed = 0,
+    overwrite: runtime.Overwrite = False,
+    quiet: runtime.Quiet = False,
+    as_json: runtime.Json = False,
+    debug: runtime.Debug = False,
+) -> None:
+    """Synthesise photographs, run the pipeline's commands on them, and judge the model by the truth.
+
+    Every command is printed as you would type it. Pictures, files and summary.json go to OUT.
+    """
+    reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
+    scale = _SCALES[kind, quick]
+    photos, pictures = out / kind.value, out / "pictures"
+    pictures.mkdir(parents=True, exist_ok=True)
+    model, truth = photos / "model.h5", photos / "truth.h5"
+    again = ["--overwrite"] if overwrite else []
+    stages: list[tuple[str, list[str]]] = [
+        (
+            "synth",
+            f"synth {kind.value} {photos} -n {scale.images} --size {scale.size} --views {scale.views} "
+            f"--heldout-objects {scale.heldout_objects} --seed {seed}".split(),
+        )
+    ]
+    if kind is Kind.heads:
+        stages += [
+            ("landmark", ["landmark", str(photos), "--picture", str(pictures / "landmarks.png")]),
+            (
+                "fit-cameras",
+                ["fit-cameras", str(photos), "--refine-canonical", "--picture", str(pictures / "cameras.png")],
+            ),
+            ("segment", ["segment", str(photos), "--size", str(scale.size), "--picture", str(pictures / "masks.png")]),
+            ("train", f"train {photos} --steps {scale.steps} --seed {seed}".split()),
+        ]
+    else:
+        stages += [
+            (
+                "train",
+                f"train {photos} --cameras {truth} --masks {truth} --steps {scale.steps} "
+                f"--set camera_learning_rate=0 --seed {seed}".split(),
+            )
+        ]
+    stages += [
+        ("render", ["render", str(model), "--rows", "0-5", "--sheet", str(pictures / "turned.png")]),
+        (
+            "sample",
+            ["sample", str(model), "-n", "6", "--orbit", "24", "--seed", str(seed), "--video", str(pictures / "new.gif")],
+        ),
+    ]
+    start = time.monotonic()
+    seconds = {name: _run(command + again, reporter) for name, command in stages}
+    began = time.monotonic()
+    summary = _judged(photos, model, truth, kind)
+    seconds["judge"] = time.monotonic() - began
+    seconds["total"] = time.monotonic() - start
+    summary["seconds"] = {name: round(value, 2) for name, value in seconds.items()}
+    _write_json(out / "summary.json", summary)
+    reporter.result(summary, _told(summary, out))
+
+
+def _run(command: list[str], reporter: runtime.Reporter) -> float:
+    """Run one command as a user would, and say so; its results go to stderr. Returns seconds."""
+    from nerfgen.errors import NerfgenError
+
+    reporter.say(f"\n$ nerfgen {' '.join(command)}")
+    began = time.monotonic()
+    quiet = ["--quiet"] if reporter.quiet else []
+    done = subprocess.run([sys.executable, "-m", "nerfgen", *command, *quiet], stdout=sys.stderr.fileno(), check=False)
+    if done.returncode:
+        failed = NerfgenError(f"`nerfgen {command[0]}` ended with exit code {done.returncode}; see its message above")
+        failed.exit_code = done.returncode if done.returncode > 0 else 1
+        raise failed
+    return time.monotonic() - began
+
+
+def _judged(photos: Path, model_file: Path, truth: Path, kind: Kind) -> dict[str, Any]:
+    import numpy as np
+
+    from nerfgen import artifact
+    from nerfgen.field import load_model
+    from nerfgen.metric import camera_errors, judge
+
+    model = load_model(model_file)
+    scores = judge(model, truth)
+    detected, images = len(model.images), len(model.images)
+    if kind is Kind.heads:
+        with artifact.reading(photos / "landmarks.h5", "landmarks/1") as file:
+            usable = artifact.usable(artifact.strings(file["status"]))
+            detected, images = int(usable.sum()), len(usable)
+    return {
+        "images": images,
+        "detected_fraction": detected / images,
+        "camera_rotation_error_deg_median": float(np.median(camera_errors(model, truth))),
+        "novel_view_psnr_db": scores["psnr_db"],
+        "class_mean_psnr_db": scores["class_mean_psnr_db"],
+        "novel_view_foreground_psnr_db": scores["foreground_psnr_db"],
+        "class_mean_foreground_psnr_db": scores["class_mean_foreground_psnr_db"],
+        "depth_correlation": scores["depth_correlation"],
+        "class_mean_depth_correlation": scores["class_mean_depth_correlation"],
+        "mask_iou": scores["mask_iou"],
+        "class_mean_mask_iou": scores["class_mean_mask_iou"],
+    }
+
+
+def _write_json(path: Path, values: dict[str, Any]) -> None:
+    from nerfgen.artifact import atomic_path
+
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _told(summary: dict[str, Any], out: Path) -> str:
+    def row(name: str, key: str, form: str) -> str:
+        mean = f"class_mean_{key.removeprefix('novel_view_')}"
+        return f"  {name:<30}{format(summary[key], form):>10}{format(summary[mean], form):>14}"
+
+    lines = [
+        "",
+        f"{summary['images']} photographs of as many objects, {summary['detected_fraction']:.1%} detected; "
+        f"{summary['seconds']['total']:.0f} s in all",
+        f"camera rotation error, median     {summary['camera_rotation_error_deg_median']:.2f} degrees",
+        "",
+        "  views that no photograph showed    model    class mean",
+        row("PSNR over white, dB", "novel_view_psnr_db", ".2f"),
+        row("PSNR of the foreground, dB", "novel_view_foreground_psnr_db", ".2f"),
+        row("depth correlation", "depth_correlation", ".3f"),
+        row("mask IoU", "mask_iou", ".3f"),
+        "",
+        f"turned views   {out / 'pictures' / 'turned.png'}",
+        f"new objects    {out / 'pictures' / 'new.gif'}",
+        f"all figures    {out / 'summary.json'}",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,120 @@
+"""``nerfgen fit-cameras``: camera and framing of every image."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nerfgen.cli import runtime
+from nerfgen.cli.summary import other_statuses
+
+EPILOG = runtime.examples(
+    "Examples",
+    "nerfgen fit-cameras photos",
+    "nerfgen fit-cameras photos --refine-canonical --picture cameras.png",
+    "nerfgen fit-cameras photos --intrinsics shared --focal 1.4",
+)
+
+
+class Intrinsics(enum.StrEnum):
+    """What of the focal length is estimated."""
+
+    fixed = "fixed"
+    shared = "shared"
+    per_image = "per-image"
+
+
+class Points(enum.StrEnum):
+    """What cameras are fitted to."""
+
+    mesh = "mesh"
+    landmarks = "landmarks"
+
+
+def fit_cameras(
+    data: runtime.DataFolder,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Landmarks; DATA/landmarks.h5 by default.", show_default=False),
+    ] = None,
+    intrinsics: Annotated[
+        Intrinsics,
+        typer.Option(
+            help="[bold]fixed[/bold]: the focal length of --focal. [bold]shared[/bold]: one factor for all images is "
+            "estimated. [bold]per-image[/bold]: one each, with a prior (one face hardly tells it)."
+        ),
+    ] = Intrinsics.fixed,
+    focal: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, help="Focal length in units of a photograph's longer side; the class's by default.", show_default=False
+        ),
+    ] = None,
+    points: Annotated[
+        Points, typer.Option(help="Fit to the dense mesh where the landmarker gives one, or to the few landmarks.")
+    ] = Points.mesh,
+    refine_canonical: Annotated[
+        bool,
+        typer.Option("--refine-canonical", help="Re-estimate the canonical points together with all cameras first."),
+    ] = False,
+    robust: Annotated[
+        float, typer.Option(min=1e-4, help="Huber's scale, in units of the landmarks' spread in the image.")
+    ] = 0.05,
+    max_error: Annotated[
+        float, typer.Option(min=0.0, help="Largest reprojection error accepted, in the same unit.")
+    ] = 0.3,
+    output: runtime.Output = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture",
+            metavar="FILE.png",
+            help="Also draw landmarks (green), reprojections (red) and windows of some images.",
+            show_default=False,
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    overwrite: runtime.Overwrite = False,
+    strict: runtime.Strict = False,
+    quiet: runtime.Quiet = False,
+    as_json: runtime.Json = False,
+    debug: runtime.Debug = False,
+) -> None:
+    """Fit the camera of every image to its landmarks; writes DATA/cameras.h5.
+
+    Needs the landmarks of `nerfgen landmark`. Also decides the window of each photograph that shows the
+    object: what follows looks only there.
+    """
+    from nerfgen.camera import fit_folder
+    from nerfgen.camera.picture import camera_picture
+
+    runtime.existing_folder(data)
+    output = output or data / "cameras.h5"
+    reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
+    summary = fit_folder(
+        data,
+        output,
+        landmarks=landmarks,
+        intrinsics=intrinsics.value,
+        points=points.value,
+        focal=focal,
+        refine_canonical=refine_canonical,
+        robust=robust,
+        max_error=max_error,
+        overwrite=overwrite,
+    )
+    if summary["kept"]:
+        reporter.say(f"{output} is complete and current; kept (--overwrite makes it anew)")
+    if picture:
+        camera_picture(data, landmarks or data / "landmarks.h5", output, picture)
+        reporter.say(f"wrote {picture}")
+    images, fitted, error = summary["images"], summary["fitted"], summary["reprojection_rmse_px_median"]
+    typical = f", median reprojection error {error:.2f} px" if error is not None else ""
+    reporter.result(
+        {**summary, "output": str(output)},
+        f"{images} images, {fitted} with a camera{typical} -> {output}" + other_statuses(summary["statuses"]),
+    )
+    runtime.check_strict(strict, images - fitted, images)

@@ -1,0 +1,68 @@
+"""Contact sheets of models and of rendered views."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from jaxtyping import UInt8
+
+from nerfgen.field import Model
+from nerfgen.generate.store import table_objects
+from nerfgen.generate.views import render_views, turned_views
+from nerfgen.geometry import yaw_pitch_roll
+from nerfgen.photo import UnreadableImageError, decode, resample_window
+from nerfgen.picture import contact_sheet, shade_depth
+
+_PREVIEW_ROWS = 6
+_PREVIEW_TURN = 40.0
+
+
+def framed_photograph(model: Model, row: int, data: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The window of a table row's photograph; grey if the file is not there any more."""
+    try:
+        return resample_window(decode(data / model.images[row]), tuple(model.window[row]), size)[0]
+    except UnreadableImageError:
+        return np.full((size, size, 3), 128, np.uint8)
+
+
+def preview_picture(model: Model, data: Path) -> UInt8[np.ndarray, "height width 3"]:
+    """Some training objects, a row each: photograph, reconstruction, turned to either side, depth."""
+    size = model.size
+    rows = np.unique(np.linspace(0, len(model.images) - 1, _PREVIEW_ROWS).astype(int)).tolist()
+    objects = table_objects(model, rows)
+    assert objects.intrinsics is not None
+    assert objects.cam_to_world is not None
+    cells = []
+    for place, row in enumerate(rows):
+        pitch = yaw_pitch_roll(objects.cam_to_world[place])[1]
+        turned_k, turned = turned_views(
+            np.array([-_PREVIEW_TURN, _PREVIEW_TURN]), np.full(2, pitch), model.distance, size
+        )
+        own_k = objects.intrinsics[place] * np.array([[size], [size], [1.0]])
+        views = render_views(
+            model,
+            np.tile(objects.latents[place], (3, 1)),
+            np.concatenate([own_k[None], turned_k]),
+            np.concatenate([objects.cam_to_world[place][None], turned]),
+            size,
+        )
+        cells += [framed_photograph(model, row, data, size), *views.rgb, shade_depth(views.depth[0])]
+    return contact_sheet(cells, columns=5)
+
+
+def views_sheet(
+    file: h5py.File, photographs: dict[str, UInt8[np.ndarray, "_ _ 3"]] | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
+    """All objects of a views file, a row each: the photograph, where there is one, then every view."""
+    names = [str(name) for name in file["name"].asstr()[:]]
+    cells: list[np.ndarray] = []
+    columns = file["rgb"].shape[1] + bool(photographs)
+    size = file["rgb"].shape[2]
+    for row, name in enumerate(names):
+        if photographs:
+            photo = photographs.get(name, np.full((size, size, 3), 128, np.uint8))
+            cells.append(resample_window(photo, (0, 0, photo.shape[0]), size)[0])
+        cells += list(file["rgb"][row])
+    return contact_sheet(cells, columns=columns)
