@@ -154,6 +154,8 @@ def _judged(photos: Path, model_file: Path, truth: Path, kind: Kind) -> dict[str
         "class_mean_foreground_psnr_db": scores["class_mean_foreground_psnr_db"],
         "depth_correlation": scores["depth_correlation"],
         "class_mean_depth_correlation": scores["class_mean_depth_correlation"],
+        "depth_correlation_within_views": scores["depth_correlation_within_views"],
+        "class_mean_depth_correlation_within_views": scores["class_mean_depth_correlation_within_views"],
         "mask_iou": scores["mask_iou"],
         "class_mean_mask_iou": scores["class_mean_mask_iou"],
     }
@@ -181,6 +183,7 @@ def _told(summary: dict[str, Any], out: Path) -> str:
         row("PSNR over white, dB", "novel_view_psnr_db", ".2f"),
         row("PSNR of the foreground, dB", "novel_view_foreground_psnr_db", ".2f"),
         row("depth correlation", "depth_correlation", ".3f"),
+        row("the same within each view", "depth_correlation_within_views", ".3f"),
         row("mask IoU", "mask_iou", ".3f"),
         "",
         f"turned views   {out / 'pictures' / 'turned.png'}",

@@ -22,7 +22,9 @@ def intersection_over_union(first: Bool[np.ndarray, "*shape"], second: Bool[np.n
 
 
 def pearson(first: Float[np.ndarray, "values"], second: Float[np.ndarray, "values"]) -> float:
-    """Correlation coefficient; 0 where one side is constant."""
+    """Correlation coefficient; 0 where there are no values or one side is constant."""
+    if not len(first):
+        return 0.0
     first, second = first - first.mean(), second - second.mean()
     scale = np.sqrt((first**2).sum() * (second**2).sum())
     return float((first * second).sum() / scale) if scale > 0 else 0.0

@@ -29,6 +29,7 @@ class HeldOut:
         mask: foreground coverage, in [0, 1].
         depth: along the optical axis, world units; meaningful where ``mask`` is 1.
         intrinsics, cam_to_world: cameras in the model's world.
+        scale: size of the model's world unit in the true one, per view.
     """
 
     row: np.ndarray
@@ -37,6 +38,7 @@ class HeldOut:
     depth: Float[np.ndarray, "views size size"]
     intrinsics: Float[np.ndarray, "views 3 3"]
     cam_to_world: Float[np.ndarray, "views 4 4"]
+    scale: Float[np.ndarray, "views"]
 
 
 def camera_errors(model: Model, truth: Path) -> Float[np.ndarray, "rows"]:
@@ -90,27 +92,32 @@ def held_out_views(model: Model, truth: Path) -> HeldOut:
         depth=depth,
         intrinsics=window_intrinsics(intrinsics, sphere_window(view_k, view_pose), size),
         cam_to_world=own_pose @ motion,
+        scale=1 / ratio,
     )
 
 
 def judge_views(views: Views, held_out: HeldOut) -> dict[str, float]:
-    """Means over views of PSNR over white, PSNR of the foreground, depth correlation and mask IoU.
+    """PSNR over white, PSNR of the foreground and mask IoU, as means over views, and depth correlations.
 
-    Depth is correlated over the pixels that truth and model both call foreground.
+    Depths are correlated over the pixels that truth and model both call foreground: pooled over all views
+    (``depth_correlation``), and within each view, as a mean over views (``depth_correlation_within_views``).
     """
     over_white = views.foreground + (1 - views.opacity[..., None])
-    scores: dict[str, list[float]] = {"psnr_db": [], "foreground_psnr_db": [], "depth_correlation": [], "mask_iou": []}
+    scores: dict[str, list[float]] = {"psnr_db": [], "foreground_psnr_db": [], "mask_iou": []}
+    predicted, true = [], []
     for view in range(len(held_out.rgb)):
-        predicted, seen = over_white[view], held_out.rgb[view]
         solid = held_out.mask[view] > 0.99
         both = solid & (views.opacity[view] > 0.5)
-        scores["psnr_db"].append(psnr(predicted, seen))
-        scores["foreground_psnr_db"].append(psnr(predicted, seen, solid))
-        scores["depth_correlation"].append(
-            pearson(views.depth[view][both].astype(float), held_out.depth[view][both]) if both.sum() > 2 else 0.0
-        )
+        scores["psnr_db"].append(psnr(over_white[view], held_out.rgb[view]))
+        scores["foreground_psnr_db"].append(psnr(over_white[view], held_out.rgb[view], solid))
         scores["mask_iou"].append(intersection_over_union(views.opacity[view] > 0.5, held_out.mask[view] > 0.5))
-    return {name: float(np.mean(values)) for name, values in scores.items()}
+        predicted.append(views.depth[view][both] * held_out.scale[view])
+        true.append(held_out.depth[view][both].astype(np.float64))
+    within = [pearson(p, t) if len(t) > 2 else 0.0 for p, t in zip(predicted, true, strict=True)]
+    return {name: float(np.mean(values)) for name, values in scores.items()} | {
+        "depth_correlation": pearson(np.concatenate(predicted), np.concatenate(true)),
+        "depth_correlation_within_views": float(np.mean(within)),
+    }
 
 
 def judge(model: Model, truth: Path) -> dict[str, float]:

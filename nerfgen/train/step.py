@@ -21,6 +21,8 @@ OCCUPANCY_SIZE = 40
 _OCCUPANCY_EVERY = 16
 _OCCUPANCY_CODES = 8
 _HULL_IMAGES = 400
+# Share of the run over which the rest of a code comes in.
+_FADE = 0.1
 
 
 @jax.tree_util.register_dataclass
@@ -77,11 +79,11 @@ def corrected_cameras(
 
 
 def active_latents(latents: Float[Array, "*rows latent"], preset: Preset, progress: Float[Array, ""]) -> Array:
-    """The codes as they are used: only their first numbers while the cameras are mended."""
+    """The codes as they are used: while the cameras are mended, only their first numbers; the rest fades in after."""
     if preset.pose_share <= 0:
         return latents
-    active = jnp.where(progress < preset.pose_share, preset.pose_latent_size, preset.latent_size)
-    return jnp.where(jnp.arange(preset.latent_size) < active, latents, 0.0)
+    fade = jnp.clip((progress - preset.pose_share) / _FADE, 0.0, 1.0)
+    return latents * jnp.where(jnp.arange(preset.latent_size) < preset.pose_latent_size, 1.0, fade)
 
 
 def initial_state(preset: Preset, bounds: float, pixels: Pixels, seed: int) -> State:
