@@ -2,7 +2,7 @@
 
 from nerfgen.artifact.file import allocate, atomic_path, check, create, put, reading, strings
 from nerfgen.artifact.join import positions, usable
-from nerfgen.artifact.provenance import file_digest, file_record, folder_record, is_current
+from nerfgen.artifact.provenance import About, file_digest, file_record, folder_record, is_current
 from nerfgen.artifact.schema import ROOT_ATTRIBUTES, SCHEMAS, STATUSES, USABLE, Dataset, Schema
 from nerfgen.artifact.tree import get_tree, put_tree
 
@@ -11,6 +11,7 @@ __all__ = [
     "SCHEMAS",
     "STATUSES",
     "USABLE",
+    "About",
     "Dataset",
     "Schema",
     "allocate",

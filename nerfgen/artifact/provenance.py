@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import h5py
 
@@ -14,6 +14,14 @@ from nerfgen.artifact.schema import SCHEMAS
 from nerfgen.errors import OutputExistsError
 
 _BLOCK = 1 << 20
+
+
+class About(TypedDict):
+    """What a file says of its making: keyword arguments of :func:`nerfgen.artifact.create` and :func:`is_current`."""
+
+    object_class: str
+    parameters: Mapping[str, Any]
+    inputs: list[dict[str, Any]]
 
 
 def file_digest(path: Path) -> tuple[int, str]:

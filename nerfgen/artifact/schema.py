@@ -54,16 +54,32 @@ STATUSES = {
     "skipped": "an earlier stage could not use this image",
 }
 
-_IMAGE = Dataset("image", "string", ("image",), "path of the image relative to DATA, UTF-8, `/` between folders")
+_IMAGE = Dataset(
+    "image", "string", ("image",), "path of the image relative to DATA, UTF-8, `/` between folders"
+)
 _STATUS = Dataset("status", "string", ("image",), "whether the image is usable and, if not, why")
 _SIZE = Dataset(
-    "image_size", "int32", ("image", 2), "width and height of the upright photograph (0 if unreadable)", "pixel"
+    "image_size",
+    "int32",
+    ("image", 2),
+    "width and height of the upright photograph (0 if unreadable)",
+    "pixel",
 )
 _INTRINSICS = Dataset(
-    "intrinsics", "float64", ("image", 3, 3), "pinhole matrix; NaN where there is no camera", "pixel", "photograph"
+    "intrinsics",
+    "float64",
+    ("image", 3, 3),
+    "pinhole matrix; NaN where there is no camera",
+    "pixel",
+    "photograph",
 )
 _POSE = Dataset(
-    "cam_to_world", "float64", ("image", 4, 4), "camera pose, OpenCV axes; NaN where there is none", "world", "world"
+    "cam_to_world",
+    "float64",
+    ("image", 4, 4),
+    "camera pose, OpenCV axes; NaN where there is none",
+    "world",
+    "world",
 )
 _WINDOW = Dataset(
     "window",
@@ -74,7 +90,12 @@ _WINDOW = Dataset(
     "photograph",
 )
 _MASK = Dataset(
-    "mask", "uint8", ("image", "row", "column"), "foreground probability times 255, one image a chunk", "1/255", "mask_window"
+    "mask",
+    "uint8",
+    ("image", "row", "column"),
+    "foreground probability times 255, one image a chunk",
+    "1/255",
+    "mask_window",
 )
 _MASK_WINDOW = Dataset(
     "mask_window",
@@ -100,11 +121,22 @@ SCHEMAS: dict[str, Schema] = {
                 Dataset("image_sha256", "string", ("image",), "SHA-256 of the image file, hexadecimal"),
                 Dataset("landmark_names", "string", ("landmark",), "names of the class's landmarks"),
                 Dataset(
-                    "landmarks", "float32", ("image", "landmark", 2), "x, y; NaN where not found", "pixel", "photograph"
+                    "landmarks",
+                    "float32",
+                    ("image", "landmark", 2),
+                    "x, y; NaN where not found",
+                    "pixel",
+                    "photograph",
                 ),
                 Dataset("score", "float32", ("image",), "confidence of the detection, 0 to 1; 0 where none"),
                 Dataset("num_objects", "int32", ("image",), "objects of the class that were found"),
-                Dataset("mesh_index", "int32", ("mesh",), "index of each dense point in the estimator's own numbering", optional=True),
+                Dataset(
+                    "mesh_index",
+                    "int32",
+                    ("mesh",),
+                    "index of each dense point in the estimator's own numbering",
+                    optional=True,
+                ),
                 Dataset(
                     "mesh",
                     "float32",
@@ -135,9 +167,25 @@ SCHEMAS: dict[str, Schema] = {
                     "photograph",
                     optional=True,
                 ),
-                Dataset("iterations", "int32", ("image",), "solver iterations until converged", optional=True),
-                Dataset("canonical_index", "int32", ("point",), "which landmark or dense point each canonical point is", optional=True),
-                Dataset("canonical", "float64", ("point", 3), "canonical 3D keypoints that were fitted", "world", "world", optional=True),
+                Dataset(
+                    "iterations", "int32", ("image",), "solver iterations until converged", optional=True
+                ),
+                Dataset(
+                    "canonical_index",
+                    "int32",
+                    ("point",),
+                    "which landmark or dense point each canonical point is",
+                    optional=True,
+                ),
+                Dataset(
+                    "canonical",
+                    "float64",
+                    ("point", 3),
+                    "canonical 3D keypoints that were fitted",
+                    "world",
+                    "world",
+                    optional=True,
+                ),
             ),
         ),
         Schema(
@@ -157,14 +205,51 @@ SCHEMAS: dict[str, Schema] = {
                 _WINDOW,
                 _MASK_WINDOW,
                 _MASK,
-                Dataset("depth", "float32", ("image", "row", "column"), "depth along the optical axis; 0 on the background", "world"),
+                Dataset(
+                    "depth",
+                    "float32",
+                    ("image", "row", "column"),
+                    "depth along the optical axis; 0 on the background",
+                    "world",
+                ),
                 Dataset("keypoint_names", "string", ("keypoint",), "names of the keypoints"),
-                Dataset("keypoints", "float64", ("image", "keypoint", 3), "3D keypoints of the object", "world", "world"),
-                Dataset("heldout_rgb", "uint8", ("object", "view", "row", "column", 3), "held-out views of the first objects, those of the first images"),
-                Dataset("heldout_mask", "uint8", ("object", "view", "row", "column"), "foreground coverage times 255", "1/255"),
-                Dataset("heldout_depth", "float32", ("object", "view", "row", "column"), "depth along the optical axis; 0 on the background", "world"),
+                Dataset(
+                    "keypoints",
+                    "float64",
+                    ("image", "keypoint", 3),
+                    "3D keypoints of the object",
+                    "world",
+                    "world",
+                ),
+                Dataset(
+                    "heldout_rgb",
+                    "uint8",
+                    ("object", "view", "row", "column", 3),
+                    "held-out views of the first objects, those of the first images",
+                ),
+                Dataset(
+                    "heldout_mask",
+                    "uint8",
+                    ("object", "view", "row", "column"),
+                    "foreground coverage times 255",
+                    "1/255",
+                ),
+                Dataset(
+                    "heldout_depth",
+                    "float32",
+                    ("object", "view", "row", "column"),
+                    "depth along the optical axis; 0 on the background",
+                    "world",
+                ),
                 Dataset("heldout_intrinsics", "float64", ("object", "view", 3, 3), "pinhole matrix", "pixel"),
-                Dataset("heldout_cam_to_world", "float64", ("object", "view", 4, 4), "camera pose, OpenCV axes", "world", "world"),
+                Dataset(
+                    "heldout_cam_to_world",
+                    "float64",
+                    ("object", "view", 4, 4),
+                    "camera pose, OpenCV axes",
+                    "world",
+                    "world",
+                ),
             ),
         ),
         Schema(
@@ -173,15 +258,53 @@ SCHEMAS: dict[str, Schema] = {
             (
                 Dataset("image", "string", ("row",), "path of each table row's image relative to DATA"),
                 Dataset("latents", "float32", ("row", "latent"), "the table Z, one code a row"),
-                Dataset("image_size", "int32", ("row", 2), "width and height of the upright photograph", "pixel"),
+                Dataset(
+                    "image_size", "int32", ("row", 2), "width and height of the upright photograph", "pixel"
+                ),
                 Dataset("intrinsics", "float64", ("row", 3, 3), "pinhole matrix", "pixel", "photograph"),
-                Dataset("cam_to_world", "float64", ("row", 4, 4), "camera pose, OpenCV axes, as refined in training", "world", "world"),
-                Dataset("window", "float64", ("row", 3), "(x0, y0, side) of the square window that was trained on", "pixel", "photograph"),
-                Dataset("canonical_index", "int32", ("point",), "which landmark or dense point each canonical point is"),
-                Dataset("canonical", "float64", ("point", 3), "canonical 3D keypoints that the cameras were fitted to; none where they came from elsewhere", "world", "world"),
-                Dataset("occupancy", "float32", ("grid", "grid", "grid"), "class-shared opacity of a cell, axes x, y, z over the bounds"),
+                Dataset(
+                    "cam_to_world",
+                    "float64",
+                    ("row", 4, 4),
+                    "camera pose, OpenCV axes, as refined in training",
+                    "world",
+                    "world",
+                ),
+                Dataset(
+                    "window",
+                    "float64",
+                    ("row", 3),
+                    "(x0, y0, side) of the square window that was trained on",
+                    "pixel",
+                    "photograph",
+                ),
+                Dataset(
+                    "canonical_index",
+                    "int32",
+                    ("point",),
+                    "which landmark or dense point each canonical point is",
+                ),
+                Dataset(
+                    "canonical",
+                    "float64",
+                    ("point", 3),
+                    "canonical 3D keypoints that the cameras were fitted to; none where they came from elsewhere",
+                    "world",
+                    "world",
+                ),
+                Dataset(
+                    "occupancy",
+                    "float32",
+                    ("grid", "grid", "grid"),
+                    "class-shared opacity of a cell, axes x, y, z over the bounds",
+                ),
                 Dataset("log_step", "int32", ("log",), "steps at which the log was taken"),
-                Dataset("log_values", "float32", ("log", 4), "means since the entry before: L_rgb, L_mask, L_hard, PSNR in dB"),
+                Dataset(
+                    "log_values",
+                    "float32",
+                    ("log", 4),
+                    "means since the entry before: L_rgb, L_mask, L_hard, PSNR in dB",
+                ),
             ),
             {
                 "preset": "JSON object: the effective training recipe",
@@ -201,18 +324,71 @@ SCHEMAS: dict[str, Schema] = {
             "views/1",
             "rendered views (`nerfgen render`, `nerfgen sample`)",
             (
-                Dataset("name", "string", ("object",), "table row's image, photograph or sample that each object is"),
-                Dataset("status", "string", ("object",), "whether the object could be rendered and, if not, why"),
-                Dataset("row", "int32", ("object",), "table row of each object; -1 for photographs and samples"),
+                Dataset(
+                    "name",
+                    "string",
+                    ("object",),
+                    "table row's image, photograph or sample that each object is",
+                ),
+                Dataset(
+                    "status", "string", ("object",), "whether the object could be rendered and, if not, why"
+                ),
+                Dataset(
+                    "row", "int32", ("object",), "table row of each object; -1 for photographs and samples"
+                ),
                 Dataset("latents", "float32", ("object", "latent"), "code of each object"),
-                Dataset("coefficients", "float32", ("object", "component"), "draws along the principal axes, in standard deviations", optional=True),
-                Dataset("fit_psnr", "float32", ("object",), "PSNR of the reconstruction of a fitted photograph", "dB", optional=True),
-                Dataset("angles", "float32", ("view", 2), "yaw and pitch of each view; NaN for the photograph's own camera", "degree"),
-                Dataset("intrinsics", "float64", ("object", "view", 3, 3), "pinhole matrix of the rendered picture", "pixel"),
-                Dataset("cam_to_world", "float64", ("object", "view", 4, 4), "camera pose, OpenCV axes", "world", "world"),
+                Dataset(
+                    "coefficients",
+                    "float32",
+                    ("object", "component"),
+                    "draws along the principal axes, in standard deviations",
+                    optional=True,
+                ),
+                Dataset(
+                    "fit_psnr",
+                    "float32",
+                    ("object",),
+                    "PSNR of the reconstruction of a fitted photograph",
+                    "dB",
+                    optional=True,
+                ),
+                Dataset(
+                    "angles",
+                    "float32",
+                    ("view", 2),
+                    "yaw and pitch of each view; NaN for the photograph's own camera",
+                    "degree",
+                ),
+                Dataset(
+                    "intrinsics",
+                    "float64",
+                    ("object", "view", 3, 3),
+                    "pinhole matrix of the rendered picture",
+                    "pixel",
+                ),
+                Dataset(
+                    "cam_to_world",
+                    "float64",
+                    ("object", "view", 4, 4),
+                    "camera pose, OpenCV axes",
+                    "world",
+                    "world",
+                ),
                 Dataset("rgb", "uint8", ("object", "view", "line", "column", 3), "colour with background"),
-                Dataset("opacity", "uint8", ("object", "view", "line", "column"), "accumulated foreground opacity times 255", "1/255"),
-                Dataset("depth", "float32", ("object", "view", "line", "column"), "expected depth along the optical axis; 0 where opacity is below 0.5", "world"),
+                Dataset(
+                    "opacity",
+                    "uint8",
+                    ("object", "view", "line", "column"),
+                    "accumulated foreground opacity times 255",
+                    "1/255",
+                ),
+                Dataset(
+                    "depth",
+                    "float32",
+                    ("object", "view", "line", "column"),
+                    "expected depth along the optical axis; 0 where opacity is below 0.5",
+                    "world",
+                ),
             ),
         ),
     )

@@ -19,4 +19,6 @@ def put_tree(group: h5py.Group, tree: dict[str, Any]) -> None:
 
 def get_tree(group: h5py.Group) -> dict[str, Any]:
     """Read what :func:`put_tree` wrote."""
-    return {name: get_tree(item) if isinstance(item, h5py.Group) else item[()] for name, item in group.items()}
+    return {
+        name: get_tree(item) if isinstance(item, h5py.Group) else item[()] for name, item in group.items()
+    }

@@ -78,7 +78,7 @@ def fit_folder(
             parameters["canonical"] = canonical[1].tolist()
         observed = _observed(file, described, points)
     inputs = [artifact.file_record(source)]
-    about: dict[str, Any] = {"object_class": described.name, "parameters": parameters, "inputs": inputs}
+    about: artifact.About = {"object_class": described.name, "parameters": parameters, "inputs": inputs}
     kept = artifact.is_current(output, "cameras/1", **about, overwrite=overwrite)
     if not kept:
         _fit_and_write(output, about, observed, described, parameters)
@@ -136,7 +136,11 @@ def _observed(file: Any, described: ObjectClass, points: Points) -> Observed:
 
 
 def _fit_and_write(
-    output: Path, about: dict[str, Any], observed: Observed, described: ObjectClass, parameters: dict[str, Any]
+    output: Path,
+    about: artifact.About,
+    observed: Observed,
+    described: ObjectClass,
+    parameters: dict[str, Any],
 ) -> None:
     count = len(observed.images)
     rows = np.flatnonzero(artifact.usable(observed.status))
@@ -165,7 +169,9 @@ def _fit_and_write(
         "iterations": np.zeros(count, np.int32),
     }
     if len(rows):
-        fit = solve_cameras(seen, canonical, focal, center, robust=robust, free_focal=intrinsics == "per-image")
+        fit = solve_cameras(
+            seen, canonical, focal, center, robust=robust, free_focal=intrinsics == "per-image"
+        )
         accepted = acceptable(fit, described.largest_angle, parameters["max_error"])
         for row, good in zip(rows, accepted, strict=True):
             if not good:
@@ -199,4 +205,10 @@ def acceptable(fit: CameraFit, largest_angle: float, max_error: float) -> np.nda
     with np.errstate(invalid="ignore"):
         angle = np.degrees(np.arccos(np.clip(position[:, 2] / distance, -1, 1)))
         finite = np.isfinite(fit.cam_to_world).all((1, 2))
-        return finite & fit.in_front & (angle <= largest_angle) & (fit.relative_rmse <= max_error) & (distance > 1.0)
+        return (
+            finite
+            & fit.in_front
+            & (angle <= largest_angle)
+            & (fit.relative_rmse <= max_error)
+            & (distance > 1.0)
+        )

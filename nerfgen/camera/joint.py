@@ -80,7 +80,9 @@ def refine(
     with double_precision():
         world_to_cam = invert_rigid(fit.cam_to_world)
         poses = Pose(
-            jnp.asarray(world_to_cam[:, :3, :3]), jnp.asarray(world_to_cam[:, :3, 3]), jnp.log(jnp.asarray(fit.focal))
+            jnp.asarray(world_to_cam[:, :3, :3]),
+            jnp.asarray(world_to_cam[:, :3, 3]),
+            jnp.log(jnp.asarray(fit.focal)),
         )
         relative = jnp.asarray(landmarks - center[:, None], jnp.float64)
         unit = jnp.asarray(spread(landmarks), jnp.float64)
@@ -122,7 +124,9 @@ def refine(
 
 
 @partial(jax.jit, static_argnames="robust")
-def _costs(poses: Pose, shape: Array, landmarks: Array, unit: Array, log_factor: Array, robust: float) -> Array:
+def _costs(
+    poses: Pose, shape: Array, landmarks: Array, unit: Array, log_factor: Array, robust: float
+) -> Array:
     def one(pose: Pose, points: Array, size: Array) -> Array:
         pixels, local = project_pose(pose._replace(log_focal=pose.log_focal + log_factor), shape)
         rho, _ = huber(jnp.sum(((pixels - points) / size) ** 2, -1), robust)
@@ -172,7 +176,13 @@ def _normal_blocks(
     half = jax.vmap(partial(jax.scipy.linalg.solve_triangular, lower=True))(factor, cross)
     half_right = jax.vmap(partial(jax.scipy.linalg.solve_triangular, lower=True))(factor, own_right[:, :6])
     flat = half.reshape(-1, count + 1)
-    return matrix - flat.T @ flat, right - flat.T @ half_right.reshape(-1), pose_blocks, cross, own_right[:, :6]
+    return (
+        matrix - flat.T @ flat,
+        right - flat.T @ half_right.reshape(-1),
+        pose_blocks,
+        cross,
+        own_right[:, :6],
+    )
 
 
 @jax.jit

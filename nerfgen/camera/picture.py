@@ -27,7 +27,11 @@ def camera_picture(data: Path, landmarks: Path, cameras: Path, picture: Path) ->
     ):
         images, status = artifact.strings(file["image"]), artifact.strings(file["status"])
         rows = np.flatnonzero(artifact.usable(status))
-        rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(_SHOWN, len(rows))).astype(int))] if len(rows) else rows
+        rows = (
+            rows[np.unique(np.linspace(0, len(rows) - 1, min(_SHOWN, len(rows))).astype(int))]
+            if len(rows)
+            else rows
+        )
         at = artifact.positions(images, artifact.strings(seen["image"]))
         index, canonical = file["canonical_index"][:], file["canonical"][:]
         dense = len(index) != len(seen["landmark_names"])

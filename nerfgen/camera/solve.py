@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -57,14 +57,13 @@ class Pose(NamedTuple):
     log_focal: Float[Array, ""]
 
 
-def double_precision() -> Any:
+def double_precision() -> contextlib.AbstractContextManager[None]:
     """Context in which JAX computes in float64, under its name in old and new releases."""
-    enable = getattr(jax, "enable_x64", None)
-    if enable is None or not callable(enable):
-        from jax.experimental import enable_x64 as enable
-    with contextlib.suppress(TypeError):
-        return enable(True)
-    return enable()
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64
+
+    return enable_x64()
 
 
 def spread(landmarks: Float[np.ndarray, "images points 2"]) -> Float[np.ndarray, "images"]:
@@ -101,7 +100,9 @@ def projection_jacobian(
     return jnp.concatenate([by_rotation, by_local, pixels[:, :, None]], axis=-1), by_local @ pose.rotation
 
 
-def huber(squared: Float[Array, "points"], scale: float) -> tuple[Float[Array, "points"], Float[Array, "points"]]:
+def huber(
+    squared: Float[Array, "points"], scale: float
+) -> tuple[Float[Array, "points"], Float[Array, "points"]]:
     """Huber's rho of squared distances (half the square within ``scale``, linear beyond) and its weight rho'/r."""
     distance = jnp.sqrt(jnp.maximum(squared, 1e-30))
     outlying = distance > scale
@@ -112,7 +113,9 @@ def huber(squared: Float[Array, "points"], scale: float) -> tuple[Float[Array, "
 def moved(pose: Pose, change: Float[Array, "7"]) -> Pose:
     """The pose after a step in the solver's coordinates."""
     return Pose(
-        rotation_from_vector(change[:3]) @ pose.rotation, pose.translation + change[3:6], pose.log_focal + change[6]
+        rotation_from_vector(change[:3]) @ pose.rotation,
+        pose.translation + change[3:6],
+        pose.log_focal + change[6],
     )
 
 
@@ -146,7 +149,13 @@ class _Search(NamedTuple):
 
 
 def _solve_one(
-    landmarks: Array, canonical: Array, unit: Array, start: Pose, prior: Array, robust: float, free_focal: bool
+    landmarks: Array,
+    canonical: Array,
+    unit: Array,
+    start: Pose,
+    prior: Array,
+    robust: float,
+    free_focal: bool,
 ) -> tuple[Pose, Array, Array, Array]:
     """Levenberg-Marquardt for one image; ``prior`` is (mean, standard deviation) of the log focal length."""
 
@@ -197,7 +206,13 @@ def _solve_one(
 
 @partial(jax.jit, static_argnames=("robust", "free_focal"))
 def _solve_batch(
-    landmarks: Array, canonical: Array, unit: Array, log_focal: Array, focal_spread: Array, robust: float, free_focal: bool
+    landmarks: Array,
+    canonical: Array,
+    unit: Array,
+    log_focal: Array,
+    focal_spread: Array,
+    robust: float,
+    free_focal: bool,
 ) -> tuple[Pose, Array, Array, Array]:
     def solve(points: Array, size: Array, focal: Array) -> tuple[Pose, Array, Array, Array]:
         start = frontal_start(points, canonical, focal)

@@ -84,9 +84,18 @@ def demo(
             ("landmark", ["landmark", str(photos), "--picture", str(pictures / "landmarks.png")]),
             (
                 "fit-cameras",
-                ["fit-cameras", str(photos), "--refine-canonical", "--picture", str(pictures / "cameras.png")],
+                [
+                    "fit-cameras",
+                    str(photos),
+                    "--refine-canonical",
+                    "--picture",
+                    str(pictures / "cameras.png"),
+                ],
             ),
-            ("segment", ["segment", str(photos), "--size", str(scale.size), "--picture", str(pictures / "masks.png")]),
+            (
+                "segment",
+                ["segment", str(photos), "--size", str(scale.size), "--picture", str(pictures / "masks.png")],
+            ),
             ("train", f"train {photos} --steps {scale.steps} --seed {seed}".split()),
         ]
     else:
@@ -101,7 +110,18 @@ def demo(
         ("render", ["render", str(model), "--rows", "0-5", "--sheet", str(pictures / "turned.png")]),
         (
             "sample",
-            ["sample", str(model), "-n", "6", "--orbit", "24", "--seed", str(seed), "--video", str(pictures / "new.gif")],
+            [
+                "sample",
+                str(model),
+                "-n",
+                "6",
+                "--orbit",
+                "24",
+                "--seed",
+                str(seed),
+                "--video",
+                str(pictures / "new.gif"),
+            ],
         ),
     ]
     start = time.monotonic()
@@ -122,9 +142,13 @@ def _run(command: list[str], reporter: runtime.Reporter) -> float:
     reporter.say(f"\n$ nerfgen {' '.join(command)}")
     began = time.monotonic()
     quiet = ["--quiet"] if reporter.quiet else []
-    done = subprocess.run([sys.executable, "-m", "nerfgen", *command, *quiet], stdout=sys.stderr.fileno(), check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "nerfgen", *command, *quiet], stdout=sys.stderr.fileno(), check=False
+    )
     if done.returncode:
-        failed = NerfgenError(f"`nerfgen {command[0]}` ended with exit code {done.returncode}; see its message above")
+        failed = NerfgenError(
+            f"`nerfgen {command[0]}` ended with exit code {done.returncode}; see its message above"
+        )
         failed.exit_code = done.returncode if done.returncode > 0 else 1
         raise failed
     return time.monotonic() - began

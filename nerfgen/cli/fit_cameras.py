@@ -50,15 +50,20 @@ def fit_cameras(
     focal: Annotated[
         float | None,
         typer.Option(
-            min=0.1, help="Focal length in units of a photograph's longer side; the class's by default.", show_default=False
+            min=0.1,
+            help="Focal length in units of a photograph's longer side; the class's by default.",
+            show_default=False,
         ),
     ] = None,
     points: Annotated[
-        Points, typer.Option(help="Fit to the dense mesh where the landmarker gives one, or to the few landmarks.")
+        Points,
+        typer.Option(help="Fit to the dense mesh where the landmarker gives one, or to the few landmarks."),
     ] = Points.mesh,
     refine_canonical: Annotated[
         bool,
-        typer.Option("--refine-canonical", help="Re-estimate the canonical points together with all cameras first."),
+        typer.Option(
+            "--refine-canonical", help="Re-estimate the canonical points together with all cameras first."
+        ),
     ] = False,
     robust: Annotated[
         float, typer.Option(min=1e-4, help="Huber's scale, in units of the landmarks' spread in the image.")

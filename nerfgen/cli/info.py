@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,7 +13,9 @@ EPILOG = runtime.examples("Examples", "nerfgen info photos/model.h5", "nerfgen i
 
 
 def info(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that nerfgen wrote.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A file that nerfgen wrote.", show_default=False)
+    ],
     as_json: runtime.Json = False,
     debug: runtime.Debug = False,
 ) -> None:
@@ -25,24 +27,30 @@ def info(
 
     with artifact.reading(file, *artifact.SCHEMAS) as opened:
         attributes = {
-            name: json.loads(value) if name in ("parameters", "inputs", "preset") else value
-            for name, value in ((name, _plain(value)) for name, value in opened.attrs.items())
+            name: json.loads(str(value)) if name in ("parameters", "inputs", "preset") else _plain(value)
+            for name, value in opened.attrs.items()
         }
         status = dict(Counter(artifact.strings(opened["status"]))) if "status" in opened else {}
-        datasets = {
-            name: {"shape": list(item.shape), "kind": str(item.dtype), **{k: _plain(v) for k, v in item.attrs.items()}}
+        datasets: dict[str, dict[str, Any]] = {
+            name: {
+                "shape": list(item.shape),
+                "kind": str(item.dtype),
+                **{k: _plain(v) for k, v in item.attrs.items()},
+            }
             for name, item in opened.items()
             if hasattr(item, "shape")
         }
     lines = [f"{name}: {_line(value)}" for name, value in attributes.items()]
     lines += [f"status: {_line(status)}"] if status else []
-    lines += [f"{name} {tuple(about['shape'])} {about.get('description', '')}" for name, about in datasets.items()]
+    lines += [
+        f"{name} {tuple(about['shape'])} {about.get('description', '')}" for name, about in datasets.items()
+    ]
     runtime.Reporter(as_json=as_json).result(
         {"attributes": attributes, "statuses": status, "datasets": datasets}, "\n".join(lines)
     )
 
 
-def _plain(value: object) -> object:
+def _plain(value: Any) -> Any:
     """An attribute as JSON knows it: numpy scalars become numbers."""
     return value.item() if hasattr(value, "item") else value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,12 +21,15 @@ EPILOG = runtime.examples(
 def render(
     model: runtime.ModelFile,
     rows: Annotated[
-        str, typer.Option(metavar="ROWS", help="Rows of the table, such as 0,5-9, or all.", show_default="0-7")
+        str,
+        typer.Option(metavar="ROWS", help="Rows of the table, such as 0,5-9, or all.", show_default="0-7"),
     ] = "",
     image: Annotated[
         list[Path] | None,
         typer.Option(
-            metavar="PHOTO", help="A new photograph, or a folder of them; may be repeated.", show_default=False
+            metavar="PHOTO",
+            help="A new photograph, or a folder of them; may be repeated.",
+            show_default=False,
         ),
     ] = None,
     fit_steps: Annotated[int, typer.Option(min=1, help="Steps of latent fitting for --image.")] = 150,
@@ -69,7 +72,9 @@ def render(
     size, distance = size or trained.size, distance or trained.distance
     angles = views.angles_of(trained, yaw, pitch, orbit)
     photographs = photograph_files(image or [])
-    chosen = [] if image else views.parse_rows(rows or f"0-{min(7, len(trained.images) - 1)}", len(trained.images))
+    chosen = (
+        [] if image else views.parse_rows(rows or f"0-{min(7, len(trained.images) - 1)}", len(trained.images))
+    )
     parameters = {
         "rows": chosen,
         "angles": angles.tolist(),
@@ -80,16 +85,22 @@ def render(
         "seed": seed if image else 0,
     }
     inputs = [artifact.file_record(path), *(artifact.file_record(file) for file in photographs)]
-    about = {"object_class": trained.object_class, "parameters": parameters, "inputs": inputs}
+    about: artifact.About = {"object_class": trained.object_class, "parameters": parameters, "inputs": inputs}
     kept = artifact.is_current(output, "views/1", **about, overwrite=overwrite)
-    shown = {}
+    shown: dict[str, Any] = {}
     if kept:
         reporter.say(f"{output} is complete and current; kept (--overwrite makes it anew)")
     else:
         if image:
             with reporter.progress("fitting", "steps") as progress:
                 objects, shown = photograph_objects(
-                    trained, photographs, steps=fit_steps, seed=seed, workers=workers, progress=progress, warn=reporter.say
+                    trained,
+                    photographs,
+                    steps=fit_steps,
+                    seed=seed,
+                    workers=workers,
+                    progress=progress,
+                    warn=reporter.say,
                 )
         else:
             objects = table_objects(trained, chosen)
@@ -102,8 +113,7 @@ def render(
                 distance=distance,
                 size=size,
                 samples=samples,
-                parameters=parameters,
-                inputs=inputs,
+                about=about,
                 progress=progress,
             )
     if not image:
@@ -117,7 +127,13 @@ def render(
     counts = {value: status.count(value) for value in dict.fromkeys(status)}
     fit = f", reconstructed at {sum(psnr) / len(psnr):.1f} dB" if psnr and not unusable else ""
     reporter.result(
-        {"objects": objects_count, "views": views_count, "statuses": counts, "fit_psnr_db": psnr, "output": str(output)},
+        {
+            "objects": objects_count,
+            "views": views_count,
+            "statuses": counts,
+            "fit_psnr_db": psnr,
+            "output": str(output),
+        },
         f"{objects_count} objects, {views_count} views each{fit} -> {output}" + other_statuses(counts),
     )
     runtime.check_strict(strict, unusable, objects_count)

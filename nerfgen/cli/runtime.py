@@ -19,23 +19,30 @@ DataFolder = Annotated[
     Path, typer.Argument(metavar="DATA", help="Folder of images, of any depth.", show_default=False)
 ]
 ModelFile = Annotated[
-    Path, typer.Argument(metavar="MODEL", help="Model file, or the folder that holds model.h5.", show_default=False)
+    Path,
+    typer.Argument(
+        metavar="MODEL", help="Model file, or the folder that holds model.h5.", show_default=False
+    ),
 ]
 Output = Annotated[
-    Path | None, typer.Option("-o", "--output", help="File to write.", show_default=False, rich_help_panel="Output")
+    Path | None,
+    typer.Option("-o", "--output", help="File to write.", show_default=False, rich_help_panel="Output"),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel="Output")
 ]
 Quiet = Annotated[
-    bool, typer.Option("-q", "--quiet", help="No progress and no messages, only errors.", rich_help_panel="Output")
+    bool,
+    typer.Option("-q", "--quiet", help="No progress and no messages, only errors.", rich_help_panel="Output"),
 ]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel="Output")
 ]
 Strict = Annotated[
     bool,
-    typer.Option("--strict", help="Exit with 3 when some images could not be used.", rich_help_panel="Output"),
+    typer.Option(
+        "--strict", help="Exit with 3 when some images could not be used.", rich_help_panel="Output"
+    ),
 ]
 Debug = Annotated[
     bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel="Output")
@@ -144,7 +151,9 @@ def check_strict(strict: bool, unusable: int, total: int) -> None:
     from nerfgen.errors import UnusableImagesError
 
     if strict and unusable:
-        raise UnusableImagesError(f"{unusable} of {total} images could not be used; `status` in the file says why")
+        raise UnusableImagesError(
+            f"{unusable} of {total} images could not be used; `status` in the file says why"
+        )
 
 
 def run(app: typer.Typer) -> None:
@@ -184,7 +193,9 @@ def _run(app: typer.Typer, debug: bool) -> int:
     except Exception as error:
         if debug:
             raise
-        return _fail(f"a fault in nerfgen: {type(error).__name__}: {error}; run again with --debug and report it", 1)
+        return _fail(
+            f"a fault in nerfgen: {type(error).__name__}: {error}; run again with --debug and report it", 1
+        )
 
 
 def _fail(message: str, code: int) -> int:

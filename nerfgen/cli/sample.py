@@ -69,7 +69,7 @@ def sample(
         "samples": samples,
     }
     inputs = [artifact.file_record(path)]
-    about = {"object_class": trained.object_class, "parameters": parameters, "inputs": inputs}
+    about: artifact.About = {"object_class": trained.object_class, "parameters": parameters, "inputs": inputs}
     if artifact.is_current(output, "views/1", **about, overwrite=overwrite):
         reporter.say(f"{output} is complete and current; kept (--overwrite makes it anew)")
     else:
@@ -91,8 +91,7 @@ def sample(
                 distance=distance,
                 size=size,
                 samples=samples,
-                parameters=parameters,
-                inputs=inputs,
+                about=about,
                 progress=progress,
             )
     views.write_pictures(output, reporter, png=png, sheet=sheet, video=video)

@@ -51,35 +51,50 @@ def train(
         ),
     ] = PresetName.fast,
     size: Annotated[
-        int, typer.Option(min=0, help="Pixels of a framed photograph's edge; 0: the preset's.", rich_help_panel=_RECIPE)
+        int,
+        typer.Option(
+            min=0, help="Pixels of a framed photograph's edge; 0: the preset's.", rich_help_panel=_RECIPE
+        ),
     ] = 0,
     latent_size: Annotated[
         int, typer.Option(min=0, help="Length of a code; 0: the preset's.", rich_help_panel=_RECIPE)
     ] = 0,
     width: Annotated[
-        int, typer.Option(min=0, help="Width of the foreground network; 0: the preset's.", rich_help_panel=_RECIPE)
+        int,
+        typer.Option(
+            min=0, help="Width of the foreground network; 0: the preset's.", rich_help_panel=_RECIPE
+        ),
     ] = 0,
     values: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="NAME=VALUE", help="Any other field of the preset; may be repeated.", rich_help_panel=_RECIPE
+            "--set",
+            metavar="NAME=VALUE",
+            help="Any other field of the preset; may be repeated.",
+            rich_help_panel=_RECIPE,
         ),
     ] = None,
     seed: runtime.Seed = 0,
     steps: Annotated[
-        int, typer.Option(min=0, help="Steps; 0: the preset's, or no limit with --minutes.", rich_help_panel=_RUN)
+        int,
+        typer.Option(min=0, help="Steps; 0: the preset's, or no limit with --minutes.", rich_help_panel=_RUN),
     ] = 0,
     minutes: Annotated[
-        float, typer.Option(min=0.0, help="Stop after so many minutes; rates decay to fit.", rich_help_panel=_RUN)
+        float,
+        typer.Option(min=0.0, help="Stop after so many minutes; rates decay to fit.", rich_help_panel=_RUN),
     ] = 0.0,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint, if there is one.", rich_help_panel=_RUN)
+        bool,
+        typer.Option("--resume", help="Go on from the checkpoint, if there is one.", rich_help_panel=_RUN),
     ] = False,
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0.01, help="Time between checkpoints and previews.", rich_help_panel=_RUN)
     ] = 5.0,
     preview: Annotated[
-        bool, typer.Option("--preview/--no-preview", help="Draw MODEL.preview.png at every checkpoint.", rich_help_panel=_RUN)
+        bool,
+        typer.Option(
+            "--preview/--no-preview", help="Draw MODEL.preview.png at every checkpoint.", rich_help_panel=_RUN
+        ),
     ] = True,
     output: runtime.Output = None,
     overwrite: runtime.Overwrite = False,
@@ -103,11 +118,15 @@ def train(
     output = output or data / "model.h5"
     cameras = cameras or data / "cameras.h5"
     pairs = [value.partition("=") for value in values or []]
-    for name, equals, value in pairs:
+    for name, equals, _ in pairs:
         if not equals:
             raise InputError(f"--set {name}: give NAME=VALUE, such as --set samples=32")
     changes: dict[str, object] = {name: value for name, _, value in pairs}
-    changes |= {k: v for k, v in {"size": size, "latent_size": latent_size, "width": width, "steps": steps}.items() if v}
+    changes |= {
+        k: v
+        for k, v in {"size": size, "latent_size": latent_size, "width": width, "steps": steps}.items()
+        if v
+    }
     if minutes and not steps:
         changes["steps"] = 0
     with artifact.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as file:
@@ -130,7 +149,9 @@ def train(
             checkpoint_minutes=checkpoint_minutes,
             load_progress=load_progress,
             progress=progress,
-            on_checkpoint=(lambda model: save_picture(picture, preview_picture(model, data))) if preview else None,
+            on_checkpoint=(lambda model: save_picture(picture, preview_picture(model, data)))
+            if preview
+            else None,
         )
     if summary["kept"]:
         reporter.say(f"{output} is complete and current; kept (--overwrite makes it anew)")

@@ -44,25 +44,36 @@ Orbit = Annotated[
 Distance = Annotated[
     float,
     typer.Option(
-        min=0.0, help="From the origin, world units; 0: the training cameras' median.", rich_help_panel=_CAMERA
+        min=0.0,
+        help="From the origin, world units; 0: the training cameras' median.",
+        rich_help_panel=_CAMERA,
     ),
 ]
 Size = Annotated[
     int, typer.Option(min=0, help="Pixels of a picture's edge; 0: as trained.", rich_help_panel=_PICTURES)
 ]
 Samples = Annotated[
-    int, typer.Option(min=0, help="Samples a ray; 0: twice as many as in training.", rich_help_panel=_PICTURES)
+    int,
+    typer.Option(min=0, help="Samples a ray; 0: twice as many as in training.", rich_help_panel=_PICTURES),
 ]
 Png = Annotated[
     Path | None,
     typer.Option(
-        "--png", metavar="FOLDER", help="Also write every view as a PNG.", show_default=False, rich_help_panel=_PICTURES
+        "--png",
+        metavar="FOLDER",
+        help="Also write every view as a PNG.",
+        show_default=False,
+        rich_help_panel=_PICTURES,
     ),
 ]
 Sheet = Annotated[
     Path | None,
     typer.Option(
-        "--sheet", metavar="FILE.png", help="Also write a contact sheet.", show_default=False, rich_help_panel=_PICTURES
+        "--sheet",
+        metavar="FILE.png",
+        help="Also write a contact sheet.",
+        show_default=False,
+        rich_help_panel=_PICTURES,
     ),
 ]
 Video = Annotated[

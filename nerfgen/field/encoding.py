@@ -6,7 +6,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def positional_encoding(points: Float[Array, "*batch 3"], frequencies: int) -> Float[Array, "*batch features"]:
+def positional_encoding(
+    points: Float[Array, "*batch 3"], frequencies: int
+) -> Float[Array, "*batch features"]:
     """gamma_L of NeRF: the point itself, then sin and cos of 2^l pi x for l < ``frequencies``.
 
     Features: 3 + 6 * ``frequencies``.

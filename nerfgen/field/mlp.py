@@ -23,7 +23,9 @@ class ConcatenatedField(nn.Module):
     def setup(self) -> None:
         self.skip = self.depth // 2
         self.point_layers = [
-            nn.Dense(self.width, name=f"point_{layer}") for layer in range(self.depth) if layer in (0, self.skip)
+            nn.Dense(self.width, name=f"point_{layer}")
+            for layer in range(self.depth)
+            if layer in (0, self.skip)
         ]
         self.latent_layers = [
             nn.Dense(self.width, use_bias=False, name=f"latent_{layer}")
@@ -43,7 +45,8 @@ class ConcatenatedField(nn.Module):
         """Raw density and raw colour of points, each under its image's code."""
         encoded = positional_encoding(points, self.frequencies)
         seen = [
-            point_layer(encoded) + share[:, None] for point_layer, share in zip(self.point_layers, shares, strict=True)
+            point_layer(encoded) + share[:, None]
+            for point_layer, share in zip(self.point_layers, shares, strict=True)
         ]
         hidden = jax.nn.relu(seen[0])
         for layer, dense in enumerate(self.hidden_layers, start=1):
@@ -76,5 +79,3 @@ class BackgroundField(nn.Module):
 def softplus_density(raw: Float[Array, "*batch"], scale: float) -> Float[Array, "*batch"]:
     """Density per world unit; the shift makes space nearly empty at the start."""
     return scale * jax.nn.softplus(raw - 1.5)
-
-

@@ -58,7 +58,9 @@ class GenerativeField(nn.Module):
             self.foreground_network = ConcatenatedField(
                 config.width, config.depth, config.frequencies, name="foreground"
             )
-        self.background_network = BackgroundField(config.background_width, config.background_depth, name="background")
+        self.background_network = BackgroundField(
+            config.background_width, config.background_depth, name="background"
+        )
 
     def condition(self, latents: Float[Array, "images latent"]) -> Any:
         """All that depends on the code alone, computed once per image."""

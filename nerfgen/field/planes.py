@@ -68,7 +68,9 @@ def sample_plane(
     gradient scatters) one long row in place of four short ones.
     """
     images, size, _, channels = plane.shape
-    cells = jnp.concatenate([plane[:, :-1, :-1], plane[:, :-1, 1:], plane[:, 1:, :-1], plane[:, 1:, 1:]], axis=-1)
+    cells = jnp.concatenate(
+        [plane[:, :-1, :-1], plane[:, :-1, 1:], plane[:, 1:, :-1], plane[:, 1:, 1:]], axis=-1
+    )
     cells = cells.reshape(images, (size - 1) ** 2, 4 * channels)
     row_cell, row_share = _cell(row, size)
     column_cell, column_share = _cell(column, size)

@@ -59,7 +59,16 @@ class Model:
         return int(self.preset["size"])
 
 
-_TABLE = ("latents", "image_size", "intrinsics", "cam_to_world", "window", "canonical_index", "canonical", "occupancy")
+_TABLE = (
+    "latents",
+    "image_size",
+    "intrinsics",
+    "cam_to_world",
+    "window",
+    "canonical_index",
+    "canonical",
+    "occupancy",
+)
 
 
 def save_model(

@@ -12,15 +12,16 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float
 
-from nerfgen.field import FieldConfig, GenerativeField, Model
+from nerfgen.field import FieldConfig, Model
 from nerfgen.geometry import pixel_rays
 from nerfgen.parallel import Progress, silent
+from nerfgen.scene import see
 from nerfgen.train.data import Framed
 from nerfgen.train.loop import to_device
 from nerfgen.train.loss import training_losses
 from nerfgen.train.preset import Preset
 from nerfgen.train.step import Pixels, corrected_cameras, draw_pixels
-from nerfgen.volume import render_rays, widened
+from nerfgen.volume import widened
 
 _RATE = 3e-2
 _CAMERA_RATE = 5e-3
@@ -109,8 +110,7 @@ def _fit_step(
     config: FieldConfig, preset: Preset, fixed: _Fixed, unknown: dict[str, Array], moments: Any, key: Array
 ) -> tuple[dict[str, Array], Any, Array]:
     """One step of Adam on all codes and cameras; also (loss, L_rgb) of each photograph."""
-    network = GenerativeField(config)
-    variables, pixels = {"params": fixed.field}, fixed.pixels
+    pixels = fixed.pixels
     pixel_key, sample_key = jax.random.split(key)
     images = jnp.arange(pixels.rgb.shape[0])
     rows, columns, centers = draw_pixels(pixel_key, pixels, images, _RAYS, preset.foreground_share)
@@ -120,17 +120,16 @@ def _fit_step(
     def loss(unknown: dict[str, Array]) -> tuple[Array, Array]:
         codes = unknown["latents"]
         origins, directions = pixel_rays(centers, pixels.intrinsics, _poses(pixels, unknown["cameras"]))
-        condition = network.apply(variables, codes, method="condition")
-        rays = render_rays(
-            lambda points: network.apply(variables, condition, points, method="foreground"),
+        rays, background = see(
+            config,
+            fixed.field,
+            codes,
             origins,
             directions,
-            half=config.bounds,
-            count=preset.samples,
+            samples=preset.samples,
             occupancy=fixed.occupancy if preset.sampler == "guided" else None,
             key=sample_key,
         )
-        background = network.apply(variables, codes, directions, method="background")
         terms = jax.vmap(training_losses)(rays, background, target, mask)
         each = terms["rgb"] + preset.lambda_mask * terms["mask"] + preset.lambda_hard * terms["hard"]
         prior = _PRIOR * jnp.mean(((codes - fixed.mean) / fixed.deviation) ** 2, axis=-1)

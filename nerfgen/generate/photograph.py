@@ -53,7 +53,9 @@ def photograph_objects(
         for name, file in zip(names, files, strict=True):
             shutil.copyfile(file, data / name)
         masks, cameras = data / "masks.h5", data / "cameras.h5"
-        landmark_folder(data, data / "landmarks.h5", object_class=model.object_class, workers=workers, warn=warn)
+        landmark_folder(
+            data, data / "landmarks.h5", object_class=model.object_class, workers=workers, warn=warn
+        )
         fit_folder(data, cameras, focal=focal, canonical=(model.canonical_index, model.canonical))
         segment_folder(data, masks, workers=workers, size=max(model.size, 64), warn=warn)
         status = _statuses(names, cameras, masks)
@@ -85,7 +87,12 @@ def photograph_objects(
     return objects, shown
 
 
-def _files(photographs: Sequence[Path]) -> list[Path]:
+def photograph_files(photographs: Sequence[Path]) -> list[Path]:
+    """The image files that paths to images and folders name, in order.
+
+    Raises:
+        InputError: a path does not exist.
+    """
     files: list[Path] = []
     for path in photographs:
         if path.is_dir():

@@ -23,7 +23,9 @@ class Principal:
     axes: Float[np.ndarray, "components latent"]
     deviation: Float[np.ndarray, "components"]
 
-    def codes(self, coefficients: Float[np.ndarray, "samples components"]) -> Float[np.ndarray, "samples latent"]:
+    def codes(
+        self, coefficients: Float[np.ndarray, "samples components"]
+    ) -> Float[np.ndarray, "samples latent"]:
         """The codes at coefficients given in standard deviations."""
         return self.mean + (coefficients * self.deviation) @ self.axes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -62,8 +61,7 @@ def render_to_file(
     distance: float,
     size: int,
     samples: int,
-    parameters: dict[str, Any],
-    inputs: list[dict[str, Any]],
+    about: artifact.About,
     progress: Progress = silent,
 ) -> None:
     """Render every object from its own camera, where it has one, and from every angle; write ``views/1``.
@@ -75,7 +73,6 @@ def render_to_file(
     intrinsics, poses = turned_views(angles[:, 0], angles[:, 1], distance, size)
     own = objects.cam_to_world is not None
     views, count = len(angles) + own, len(objects.names)
-    about = {"object_class": model.object_class, "parameters": parameters, "inputs": inputs}
     with artifact.create(output, "views/1", **about) as file:
         artifact.put(file, "name", objects.names)
         artifact.put(file, "status", objects.status)
@@ -84,7 +81,10 @@ def render_to_file(
         for name, values in objects.extra.items():
             artifact.put(file, name, values)
         artifact.put(file, "angles", np.concatenate([np.full((int(own), 2), np.nan), angles]))
-        cameras = {"intrinsics": np.zeros((count, views, 3, 3)), "cam_to_world": np.zeros((count, views, 4, 4))}
+        cameras = {
+            "intrinsics": np.zeros((count, views, 3, 3)),
+            "cam_to_world": np.zeros((count, views, 4, 4)),
+        }
         shape = (count, views, size, size)
         rgb = artifact.allocate(file, "rgb", (*shape, 3))
         opacity = artifact.allocate(file, "opacity", shape)

@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from nerfgen.field import FieldConfig, GenerativeField, Model
+from nerfgen.field import FieldConfig, Model
 from nerfgen.geometry import intrinsic_matrix, optical_axis, pixel_centers, pixel_rays, turned_camera
 from nerfgen.parallel import Progress, silent
-from nerfgen.volume import render_rays, widened
+from nerfgen.scene import see
+from nerfgen.volume import widened
 
 # Samples a ray and rays at a time: their product bounds the memory, whatever the size of the picture.
 _RAYS = 4096
@@ -76,7 +77,10 @@ def render_views(
     centers = pixel_centers(size).astype(np.float32)
     rays = min(_RAYS, len(centers))
     # The last chunk is filled up by repetition, so that one shape is compiled.
-    chunks = [np.resize(np.arange(start, min(start + rays, len(centers))), rays) for start in range(0, len(centers), rays)]
+    chunks = [
+        np.resize(np.arange(start, min(start + rays, len(centers))), rays)
+        for start in range(0, len(centers), rays)
+    ]
     count = len(latents)
     pictures = {"color": np.zeros((count, size * size, 3), np.float32)}
     pictures["foreground"] = np.zeros_like(pictures["color"])
@@ -112,19 +116,16 @@ def _render_chunk(
     intrinsics: Array,
     cam_to_world: Array,
 ) -> dict[str, Array]:
-    network = GenerativeField(config)
-    variables = {"params": field}
     origins, directions = pixel_rays(centers, intrinsics, cam_to_world)
-    condition = network.apply(variables, code[None], method="condition")
-    rays = render_rays(
-        lambda points: network.apply(variables, condition, points, method="foreground"),
+    rays, background = see(
+        config,
+        field,
+        code[None],
         origins[None],
         directions[None],
-        half=config.bounds,
-        count=samples,
+        samples=samples,
         occupancy=widened(occupancy) if guided else None,
     )
-    background = network.apply(variables, code[None], directions[None], method="background")
     color = rays.color + (1 - rays.opacity[..., None]) * background
     depth = rays.distance * (directions @ optical_axis(cam_to_world))
     return {"color": color[0], "foreground": rays.color[0], "opacity": rays.opacity[0], "depth": depth[0]}

@@ -37,7 +37,9 @@ def rotation_from_vector(vector: Float[Array, "*batch 3"]) -> Float[Array, "*bat
     return xp.eye(3, dtype=cross.dtype) + first * cross + second * (cross @ cross)
 
 
-def rotation_angle(first: Float[Array, "*batch 3 3"], second: Float[Array, "*batch 3 3"]) -> Float[Array, "*batch"]:
+def rotation_angle(
+    first: Float[Array, "*batch 3 3"], second: Float[Array, "*batch 3 3"]
+) -> Float[Array, "*batch"]:
     """Angle in degrees of the rotation that takes ``first`` to ``second``."""
     xp = array_namespace(first, second)
     # From the chord |A - B|_F = 2 sqrt(2) sin(angle / 2): accurate near zero, unlike the trace.
@@ -45,7 +47,9 @@ def rotation_angle(first: Float[Array, "*batch 3 3"], second: Float[Array, "*bat
     return xp.degrees(2 * xp.arcsin(xp.clip(chord / np.sqrt(8.0), 0.0, 1.0)))
 
 
-def rigid(rotation: Float[Array, "*batch 3 3"], translation: Float[Array, "*batch 3"]) -> Float[Array, "*batch 4 4"]:
+def rigid(
+    rotation: Float[Array, "*batch 3 3"], translation: Float[Array, "*batch 3"]
+) -> Float[Array, "*batch 4 4"]:
     """The 4 x 4 matrix of x -> rotation x + translation."""
     xp = array_namespace(rotation, translation)
     top = xp.concatenate([rotation, translation[..., None]], axis=-1)

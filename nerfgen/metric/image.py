@@ -7,7 +7,9 @@ from jaxtyping import Bool, Float
 
 
 def psnr(
-    first: Float[np.ndarray, "*shape"], second: Float[np.ndarray, "*shape"], where: Bool[np.ndarray, "*pixels"] | None = None
+    first: Float[np.ndarray, "*shape"],
+    second: Float[np.ndarray, "*shape"],
+    where: Bool[np.ndarray, "*pixels"] | None = None,
 ) -> float:
     """Peak signal-to-noise ratio in dB of values in [0, 1], over all pixels or those in ``where``."""
     squared = (np.asarray(first, np.float64) - second) ** 2

@@ -66,13 +66,21 @@ def held_out_views(model: Model, truth: Path) -> HeldOut:
         place = artifact.positions(names[:objects], model.images)
         chosen = np.flatnonzero(place >= 0)
         if not len(chosen) or not count:
-            raise InputError(f"{truth}: no held-out view shows an object of the model; synthesise with --views")
+            raise InputError(
+                f"{truth}: no held-out view shows an object of the model; synthesise with --views"
+            )
         row = np.repeat(place[chosen], count)
         true_k, true_pose = file["intrinsics"][:][chosen], file["cam_to_world"][:][chosen]
         view_k = file["heldout_intrinsics"][:][chosen].reshape(-1, 3, 3)
         view_pose = file["heldout_cam_to_world"][:][chosen].reshape(-1, 4, 4)
         pictures = [
-            _framed(file["heldout_rgb"][k, v], file["heldout_mask"][k, v], file["heldout_depth"][k, v], window, size)
+            _framed(
+                file["heldout_rgb"][k, v],
+                file["heldout_mask"][k, v],
+                file["heldout_depth"][k, v],
+                window,
+                size,
+            )
             for (k, v), window in zip(
                 ((k, v) for k in chosen for v in range(count)), sphere_window(view_k, view_pose), strict=True
             )
@@ -110,7 +118,9 @@ def judge_views(views: Views, held_out: HeldOut) -> dict[str, float]:
         both = solid & (views.opacity[view] > 0.5)
         scores["psnr_db"].append(psnr(over_white[view], held_out.rgb[view]))
         scores["foreground_psnr_db"].append(psnr(over_white[view], held_out.rgb[view], solid))
-        scores["mask_iou"].append(intersection_over_union(views.opacity[view] > 0.5, held_out.mask[view] > 0.5))
+        scores["mask_iou"].append(
+            intersection_over_union(views.opacity[view] > 0.5, held_out.mask[view] > 0.5)
+        )
         predicted.append(views.depth[view][both] * held_out.scale[view])
         true.append(held_out.depth[view][both].astype(np.float64))
     within = [pearson(p, t) if len(t) > 2 else 0.0 for p, t in zip(predicted, true, strict=True)]
@@ -137,5 +147,7 @@ def _framed(
     color = resample_window(rgb, window, size)[0] / 255.0
     coverage = resample_window(mask[..., None], window, size)[0][..., 0] / 255.0
     centers = pixel_centers(size) * (window[2] / size) + window[:2] - 0.5
-    there = scipy.ndimage.map_coordinates(depth, centers[:, ::-1].T, order=0, mode="nearest").reshape(size, size)
+    there = scipy.ndimage.map_coordinates(depth, centers[:, ::-1].T, order=0, mode="nearest").reshape(
+        size, size
+    )
     return color * coverage[..., None] + 1 - coverage[..., None], coverage, there

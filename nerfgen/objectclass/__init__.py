@@ -57,7 +57,9 @@ def object_class(name: str) -> ObjectClass:
     mesh = np.zeros((0, 4))
     if "mesh" in values:
         lines = (folder / values["mesh"]).read_text(encoding="utf-8").splitlines()
-        mesh = np.loadtxt([line for line in lines if not line.startswith(("#", "index"))], delimiter=",", ndmin=2)
+        mesh = np.loadtxt(
+            [line for line in lines if not line.startswith(("#", "index"))], delimiter=",", ndmin=2
+        )
     landmarks: dict[str, int] = values.get("landmarks", {})
     index = mesh[:, 0].astype(np.int64)
     place = {int(value): row for row, value in enumerate(index)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -25,20 +26,21 @@ def save_video(
     suffix = path.suffix.lower()
     with atomic_path(path) as temporary:
         if suffix == ".mp4":
-            with imageio.get_writer(
+            writer: Any = imageio.get_writer(
                 temporary,
-                format="FFMPEG",  # type: ignore[arg-type]
+                format="FFMPEG",
                 fps=frames_per_second,
                 codec="libx264",
                 quality=8,
                 pixelformat="yuv420p",
                 macro_block_size=2,
                 ffmpeg_log_level="error",
-            ) as writer:
+            )
+            with writer:
                 for frame in frames:
                     writer.append_data(_even(frame))
         elif suffix == ".gif":
-            imageio.mimwrite(temporary, list(frames), format="GIF", duration=1000 / frames_per_second, loop=0)  # type: ignore[arg-type]
+            imageio.mimwrite(temporary, list(frames), format="GIF", duration=1000 / frames_per_second, loop=0)
         else:
             raise InputError(f"{path}: a video's name ends in .mp4 or .gif")
 

@@ -13,8 +13,8 @@ from nerfgen.errors import InputError
 from nerfgen.train.step import State
 
 
-def save_checkpoint(path: Path, state: State, seconds: float, about: dict[str, Any]) -> None:
-    """Write ``checkpoint/1``; ``about`` holds object_class, parameters and inputs."""
+def save_checkpoint(path: Path, state: State, seconds: float, about: artifact.About) -> None:
+    """Write ``checkpoint/1``."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(state)
     with artifact.create(path, "checkpoint/1", **about) as file:
         artifact.put(file, "step", np.asarray(state.step))
@@ -36,7 +36,9 @@ def load_checkpoint(path: Path, like: State) -> tuple[State, float]:
         for place, leaf in leaves:
             stored = file["state"].get(_name(place))
             if stored is None or stored.shape != leaf.shape:
-                raise InputError(f"{path}: {_name(place)} does not fit this run; delete it or give --overwrite")
+                raise InputError(
+                    f"{path}: {_name(place)} does not fit this run; delete it or give --overwrite"
+                )
             values.append(jax.numpy.asarray(stored[()]))
         return jax.tree_util.tree_unflatten(structure, values), float(file.attrs["seconds"])
 

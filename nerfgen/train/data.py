@@ -143,7 +143,9 @@ def _drop(rows: np.ndarray, keep: np.ndarray, reasons: list[str], skipped: dict[
     return rows[keep]
 
 
-def _frame(data: Path, size: int, task: tuple[str, tuple[float, ...]]) -> tuple[np.ndarray, np.ndarray] | None:
+def _frame(
+    data: Path, size: int, task: tuple[str, tuple[float, ...]]
+) -> tuple[np.ndarray, np.ndarray] | None:
     path, window = task
     try:
         return resample_window(decode(data / path), window, size)

@@ -87,12 +87,10 @@ def train(
     """
     parameters = asdict(preset) | {"seed": seed, "minutes": minutes}
     inputs = _inputs(files)
-    about = {"object_class": class_name, "parameters": parameters, "inputs": inputs}
+    about: artifact.About = {"object_class": class_name, "parameters": parameters, "inputs": inputs}
     if artifact.is_current(files.output, "model/1", **about, overwrite=overwrite):
         return {"kept": True, "output": str(files.output)}
-    framed = load_framed(
-        files.data, files.cameras, files.masks, preset.size, progress=load_progress
-    )
+    framed = load_framed(files.data, files.cameras, files.masks, preset.size, progress=load_progress)
     bounds = object_class(class_name).bounds
     run = _Run(preset, bounds, framed, seed, files.masks is not None)
     if resume and files.checkpoint.exists():
@@ -109,7 +107,9 @@ def train(
                 on_checkpoint(run.model(class_name))
             last_checkpoint = time.monotonic()
     model = run.model(class_name)
-    save_model(files.output, model, parameters=parameters, inputs=inputs, log=np.array(run.log).reshape(-1, 5))
+    save_model(
+        files.output, model, parameters=parameters, inputs=inputs, log=np.array(run.log).reshape(-1, 5)
+    )
     files.checkpoint.unlink(missing_ok=True)
     if on_checkpoint:
         on_checkpoint(model)
@@ -191,7 +191,7 @@ class _Run:
 
     def shown(self) -> tuple[int, int, str]:
         """Steps done, steps expected, and the state in words."""
-        step, rgb, mask, hard, psnr = np.mean(self.log[-10:], axis=0)
+        _, rgb, mask, hard, psnr = np.mean(self.log[-10:], axis=0)
         rays = self.preset.images_per_batch * self.preset.rays_per_image * self.rate()
         total = self.steps or max(self.done, round(self.done / max(self.progress, 1e-6)))
         note = f"rgb {rgb:.4f} mask {mask:.4f} hard {hard:.4f} PSNR {psnr:.1f} dB, {rays:,.0f} rays/s"
@@ -207,7 +207,8 @@ class _Run:
         poses = np.asarray(self.framed.cam_to_world)
         if self.preset.camera_learning_rate > 0:
             poses = np.asarray(
-                corrected_cameras(jnp.asarray(poses, jnp.float32), corrections, corrections.mean(0)), np.float64
+                corrected_cameras(jnp.asarray(poses, jnp.float32), corrections, corrections.mean(0)),
+                np.float64,
             )
         return Model(
             object_class=class_name,

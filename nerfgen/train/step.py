@@ -13,9 +13,10 @@ from jaxtyping import Array, Float, Int, UInt8, UInt16, UInt32
 
 from nerfgen.field import GenerativeField
 from nerfgen.geometry import pixel_rays, rigid, rotation_from_vector
+from nerfgen.scene import foreground_of, see
 from nerfgen.train.loss import training_losses
 from nerfgen.train.preset import Preset
-from nerfgen.volume import refreshed, render_rays, visual_hull, widened
+from nerfgen.volume import refreshed, visual_hull, widened
 
 OCCUPANCY_SIZE = 40
 _OCCUPANCY_EVERY = 16
@@ -78,7 +79,9 @@ def corrected_cameras(
     return rigid(rotation_from_vector(free[..., :3]), free[..., 3:]) @ cam_to_world
 
 
-def active_latents(latents: Float[Array, "*rows latent"], preset: Preset, progress: Float[Array, ""]) -> Array:
+def active_latents(
+    latents: Float[Array, "*rows latent"], preset: Preset, progress: Float[Array, ""]
+) -> Array:
     """The codes as they are used: while the cameras are mended, only their first numbers; the rest fades in after."""
     if preset.pose_share <= 0:
         return latents
@@ -113,7 +116,7 @@ def make_step(preset: Preset, bounds: float, seed: int, use_mask: bool) -> Calla
     ``progress`` in [0, 1] is the share of the run that is done: it sets the learning rates. The random
     numbers of a step depend on ``seed`` and its number only.
     """
-    model = GenerativeField(preset.field_config(bounds))
+    config = preset.field_config(bounds)
     adam = _adam(preset)
 
     def losses(parameters: dict, pixels: Pixels, occupancy: Array, key: Array, progress: Array) -> Any:
@@ -130,18 +133,16 @@ def make_step(preset: Preset, bounds: float, seed: int, use_mask: bool) -> Calla
             poses = corrected_cameras(poses, corrections[batch], corrections.mean(0))
         origins, directions = pixel_rays(centers, pixels.intrinsics[batch], poses)
         latents = active_latents(parameters["latents"][batch], preset, progress)
-        variables = {"params": parameters["field"]}
-        condition = model.apply(variables, latents, method="condition")
-        rays = render_rays(
-            lambda points: model.apply(variables, condition, points, method="foreground"),
+        rays, background = see(
+            config,
+            parameters["field"],
+            latents,
             origins,
             directions,
-            half=bounds,
-            count=preset.samples,
+            samples=preset.samples,
             occupancy=occupancy if preset.sampler == "guided" else None,
             key=sample_key,
         )
-        background = model.apply(variables, latents, directions, method="background")
         terms = training_losses(rays, background, target, mask if use_mask else None)
         total = terms["rgb"] + preset.lambda_mask * terms["mask"] + preset.lambda_hard * terms["hard"]
         return total, terms | {"loss": total}
@@ -150,12 +151,7 @@ def make_step(preset: Preset, bounds: float, seed: int, use_mask: bool) -> Calla
         row_key, cell_key = jax.random.split(key)
         rows = jax.random.randint(row_key, (_OCCUPANCY_CODES,), 0, parameters["latents"].shape[0])
         latents = active_latents(parameters["latents"][rows], preset, progress)
-        variables = {"params": parameters["field"]}
-        condition = model.apply(variables, latents, method="condition")
-
-        def foreground(points: Array) -> Any:
-            return model.apply(variables, condition, points, method="foreground")
-
+        foreground = foreground_of(config, parameters["field"], latents)
         return refreshed(occupancy, foreground, cell_key, bounds, _OCCUPANCY_CODES)
 
     @jax.jit
@@ -167,7 +163,9 @@ def make_step(preset: Preset, bounds: float, seed: int, use_mask: bool) -> Calla
         directions, moments = adam.update(gradient, state.moments)
         rates = _rates(preset, progress)
         parameters = {
-            group: jax.tree.map(lambda value, move, rate=rates[group]: value - rate * move, values, directions[group])
+            group: jax.tree.map(
+                lambda value, move, rate=rates[group]: value - rate * move, values, directions[group]
+            )
             for group, values in state.parameters.items()
         }
         occupancy = state.occupancy
