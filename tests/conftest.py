@@ -1,0 +1,93 @@
+"""What several test files share: the program as a subprocess, a tiny class of cars, a tiny trained model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(scope="session")
+def run() -> Callable[..., Ran]:
+    """``run("train", folder, ...)``: the program as a user starts it."""
+
+    def start(*arguments: object, timeout: float = 300.0) -> Ran:
+        command = [sys.executable, "-m", "nerfgen", *map(str, arguments)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def cars(tmp_path_factory) -> Path:
+    """Forty synthetic cars at 32 x 32 pixels, some with held-out views. Tests write elsewhere."""
+    from nerfgen.synth import write_dataset
+
+    folder = tmp_path_factory.mktemp("cars")
+    write_dataset("cars", folder, num_images=40, size=32, views=2, heldout_objects=12, seed=3)
+    return folder
+
+
+# The smallest recipe that still learns what a car looks like, as the command line takes it.
+TINY = {
+    "size": 24,
+    "latent_size": 8,
+    "width": 16,
+    "depth": 1,
+    "background_width": 8,
+    "background_depth": 1,
+    "plane_size": 12,
+    "plane_channels": 4,
+    "samples": 10,
+    "images_per_batch": 20,
+    "rays_per_image": 16,
+    "camera_learning_rate": 0.0,
+    "steps": 60,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The preset of ``TINY``."""
+    from nerfgen.train import PRESETS
+
+    return PRESETS["fast"].with_values(**TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_options() -> list[str]:
+    """The same as options of ``nerfgen train``."""
+    return [word for name, value in TINY.items() for word in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture(scope="session")
+def trained(cars, tiny, tmp_path_factory) -> Path:
+    """The file of a tiny model of the cars that has learned something. Tests write elsewhere."""
+    from nerfgen.train import TrainingFiles, train
+
+    output = tmp_path_factory.mktemp("trained") / "model.h5"
+    truth = cars / "truth.h5"
+    train(TrainingFiles(cars, truth, truth, output), tiny.with_values(steps=500), class_name="car")
+    return output
+
+
+@pytest.fixture(scope="session")
+def model(trained):
+    """The same model, loaded."""
+    from nerfgen.field import load_model
+
+    return load_model(trained)
