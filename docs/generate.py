@@ -154,8 +154,8 @@ class _Parameter:
         if self.default is None or not self.info.show_default or self.default == "":
             return ""
         if self.kind is bool:
-            on, *off = self.names.split(", ")
-            return (on if self.default else off[0]) if off else ""
+            on, paired, off = self.names.partition(", `--no-")
+            return (on if self.default else f"`--no-{off}") if paired else ""
         value = self.default.value if isinstance(self.default, enum.Enum) else self.default
         return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
