@@ -29,8 +29,8 @@ from nerfgen.camera.solve import (
 from nerfgen.geometry import invert_rigid, similarity_between
 
 _ITERATIONS = 30
-# A few hundred images determine the shape; more only cost time.
-_MOST_IMAGES = 400
+# Two hundred images determine the shape; more only cost time.
+_MOST_IMAGES = 200
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def refine(
                 continue
             gain = (cost - trial_cost) / cost
             poses, shared, cost, damping = trial_poses, trial, trial_cost, damping * 0.2
-            if gain < 1e-7:
+            if gain < 1e-5:
                 break
     moved_shape = canonical + shared[:-1].reshape(-1, 3)
     scale, rotation, shift = similarity_between(moved_shape, canonical)

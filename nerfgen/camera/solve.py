@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 from nerfgen.geometry import FRONTAL_ROTATION, invert_rigid, rigid, rotation_from_vector, skew
 
 MAX_ITERATIONS = 60
-_BATCH = 512
+_BATCH = 128
 _TOLERANCE = 1e-10
 
 

@@ -87,7 +87,7 @@ def render(
     inputs = [artifact.file_record(path), *(artifact.file_record(file) for file in photographs)]
     about: artifact.About = {"object_class": trained.object_class, "parameters": parameters, "inputs": inputs}
     kept = artifact.is_current(output, "views/1", **about, overwrite=overwrite)
-    shown: dict[str, Any] = {}
+    shown: list[Any] = []
     if kept:
         reporter.say(f"{output} is complete and current; kept (--overwrite makes it anew)")
     else:
@@ -117,7 +117,7 @@ def render(
                 progress=progress,
             )
     if not image:
-        shown = {trained.images[row]: framed_photograph(trained, row, path.parent, size) for row in chosen}
+        shown = [framed_photograph(trained, row, path.parent, size) for row in chosen]
     views.write_pictures(output, reporter, png=png, sheet=sheet, video=video, photographs=shown)
     with artifact.reading(output, "views/1") as file:
         status = artifact.strings(file["status"])

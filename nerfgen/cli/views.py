@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,7 +145,7 @@ def write_pictures(
     png: Path | None,
     sheet: Path | None,
     video: Path | None,
-    photographs: dict[str, Any] | None = None,
+    photographs: Sequence[Any] = (),
 ) -> None:
     """The pictures that were asked for, from a finished views file."""
     import numpy as np

@@ -32,7 +32,7 @@ def photograph_objects(
     workers: int = 0,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda line: None,
-) -> tuple[Objects, dict[str, np.ndarray]]:
+) -> tuple[Objects, list[np.ndarray]]:
     """Fit a code to each photograph, through the same stages as the training images.
 
     Args:
@@ -40,7 +40,7 @@ def photograph_objects(
         steps: of latent fitting.
 
     Returns:
-        The objects, those that could not be used with their status, and the framed photographs by name.
+        The objects, those that could not be used with their status, and the framed photographs (grey if unusable).
 
     Raises:
         InputError: a path does not exist, or no photograph is usable.
@@ -74,9 +74,11 @@ def photograph_objects(
     for row, good in zip(place, fitted.converged, strict=True):
         if not good:
             status[row] = "not_converged"
-    shown = {str(files[row]): framed.rgb[k] for k, row in enumerate(place)}
+    shown = [np.full((model.size, model.size, 3), 128, np.uint8)] * count
+    for row, picture in zip(place, framed.rgb, strict=True):
+        shown[row] = picture
     objects = Objects(
-        names=[str(file) for file in files],
+        names=[file.name for file in files],
         status=status,
         rows=np.full(count, -1),
         latents=latents,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import h5py
@@ -53,16 +54,14 @@ def preview_picture(model: Model, data: Path) -> UInt8[np.ndarray, "height width
 
 
 def views_sheet(
-    file: h5py.File, photographs: dict[str, UInt8[np.ndarray, "_ _ 3"]] | None = None
+    file: h5py.File, photographs: Sequence[UInt8[np.ndarray, "_ _ 3"]] = ()
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """All objects of a views file, a row each: the photograph, where there is one, then every view."""
-    names = [str(name) for name in file["name"].asstr()[:]]
+    """All objects of a views file, a row each: its photograph, where there are photographs, then every view."""
+    objects, views, size = file["rgb"].shape[:3]
     cells: list[np.ndarray] = []
-    columns = file["rgb"].shape[1] + bool(photographs)
-    size = file["rgb"].shape[2]
-    for row, name in enumerate(names):
-        if photographs:
-            photo = photographs.get(name, np.full((size, size, 3), 128, np.uint8))
+    for row in range(objects):
+        if len(photographs):
+            photo = photographs[row]
             cells.append(resample_window(photo, (0, 0, photo.shape[0]), size)[0])
         cells += list(file["rgb"][row])
-    return contact_sheet(cells, columns=columns)
+    return contact_sheet(cells, columns=views + bool(len(photographs)))
