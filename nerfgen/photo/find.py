@@ -18,7 +18,7 @@ def find_images(data: Path) -> list[str]:
     """Paths of all images below ``data``, relative to it, with ``/`` between folders, sorted.
 
     Images are told by their extension, in upper or lower case. Hidden files and folders and
-    nerfgen's own unfinished outputs are left out; links to folders are followed once.
+    nerfgen's own unfinished outputs and training previews are left out; links to folders are followed once.
 
     Raises:
         InputError: ``data`` is no folder, holds no image, or an image's name is not Unicode.
@@ -63,5 +63,6 @@ def _digest(path: Path) -> tuple[int, str]:
 
 def _is_image(name: str) -> bool:
     stem, _, extension = name.rpartition(".")
-    hidden = not stem or name.startswith(".") or ".partial." in name
-    return not hidden and extension.lower() in EXTENSIONS
+    hidden = not stem or name.startswith(".")
+    own = ".partial." in name or name.endswith(".preview.png")
+    return not hidden and not own and extension.lower() in EXTENSIONS
