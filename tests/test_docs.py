@@ -1,0 +1,252 @@
+"""The documentation says what the program does: generated parts are current, and what is shown runs."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer
+
+import nerfgen
+from nerfgen.cli.main import app
+from nerfgen.synth import write_dataset
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
+# What a test shortens; all else runs as it is shown.
+STEPS = ["--steps", "20"]
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a language in a page."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def shell_lines(page: str) -> list[str]:
+    """The commands of a page's shell blocks, a continued one joined."""
+    joined = "\n".join(blocks(page, "sh")).replace("\\\n", " ")
+    return [line for line in joined.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def shown() -> list[tuple[str, list[str]]]:
+    """(page, arguments) of every ``nerfgen`` line in the documentation."""
+    words = [(page, shlex.split(line, comments=True)) for page in PAGES for line in shell_lines(page)]
+    return [(page, line[1:]) for page, line in words if line[0] == "nerfgen"]
+
+
+@cache
+def generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", ["commands.md", "files.md"])
+def test_generated_pages_are_current(name: str) -> None:
+    on_disk = (ROOT / "docs" / name).read_text(encoding="utf-8")
+    assert on_disk == generator().rendered(name), "run: python docs/generate.py"
+
+
+def test_every_command_and_option_is_documented() -> None:
+    page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    sections = dict(
+        re.findall(r"^## nerfgen ([\w-]+)\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL)
+    )
+    commands = typer.main.get_command(app).commands
+    assert sections.keys() == commands.keys()
+    for name, command in commands.items():
+        for parameter in command.params:
+            for option in [*parameter.opts, *parameter.secondary_opts]:
+                if option.startswith("-"):
+                    assert f"`{option}`" in sections[name], (name, option)
+
+
+@pytest.mark.parametrize(("page", "arguments"), shown(), ids=lambda value: " ".join(value) if value else "")
+def test_shown_commands_parse(page: str, arguments: list[str]) -> None:
+    commands = typer.main.get_command(app).commands
+    name, *rest = arguments
+    assert name in commands, page
+    with commands[name].make_context(name, rest):
+        pass
+
+
+def test_commands_in_prose_exist() -> None:
+    commands = typer.main.get_command(app).commands
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name in re.findall(r"`nerfgen ([a-z][\w-]*)", text):
+            assert name in commands, (page, name)
+        for option in re.findall(r"`(--[a-z][\w-]*)", text):
+            known = {
+                opt
+                for command in commands.values()
+                for p in command.params
+                for opt in [*p.opts, *p.secondary_opts]
+            }
+            assert option in known | {"--help", "--version", "--check"}, (page, option)
+
+
+def test_links_lead_somewhere() -> None:
+    for page in (*PAGES, "CHANGELOG.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#\s]+)", text):
+            if not target.startswith("http") and target != "docs/demo.png":
+                assert ((ROOT / page).parent / target).exists(), (page, target)
+
+
+def test_ci_runs_the_command_of_the_readme() -> None:
+    command = next(line for line in shell_lines("README.md") if line.endswith("pytest"))
+    assert command.startswith("python3 -m venv .venv && .venv/bin/pip install")
+    assert command in (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+
+
+def test_changelog_has_the_version() -> None:
+    assert f"## [{nerfgen.__version__}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+
+
+def environment() -> dict[str, str]:
+    """The package under test, wherever the working folder is."""
+    place = str(Path(nerfgen.__file__).parents[1])
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([place, os.environ.get("PYTHONPATH", "")])}
+
+
+def run(arguments: list[str], folder: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments,
+        cwd=folder,
+        env=environment() | settings,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+
+
+def heads(folder: Path) -> None:
+    """Two dozen portraits, as a user would have them: without their truth."""
+    write_dataset("heads", folder, num_images=24, size=64, views=0, heldout_objects=0, seed=3)
+    (folder / "truth.h5").unlink()
+
+
+@pytest.fixture(scope="module")
+def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the README's commands were run in order."""
+    folder = tmp_path_factory.mktemp("readme")
+    heads(folder / "photos")
+    shutil.copy(folder / "photos" / "000007.png", folder / "me.jpg")
+    for line in shell_lines("README.md"):
+        program, *arguments = shlex.split(line, comments=True)
+        if program != "nerfgen" or arguments[0] == "demo":
+            continue
+        shortened = STEPS if arguments[0] == "train" else []
+        done = run([sys.executable, "-m", "nerfgen", *arguments, *shortened], folder)
+        assert done.returncode == 0, (line, done.stderr)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+def test_commands_of_the_readme_run(walked: Path) -> None:
+    written = {path.name for path in [*walked.iterdir(), *(walked / "photos").glob("*.h5")]}
+    for line in shell_lines("README.md"):
+        for name in re.findall(r"[\w.]+\.(?:png|gif|h5)\b", line):
+            assert name in written, line
+    assert {"landmarks.h5", "cameras.h5", "masks.h5", "model.h5", "views.h5", "samples.h5"} <= written
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+def test_python_of_the_readme_runs(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (snippet,) = blocks("README.md", "python")
+    # With the steps of the commands before, every stage finds its output and keeps it.
+    snippet = snippet.replace('PRESETS["fast"]', 'PRESETS["fast"].with_values(steps=20)')
+    before = (walked / "photos" / "model.h5").stat().st_mtime_ns
+    with contextlib.chdir(walked):
+        exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out.strip() == "(3, 64, 64, 3) (3, 64, 64)"
+    assert (walked / "photos" / "model.h5").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+def test_reading_files_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values: dict[str, object] = {}
+    with contextlib.chdir(walked):
+        for snippet in blocks("docs/files.md", "python"):
+            exec(compile(snippet, "docs/files.md", "exec"), values)
+    assert capsys.readouterr().out.startswith("pixel photograph {")
+    assert values["foreground"].shape == (64, 64)
+    assert len(values["images"]) == len(values["usable"]) == 24
+    done = run([sys.executable, "-m", "nerfgen", "info", "photos/cameras.h5"], walked)
+    assert done.returncode == 0, done.stderr
+    assert "cameras/1" in done.stdout
+
+
+def test_pipelines_refuse_what_is_no_folder(tmp_path: Path) -> None:
+    script = run([str(ROOT / "examples" / "pipeline.sh"), "absent"], tmp_path)
+    assert (script.returncode, "usage" in script.stderr) == (2, True)
+    if shutil.which("make"):
+        made = run(["make", "-f", str(ROOT / "examples" / "Makefile"), "DATA=absent"], tmp_path)
+        assert (made.returncode, "not a folder" in made.stderr) == (2, True)
+
+
+def test_a_failing_command_ends_the_pipeline(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    settings = {"NERFGEN": f"{sys.executable} -m nerfgen"}
+    script = run([str(ROOT / "examples" / "pipeline.sh"), "photos"], tmp_path, **settings)
+    assert (script.returncode, "no images" in script.stderr) == (2, True)
+    if shutil.which("make"):
+        made = run(["make", "-f", str(ROOT / "examples" / "Makefile"), "DATA=photos"], tmp_path, **settings)
+        assert (made.returncode, "no images" in made.stderr) == (2, True)
+    assert not (tmp_path / "photos" / "landmarks.h5").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+@pytest.mark.skipif(not shutil.which("make"), reason="make is not installed")
+def test_pipelines_rebuild_only_what_is_stale(tmp_path: Path) -> None:
+    heads(tmp_path / "photos")
+    settings = {
+        "NERFGEN": f"{sys.executable} -m nerfgen",
+        "TRAIN": " ".join(STEPS),
+        "RENDER": "--rows 0,1 --yaw 0,30",
+        "SAMPLE": "-n 2 --yaw 0",
+    }
+    make = ["make", "-f", str(ROOT / "examples" / "Makefile"), "DATA=photos"]
+    script = [str(ROOT / "examples" / "pipeline.sh"), "photos/"]
+
+    def pipeline(command: list[str], **changed: str) -> list[str]:
+        """Run it; the names of the nerfgen commands that it ran."""
+        done = run(command, tmp_path, **(settings | changed))
+        assert done.returncode == 0, done.stderr
+        return re.findall(
+            r"nerfgen (landmark|fit-cameras|segment|train|render|sample) ", done.stdout + done.stderr
+        )
+
+    everything = ["landmark", "fit-cameras", "segment", "train", "render", "sample"]
+    assert pipeline(make) == everything
+    assert (tmp_path / "photos-pictures" / "turned.png").is_file()
+    assert pipeline(make) == []
+    # Both keep the same account of what is current.
+    assert pipeline(script) == []
+    assert pipeline(script, SAMPLE="-n 1 --yaw 0") == ["sample"]
+    assert pipeline(make, SAMPLE="-n 1 --yaw 0", RENDER="--rows 0 --yaw 0") == ["render"]
+    (tmp_path / "photos" / "000023.png").unlink()
+    assert pipeline(script) == everything
+    assert pipeline(script) == []
+    assert pipeline(make) == []
