@@ -316,7 +316,15 @@ SCHEMAS: dict[str, Schema] = {
         Schema(
             "checkpoint/1",
             "an unfinished training run (`nerfgen train`, for `--resume`)",
-            (Dataset("step", "int32", (), "steps done"),),
+            (
+                Dataset("step", "int32", (), "steps done"),
+                Dataset(
+                    "log",
+                    "float64",
+                    ("log", 5),
+                    "step, L_rgb, L_mask, L_hard, PSNR of the model's log so far",
+                ),
+            ),
             {"seconds": "training time so far, which `--minutes` counts from"},
             {"state": "arrays of parameters, table, camera corrections, moments and occupancy"},
         ),

@@ -18,7 +18,7 @@ from nerfgen.field import Model, save_model
 from nerfgen.objectclass import object_class
 from nerfgen.parallel import Progress, silent
 from nerfgen.photo import digest_images
-from nerfgen.train.checkpoint import load_checkpoint, save_checkpoint
+from nerfgen.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from nerfgen.train.data import Framed, load_framed, pixel_order
 from nerfgen.train.preset import Preset
 from nerfgen.train.step import Pixels, State, corrected_cameras, initial_state, make_step
@@ -95,14 +95,14 @@ def train(
     run = _Run(preset, bounds, framed, seed, files.masks is not None)
     if resume and files.checkpoint.exists():
         artifact.is_current(files.checkpoint, "checkpoint/1", **about)
-        run.state, run.seconds_before = load_checkpoint(files.checkpoint, run.state)
+        run.take_up(load_checkpoint(files.checkpoint, run.state))
     run.start(preset, minutes)
     last_checkpoint = time.monotonic()
     while run.progress < 1.0:
         run.advance()
         progress(*run.shown())
         if time.monotonic() - last_checkpoint > 60 * checkpoint_minutes and run.progress < 1.0:
-            save_checkpoint(files.checkpoint, run.state, run.seconds, about)
+            save_checkpoint(files.checkpoint, Checkpoint(run.state, run.log, run.seconds), about)
             if on_checkpoint:
                 on_checkpoint(run.model(class_name))
             last_checkpoint = time.monotonic()
@@ -156,6 +156,10 @@ class _Run:
         self.log: list[tuple[float, ...]] = []
         self.seconds_before = 0.0
         self.progress = 0.0
+
+    def take_up(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        self.state, self.log, self.seconds_before = checkpoint.state, checkpoint.log, checkpoint.seconds
 
     def start(self, preset: Preset, minutes: float) -> None:
         """Set the stopping rules and start the clock."""
