@@ -10,6 +10,7 @@ signatures that the command line is made of, files from ``nerfgen.artifact.SCHEM
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import enum
 import inspect
 import re
@@ -25,6 +26,7 @@ sys.path.append(str(Path(__file__).parents[1]))  # for a working tree that is no
 
 from nerfgen.artifact import ROOT_ATTRIBUTES, SCHEMAS, STATUSES, USABLE, Dataset, Schema
 from nerfgen.cli.main import app
+from nerfgen.train.preset import PRESETS, Preset
 
 DOCS = Path(__file__).parent
 MARKER = "<!-- Generated below this line by docs/generate.py; edit the sources instead. -->"
@@ -48,6 +50,7 @@ def commands() -> str:
     for members in panels.values():
         for command in members:
             lines += _command(command)
+    lines += _presets()
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -95,6 +98,24 @@ def _command(command: Any) -> list[str]:
     if examples:
         lines += [f"**{title}**", "", "```sh", *examples, "```", ""]
     return lines
+
+
+def _presets() -> list[str]:
+    """Every field of the training recipes; the meanings are those of the class's docstring."""
+    text = inspect.cleandoc(Preset.__doc__ or "").partition("Attributes:\n")[2]
+    entries = re.findall(r"^    ([\w, ]+): (.*(?:\n {5,}.*)*)", text, flags=re.MULTILINE)
+    meaning = {name: " ".join(said.split()) for names, said in entries for name in names.split(", ")}
+    lines = [
+        "## Presets",
+        "",
+        "The fields of `nerfgen train --preset`, each of which `--set NAME=VALUE` changes.",
+        "",
+    ]
+    lines += [f"| name | {' | '.join(PRESETS)} | meaning |", f"| --- |{' --- |' * len(PRESETS)} --- |"]
+    for field in dataclasses.fields(Preset):
+        values = " | ".join(str(getattr(preset, field.name)) for preset in PRESETS.values())
+        lines.append(f"| `{field.name}` | {values} | {_cell(meaning[field.name].replace('``', '`'))} |")
+    return [*lines, ""]
 
 
 class _Parameter:

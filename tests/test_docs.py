@@ -20,6 +20,7 @@ import typer
 import nerfgen
 from nerfgen.cli.main import app
 from nerfgen.synth import write_dataset
+from nerfgen.train import PRESETS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -83,6 +84,21 @@ def test_shown_commands_parse(page: str, arguments: list[str]) -> None:
     assert name in commands, page
     with commands[name].make_context(name, rest):
         pass
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_rates_in_the_method_are_those_of_the_presets(name: str) -> None:
+    page = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| `{name}` \| (.*) \|$", page, flags=re.MULTILINE)
+    networks, table, cameras, _, b2, steps = row.split(" | ")
+    preset = PRESETS[name]
+    assert [float(value.replace(",", "")) for value in (networks, table, cameras, b2, steps)] == [
+        preset.learning_rate,
+        preset.latent_learning_rate,
+        preset.camera_learning_rate,
+        preset.adam_b2,
+        preset.steps,
+    ]
 
 
 def test_commands_in_prose_exist() -> None:
