@@ -1,0 +1,395 @@
+"""Networks: the split concatenation, encodings, feature planes, gradients, model files."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from functools import partial
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from nerfgen import artifact
+from nerfgen.camera.solve import double_precision
+from nerfgen.errors import InputError
+from nerfgen.field import (
+    FieldConfig,
+    GenerativeField,
+    Model,
+    load_model,
+    positional_encoding,
+    save_model,
+)
+from nerfgen.field.mlp import ConcatenatedField
+from nerfgen.field.planes import PLANE_AXES, PlanesField, sample_plane
+from nerfgen.geometry import intrinsic_matrix, pixel_rays, turned_camera
+from nerfgen.train import PRESETS
+from nerfgen.train.loss import training_losses
+from nerfgen.train.step import corrected_cameras
+from nerfgen.volume import render_rays
+
+SIZES = {
+    "latent_size": 5,
+    "width": 8,
+    "depth": 3,
+    "frequencies": 3,
+    "plane_size": 6,
+    "plane_channels": 3,
+    "background_width": 6,
+    "background_depth": 2,
+    "density_scale": 4.0,
+    "bounds": 1.1,
+}
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(5)
+
+
+@pytest.fixture(scope="module", params=["mlp", "planes"])
+def network(request):
+    """(module, variables) of a small model of either kind, with all parameters away from zero."""
+    module = GenerativeField(FieldConfig(kind=request.param, **SIZES))
+    point = jnp.zeros((1, 1, 3))
+    variables = jax.jit(module.init)(jax.random.key(0), jnp.zeros((1, 5)), point, point)
+
+    def waved(value):
+        return jnp.asarray(value + 0.05 * np.cos(np.arange(value.size)).reshape(value.shape), jnp.float32)
+
+    return module, jax.tree.map(waved, jax.tree.map(np.asarray, variables))
+
+
+def test_encoding_is_that_of_the_paper(rng):
+    points = rng.uniform(-1, 1, (4, 3))
+    encoded = np.asarray(positional_encoding(jnp.asarray(points), 6))
+    assert encoded.shape == (4, 3 + 6 * 6)
+    expected = [
+        function(2.0**octave * np.pi * points[:, axis])
+        for function in (np.sin, np.cos)
+        for octave in range(6)
+        for axis in range(3)
+    ]
+    np.testing.assert_array_equal(encoded[:, :3], points.astype(np.float32))
+    np.testing.assert_allclose(encoded[:, 3:], np.stack(expected, axis=-1), atol=2e-5)
+
+
+def naive_concatenation(parameters, latents, points, frequencies, depth):
+    """MLP(concat(gamma(x), z)) with a skip half-way, as METHOD.md writes it, from the flax parameters."""
+    skip = depth // 2
+    encoded = positional_encoding(points, frequencies)
+    tiled = jnp.broadcast_to(latents[:, None], (*points.shape[:2], latents.shape[1]))
+    seen = jnp.concatenate([encoded, tiled], axis=-1)
+
+    def joint(layer):
+        return jnp.concatenate(
+            [parameters[f"point_{layer}"]["kernel"], parameters[f"latent_{layer}"]["kernel"]]
+        )
+
+    hidden = jax.nn.relu(seen @ joint(0) + parameters["point_0"]["bias"])
+    for layer in range(1, depth):
+        given, matrix, bias = (
+            hidden,
+            parameters[f"hidden_{layer}"]["kernel"],
+            parameters[f"hidden_{layer}"]["bias"],
+        )
+        if layer == skip:
+            given = jnp.concatenate([hidden, seen], axis=-1)
+            matrix = jnp.concatenate([matrix, joint(skip)])
+            bias = bias + parameters[f"point_{skip}"]["bias"]
+        hidden = jax.nn.relu(given @ matrix + bias)
+    return hidden @ parameters["output"]["kernel"] + parameters["output"]["bias"]
+
+
+def test_the_split_network_is_the_concatenation(rng):
+    module = ConcatenatedField(width=16, depth=4, frequencies=4)
+    with double_precision():
+        latents, points = jnp.asarray(rng.normal(size=(3, 7))), jnp.asarray(rng.uniform(-1, 1, (3, 11, 3)))
+        variables = jax.jit(partial(module.init, method=_both))(jax.random.key(1), latents, points)
+        variables = jax.tree.map(lambda value: jnp.asarray(value, jnp.float64), variables)
+
+        def split(parameters, latents, points):
+            return module.apply({"params": parameters}, latents, points, method=_both)
+
+        def naive(parameters, latents, points):
+            return naive_concatenation(parameters, latents, points, 4, 4)
+
+        given = (variables["params"], latents, points)
+        np.testing.assert_allclose(split(*given), naive(*given), rtol=1e-10)
+        for one, other in zip(*(_gradients(f, given) for f in (split, naive)), strict=True):
+            assert float(jnp.abs(other).max()) > 0
+            np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-12)
+
+
+def _both(module, latents, points):
+    return module(module.condition(latents), points)
+
+
+def _gradients(function, given):
+    shape = jax.eval_shape(function, *given).shape
+    weights = np.cos(np.arange(np.prod(shape))).reshape(shape)
+    return jax.tree.leaves(
+        jax.jit(jax.grad(lambda *a: jnp.sum(weights * function(*a)), argnums=(0, 1, 2)))(*given)
+    )
+
+
+def test_planes_are_sampled_bilinearly(rng):
+    plane = rng.normal(size=(2, 9, 9, 4)).astype(np.float32)
+    row, column = rng.uniform(-1, 1, (2, 2, 200)).astype(np.float32)
+    row[0, :3], column[0, :3] = [-1, 1, 0.25], [1, -1, 0.25]
+    found = np.asarray(sample_plane(jnp.asarray(plane), jnp.asarray(row), jnp.asarray(column)))
+    for image in range(2):
+        at = np.stack([(row[image] + 1) * 4, (column[image] + 1) * 4])
+        for channel in range(4):
+            expected = scipy.ndimage.map_coordinates(plane[image, :, :, channel], at, order=1)
+            np.testing.assert_allclose(found[image, :, channel], expected, atol=1e-5)
+
+
+def test_planes_continue_with_their_edge_outside(rng):
+    plane = jnp.asarray(rng.normal(size=(1, 5, 5, 2)), jnp.float32)
+    far = sample_plane(plane, jnp.array([[1.0, 7.0]]), jnp.array([[0.3, 0.3]]))
+    np.testing.assert_allclose(far[0, 0], far[0, 1], rtol=1e-6)
+
+
+def test_planes_are_linear_in_the_code(rng):
+    module = PlanesField(plane_size=5, channels=2, width=4, depth=1)
+    first, second = rng.normal(size=(2, 1, 6)).astype(np.float32)
+    shared = module.init(jax.random.key(0), jnp.asarray(first), jnp.zeros((1, 1, 3)), method=_both)
+
+    def planes(code):
+        return np.asarray(module.apply(shared, jnp.asarray(code, jnp.float32), method="condition")["planes"])
+
+    np.testing.assert_allclose(
+        planes(0.3 * first + 0.7 * second), 0.3 * planes(first) + 0.7 * planes(second), atol=1e-5
+    )
+    assert np.abs(planes(first) - planes(second)).max() > 0.1
+
+
+def test_each_plane_spans_its_two_coordinates(rng):
+    """With one plane non-zero, moving along the third coordinate changes nothing."""
+    module = PlanesField(plane_size=5, channels=2, width=6, depth=1)
+    latents, points = jnp.zeros((1, 3)), jnp.asarray(rng.uniform(-0.9, 0.9, (1, 20, 3)), jnp.float32)
+    variables = module.init(jax.random.key(2), latents, points, method=_both)
+    for plane, axes in enumerate(PLANE_AXES):
+        condition = module.apply(variables, latents, method="condition")
+        condition["planes"] = (
+            jnp.zeros_like(condition["planes"]).at[:, plane].set(condition["planes"][:, plane])
+        )
+        before = module.apply(variables, condition, points)
+        for axis in range(3):
+            moved = points.at[..., axis].multiply(-0.5)
+            change = float(jnp.abs(module.apply(variables, condition, moved) - before).max())
+            assert (change > 1e-3) == (axis in axes)
+
+
+def test_density_is_positive_inside_and_zero_outside_the_bounds(network, rng):
+    module, variables = network
+    latents = jnp.asarray(rng.normal(size=(2, 5)), jnp.float32)
+    points = jnp.asarray(rng.uniform(-1.6, 1.6, (2, 300, 3)), jnp.float32)
+    condition = module.apply(variables, latents, method="condition")
+    density, color = module.apply(variables, condition, points, method="foreground")
+    inside = np.asarray((jnp.abs(points) <= 1.1).all(-1))
+    assert 20 < inside.sum() < 580
+    assert (np.asarray(density)[inside] > 0).all()
+    assert (np.asarray(density)[~inside] == 0).all()
+    assert ((np.asarray(color) > 0) & (np.asarray(color) < 1)).all()
+
+
+def test_every_image_sees_its_own_code(network, rng):
+    module, variables = network
+    latents = jnp.asarray(rng.normal(size=(3, 5)), jnp.float32)
+    points = jnp.asarray(rng.uniform(-1, 1, (3, 10, 3)), jnp.float32)
+    directions = points / jnp.linalg.norm(points, axis=-1, keepdims=True)
+    together = module.apply(variables, latents, points, directions)
+    for image in range(3):
+        alone = module.apply(
+            variables, latents[image : image + 1], points[image : image + 1], directions[image : image + 1]
+        )
+        for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
+            np.testing.assert_allclose(one[0], other[image], rtol=1e-4, atol=1e-5)
+    density, background = together[0][0], together[1]
+    other = module.apply(variables, latents[::-1], points, directions)
+    assert float(jnp.abs(other[0][0] - density)[0].max()) > 1e-3
+    assert float(jnp.abs(other[1] - background)[0].max()) > 1e-4
+
+
+def test_gradients_of_the_training_loss_agree_with_finite_differences(network, rng):
+    """With respect to weights, latents and camera corrections, in double precision."""
+    module, variables = network
+    with double_precision():
+        matrix = intrinsic_matrix(np.full(2, 10.0), np.full((2, 2), 4.0))
+        poses = jnp.asarray(turned_camera(np.array([20.0, -35]), 5, 3.0))
+        pixels, target = jnp.asarray(rng.uniform(0, 8, (2, 6, 2))), jnp.asarray(rng.uniform(size=(2, 6, 3)))
+        mask = jnp.asarray(rng.uniform(size=(2, 6)))
+        parameters = {
+            "field": jax.tree.map(lambda value: jnp.asarray(value, jnp.float64), variables["params"]),
+            "latents": jnp.asarray(rng.normal(0, 0.3, (2, 5))),
+            "cameras": jnp.asarray(rng.normal(0, 0.02, (2, 6))),
+        }
+        flat, unflatten = jax.flatten_util.ravel_pytree(parameters)
+
+        # The samples stay at the distances of the unmoved cameras, as gradients take them to.
+        def loss(flat):
+            parameters = unflatten(flat)
+            corrections = parameters["cameras"]
+            moved = corrected_cameras(poses, corrections, corrections.mean(0))
+            origins, directions = pixel_rays(pixels, jnp.asarray(matrix), moved)
+            shared = {"params": parameters["field"]}
+            condition = module.apply(shared, parameters["latents"], method="condition")
+            rays = render_rays(
+                lambda points: module.apply(shared, condition, points, method="foreground"),
+                origins,
+                directions,
+                half=1.1,
+                count=12,
+            )
+            background = module.apply(shared, parameters["latents"], directions, method="background")
+            terms = training_losses(rays, background, target, mask)
+            return terms["rgb"] + terms["mask"] + 0.1 * terms["hard"]
+
+        gradient = np.asarray(jax.jit(jax.grad(loss))(flat))
+        assert np.isfinite(gradient).all()
+        places = unflatten(np.arange(len(flat), dtype=float))
+        cameras, latents = (np.asarray(places[name], int).ravel() for name in ("cameras", "latents"))
+        weights = np.setdiff1d(np.flatnonzero(np.abs(gradient) > 1e-5), [*cameras, *latents])
+        chosen = [*latents, *rng.choice(weights, 30, replace=False)]
+        steps = 1e-6 * np.eye(len(flat))[chosen]
+        start = np.asarray(flat)
+        after, before = np.split(
+            np.asarray(jax.jit(jax.vmap(loss))(np.concatenate([start + steps, start - steps]))), 2
+        )
+        np.testing.assert_allclose(gradient[chosen], (after - before) / 2e-6, rtol=1e-4, atol=1e-9)
+        assert np.abs(gradient[cameras]).min() > 0
+
+
+def test_camera_corrections_move_what_is_seen_as_their_gradient_says(rng):
+    """Of a picture of a smooth field, at fixed sample distances, against finite differences."""
+    with double_precision():
+        matrix = jnp.asarray(intrinsic_matrix(np.full(2, 10.0), np.full((2, 2), 4.0)))
+        poses = jnp.asarray(turned_camera(np.array([20.0, -35]), 5, 3.0))
+        pixels = jnp.asarray(rng.uniform(0, 8, (2, 6, 2)))
+        distances = jnp.linspace(2, 4, 16)
+
+        @jax.jit
+        def picture(corrections):
+            moved = corrected_cameras(poses, corrections, corrections.mean(0))
+            origins, directions = pixel_rays(pixels, matrix, moved)
+            points = origins[..., None, :] + distances[:, None] * directions[..., None, :]
+            return jnp.sum(jnp.exp(-jnp.sum((points - jnp.array([0.2, 0.1, 0.3])) ** 2, -1) * 3))
+
+        start = rng.normal(0, 0.05, (2, 6))
+        gradient = np.asarray(jax.jit(jax.grad(picture))(start))
+        for place in np.ndindex(2, 6):
+            step = np.zeros((2, 6))
+            step[place] = 1e-6
+            numeric = float(picture(start + step) - picture(start - step)) / 2e-6
+            assert gradient[place] == pytest.approx(numeric, rel=1e-5, abs=1e-7)
+        # Moving all cameras together moves nothing.
+        np.testing.assert_allclose(gradient.sum(0), 0, atol=1e-9)
+
+
+def test_corrections_turn_about_the_origin_of_the_world():
+    pose = jnp.asarray(turned_camera(30.0, 0, 4.0))[None]
+    quarter = jnp.array([[0, np.pi / 2, 0, 0, 0, 0]])
+    moved = corrected_cameras(pose, quarter, jnp.zeros(6))
+    assert float(jnp.linalg.norm(moved[0, :3, 3])) == pytest.approx(4, rel=1e-5)
+    center = np.asarray(pose[0, :3, 3])
+    np.testing.assert_allclose(moved[0, :3, 3], [center[2], center[1], -center[0]], atol=1e-5)
+
+
+@pytest.fixture
+def stored(network, rng):
+    """A model that was never trained, as a value."""
+    module, variables = network
+    preset = asdict(PRESETS["fast"]) | {"field": module.config.kind, "size": 16}
+    preset |= {name: value for name, value in SIZES.items() if name != "bounds"}
+    return Model(
+        object_class="car",
+        preset=preset,
+        config=module.config,
+        parameters=jax.tree.map(np.asarray, variables["params"]),
+        latents=rng.normal(size=(3, 5)).astype(np.float32),
+        occupancy=rng.uniform(size=(4, 4, 4)).astype(np.float32),
+        images=["x/0.png", "ü.png", "2.png"],
+        image_size=np.full((3, 2), 16, np.int32),
+        intrinsics=np.tile(np.eye(3), (3, 1, 1)),
+        cam_to_world=turned_camera(np.arange(3.0), 0, np.array([2.0, 3.0, 9.0])),
+        window=np.ones((3, 3)),
+        canonical_index=np.zeros(0, np.int32),
+        canonical=np.zeros((0, 3)),
+        steps=12,
+    )
+
+
+def save(path, model):
+    save_model(path, model, parameters={"seed": 0}, inputs=[], log=np.ones((2, 5)))
+
+
+def test_a_model_file_gives_the_model_back(stored, tmp_path, rng):
+    save(tmp_path / "model.h5", stored)
+    found = load_model(tmp_path / "model.h5")
+    for one, other in zip(jax.tree.leaves(stored.parameters), jax.tree.leaves(found.parameters), strict=True):
+        np.testing.assert_array_equal(one, other)
+        assert one.dtype == other.dtype
+    for name, value in vars(stored).items():
+        if isinstance(value, np.ndarray):
+            np.testing.assert_array_equal(getattr(found, name), value)
+        elif name != "parameters":
+            assert getattr(found, name) == value, name
+    assert found.distance == pytest.approx(3)
+    assert found.size == 16
+    # It computes the same.
+    given = (
+        jnp.asarray(stored.latents),
+        jnp.asarray(rng.uniform(-1, 1, (3, 4, 3)), jnp.float32),
+        jnp.ones((3, 4, 3)),
+    )
+    for one, other in zip(
+        *(
+            jax.tree.leaves(GenerativeField(m.config).apply({"params": m.parameters}, *given))
+            for m in (stored, found)
+        ),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_folder_stands_for_its_model(stored, tmp_path):
+    save(tmp_path / "model.h5", stored)
+    assert load_model(tmp_path).images == stored.images
+    save(tmp_path / "again.h5", stored)
+    assert (tmp_path / "again.h5").read_bytes() == (tmp_path / "model.h5").read_bytes()
+
+
+def test_what_is_no_model_is_refused(stored, tmp_path):
+    with pytest.raises(InputError, match=r"model\.h5 does not exist.*nerfgen train"):
+        load_model(tmp_path)
+    less = {name: value for name, value in stored.preset.items() if name != "latent_size"}
+    save(tmp_path / "old.h5", replace(stored, preset=less))
+    with pytest.raises(InputError, match="latent_size"):
+        load_model(tmp_path / "old.h5")
+    with artifact.create(tmp_path / "m.h5", "masks/1", object_class="car", parameters={}, inputs=[]) as file:
+        for name, value in (
+            ("image", ["a"]),
+            ("status", ["ok"]),
+            ("image_size", [[1, 1]]),
+            ("mask_window", [[0, 0, 1]]),
+        ):
+            artifact.put(file, name, value)
+        artifact.put(file, "mask", np.zeros((1, 2, 2)))
+    with pytest.raises(InputError, match="masks/1"):
+        load_model(tmp_path / "m.h5")
+
+
+def test_the_modules_are_flax_modules_with_the_documented_names():
+    """Files name the arrays by layer: renaming one breaks every model that was trained before."""
+    module = GenerativeField(FieldConfig(kind="mlp", **SIZES))
+    point = jnp.zeros((1, 1, 3))
+    parameters = module.init(jax.random.key(0), jnp.zeros((1, 5)), point, point)["params"]
+    assert isinstance(module, nn.Module)
+    assert set(parameters) == {"foreground", "background"}
+    layers = {"point_0", "point_1", "latent_0", "latent_1", "hidden_1", "hidden_2", "output"}
+    assert set(parameters["foreground"]) == layers
