@@ -102,8 +102,7 @@ def demo(
         stages += [
             (
                 "train",
-                f"train {photos} --cameras {truth} --masks {truth} --steps {scale.steps} "
-                f"--set camera_learning_rate=0 --seed {seed}".split(),
+                f"train {photos} --cameras {truth} --masks {truth} --steps {scale.steps} --seed {seed}".split(),
             )
         ]
     stages += [

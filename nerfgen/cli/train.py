@@ -105,7 +105,8 @@ def train(
 ) -> None:
     """Train the auto-decoder on a folder of photographs; writes DATA/model.h5.
 
-    Needs the cameras of `nerfgen fit-cameras` and the masks of `nerfgen segment`.
+    Needs the cameras of `nerfgen fit-cameras` and the masks of `nerfgen segment`. Fitted cameras are refined on the
+    way; cameras from elsewhere, such as those of truth.h5, are taken as they are.
     """
     from nerfgen import artifact
     from nerfgen.errors import InputError
@@ -131,6 +132,9 @@ def train(
         changes["steps"] = 0
     with artifact.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as file:
         object_class = object_class or str(file.attrs["class"])
+        if "canonical" not in file:
+            # Cameras that were not fitted to landmarks are known: there is nothing to refine.
+            changes.setdefault("camera_learning_rate", 0)
     files = TrainingFiles(data, cameras, None if no_masks else masks or data / "masks.h5", output)
     picture = output.with_suffix(".preview.png")
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)

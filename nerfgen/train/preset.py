@@ -29,12 +29,13 @@ class Preset:
         learning_rate, latent_learning_rate: Adam's rates at the start, of the networks and of the table.
         final_rate: share of these rates at the end; the decay is exponential.
         adam_b2: decay of Adam's second moment.
-        latent_std: standard deviation of the table's first values.
+        latent_std: standard deviation of the table's first values; what of them training does not overwrite
+            stays in the objects as noise.
         lambda_mask, lambda_hard: weights of the mask loss and of the hard-surface loss.
         lambda_latent: weight of a Gaussian prior on the codes, mean (z / latent_std)^2; 0 in the published method.
         camera_learning_rate: Adam's rate for a six-number correction of each camera; 0 keeps cameras as they are.
         camera_start: share of the run after which cameras move.
-        pose_share: share of the run in which codes have only ``pose_latent_size`` numbers, too few to
+        pose_share: where cameras move, share of the run in which codes have only ``pose_latent_size`` numbers, too few to
             absorb camera errors, so that the cameras are mended first.
         pose_latent_size: see ``pose_share``.
     """
@@ -144,12 +145,13 @@ FAST = replace(
     steps=4_000,
     learning_rate=5e-3,
     latent_learning_rate=1e-2,
-    final_rate=0.1,
+    final_rate=0.02,
     adam_b2=0.99,
+    latent_std=0.01,
     camera_learning_rate=1.5e-2,
     camera_start=0.08,
-    pose_share=0.0,
-    pose_latent_size=64,
+    pose_share=0.4,
+    pose_latent_size=12,
 )
 
 PRESETS = {"paper": PAPER, "fast": FAST}

@@ -83,7 +83,7 @@ def active_latents(
     latents: Float[Array, "*rows latent"], preset: Preset, progress: Float[Array, ""]
 ) -> Array:
     """The codes as they are used: while the cameras are mended, only their first numbers; the rest fades in after."""
-    if preset.pose_share <= 0:
+    if preset.camera_learning_rate <= 0 or preset.pose_share <= 0:
         return latents
     fade = jnp.clip((progress - preset.pose_share) / _FADE, 0.0, 1.0)
     return latents * jnp.where(jnp.arange(preset.latent_size) < preset.pose_latent_size, 1.0, fade)
