@@ -32,11 +32,10 @@ class Preset:
         latent_std: standard deviation of the table's first values; what of them training does not overwrite
             stays in the objects as noise.
         lambda_mask, lambda_hard: weights of the mask loss and of the hard-surface loss.
-        lambda_latent: weight of a Gaussian prior on the codes, mean (z / latent_std)^2; 0 in the published method.
         camera_learning_rate: Adam's rate for a six-number correction of each camera; 0 keeps cameras as they are.
         camera_start: share of the run after which cameras move.
-        pose_share: where cameras move, share of the run in which codes have only ``pose_latent_size`` numbers, too few to
-            absorb camera errors, so that the cameras are mended first.
+        pose_share: where cameras move, share of the run in which codes have only ``pose_latent_size`` numbers,
+            too few to absorb camera errors, so that the cameras are mended first.
         pose_latent_size: see ``pose_share``.
     """
 
@@ -64,7 +63,6 @@ class Preset:
     latent_std: float
     lambda_mask: float
     lambda_hard: float
-    lambda_latent: float
     camera_learning_rate: float
     camera_start: float
     pose_share: float
@@ -123,7 +121,6 @@ PAPER = Preset(
     latent_std=0.1,
     lambda_mask=1.0,
     lambda_hard=0.1,
-    lambda_latent=0.0,
     camera_learning_rate=0.0,
     camera_start=0.0,
     pose_share=0.0,

@@ -145,7 +145,6 @@ def make_step(preset: Preset, bounds: float, seed: int, use_mask: bool) -> Calla
         )
         terms = training_losses(rays, background, target, mask if use_mask else None)
         total = terms["rgb"] + preset.lambda_mask * terms["mask"] + preset.lambda_hard * terms["hard"]
-        total = total + preset.lambda_latent * jnp.mean((latents / preset.latent_std) ** 2)
         return total, terms | {"loss": total}
 
     def refresh(parameters: dict, occupancy: Array, key: Array, progress: Array) -> Array:
