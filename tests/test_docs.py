@@ -90,14 +90,16 @@ def test_shown_commands_parse(page: str, arguments: list[str]) -> None:
 def test_rates_in_the_method_are_those_of_the_presets(name: str) -> None:
     page = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
     (row,) = re.findall(rf"^\| `{name}` \| (.*) \|$", page, flags=re.MULTILINE)
-    networks, table, cameras, _, b2, steps = row.split(" | ")
+    columns = row.split(" | ")
     preset = PRESETS[name]
-    assert [float(value.replace(",", "")) for value in (networks, table, cameras, b2, steps)] == [
+    assert [float(value.replace(",", "")) for value in columns] == [
         preset.learning_rate,
         preset.latent_learning_rate,
         preset.camera_learning_rate,
+        preset.final_rate,
         preset.adam_b2,
         preset.steps,
+        preset.latent_std,
     ]
 
 
