@@ -51,7 +51,7 @@ def render(
     as_json: runtime.Json = False,
     debug: runtime.Debug = False,
 ) -> None:
-    """Render views of a model's objects; writes views.h5 beside the model.
+    """Render views of a model's objects; writes views.h5 (fitted.h5 with --image) beside the model.
 
     Each object is shown as its own photograph shows it, then from every angle. With --image, the photograph
     goes through landmarks, camera, mask and latent fitting first.
@@ -67,7 +67,7 @@ def render(
         raise InputError("--rows and --image exclude each other; render them in two calls")
     path = model / "model.h5" if model.is_dir() else model
     trained = load_model(path)
-    output = output or path.with_name("views.h5")
+    output = output or path.with_name("fitted.h5" if image else "views.h5")
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     size, distance = size or trained.size, distance or trained.distance
     angles = views.angles_of(trained, yaw, pitch, orbit)
@@ -117,6 +117,9 @@ def render(
                 progress=progress,
             )
     if not image:
+        absent = [trained.images[row] for row in chosen if not (path.parent / trained.images[row]).is_file()]
+        if absent and sheet:
+            reporter.say(f"{len(absent)} photographs are not beside the model ({absent[0]}): grey in {sheet}")
         shown = [framed_photograph(trained, row, path.parent, size) for row in chosen]
     views.write_pictures(output, reporter, png=png, sheet=sheet, video=video, photographs=shown)
     with artifact.reading(output, "views/1") as file:

@@ -49,7 +49,7 @@ Debug = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
-ClassName = Annotated[str, typer.Option("--class", help="Object class: face, heads or cars.")]
+ClassName = Annotated[str, typer.Option("--class", help="Object class: face or car.")]
 
 
 class Terminated(BaseException):

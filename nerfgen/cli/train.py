@@ -112,7 +112,7 @@ def train(
     from nerfgen.errors import InputError
     from nerfgen.generate.sheet import preview_picture
     from nerfgen.picture import save_picture
-    from nerfgen.train import PRESETS, TrainingFiles
+    from nerfgen.train import PRESETS, TrainingFiles, for_cameras
     from nerfgen.train import train as train_model
 
     runtime.existing_folder(data)
@@ -132,9 +132,6 @@ def train(
         changes["steps"] = 0
     with artifact.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as file:
         object_class = object_class or str(file.attrs["class"])
-        if "canonical" not in file:
-            # Cameras that were not fitted to landmarks are known: there is nothing to refine.
-            changes.setdefault("camera_learning_rate", 0)
     files = TrainingFiles(data, cameras, None if no_masks else masks or data / "masks.h5", output)
     picture = output.with_suffix(".preview.png")
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
@@ -144,7 +141,7 @@ def train(
     ):
         summary = train_model(
             files,
-            PRESETS[preset.value].with_values(**changes),
+            for_cameras(PRESETS[preset.value], cameras).with_values(**changes),
             class_name=object_class,
             seed=seed,
             minutes=minutes,

@@ -70,7 +70,7 @@ class EstimatorEntry:
 
 
 _FACE_MESH = EstimatorEntry("nerfgen.landmark.face_mesh", "FaceMesh", "mediapipe-face-mesh-0.10.21")
-_ESTIMATORS = {"face": _FACE_MESH, "heads": _FACE_MESH}
+_ESTIMATORS = {"face": _FACE_MESH}
 
 
 def estimator_for(object_class: str) -> EstimatorEntry:

@@ -1,7 +1,16 @@
 """The training engine: data, losses, step, checkpoints and the run that joins them."""
 
-from nerfgen.train.data import Framed, load_framed
+from nerfgen.train.data import Framed, for_cameras, load_framed
 from nerfgen.train.loop import DivergedError, TrainingFiles, train
 from nerfgen.train.preset import PRESETS, Preset
 
-__all__ = ["PRESETS", "DivergedError", "Framed", "Preset", "TrainingFiles", "load_framed", "train"]
+__all__ = [
+    "PRESETS",
+    "DivergedError",
+    "Framed",
+    "Preset",
+    "TrainingFiles",
+    "for_cameras",
+    "load_framed",
+    "train",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from nerfgen.errors import InputError
 from nerfgen.geometry import window_intrinsics
 from nerfgen.parallel import Progress, core_count, silent
 from nerfgen.photo import UnreadableImageError, decode, resample_window
+from nerfgen.train.preset import Preset
 
 # Grown by this share of the raster, a mask also covers what lies just outside: the silhouette is learned there.
 _DILATION = 0.05
@@ -115,6 +116,12 @@ def load_framed(
         **canonical,
         skipped=skipped,
     )
+
+
+def for_cameras(preset: Preset, cameras: Path) -> Preset:
+    """The preset, without camera refinement where the cameras were not fitted to landmarks: those are known."""
+    with artifact.reading(cameras, "cameras/1", "truth/1") as file:
+        return preset if "canonical" in file else replace(preset, camera_learning_rate=0.0)
 
 
 def pixel_order(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +85,8 @@ def train(
     Raises:
         DivergedError: the loss became NaN; nothing is written.
     """
+    if files.masks is None:
+        preset = replace(preset, lambda_mask=0.0)
     parameters = asdict(preset) | {"seed": seed, "minutes": minutes}
     inputs = _inputs(files)
     about: artifact.About = {"object_class": class_name, "parameters": parameters, "inputs": inputs}
@@ -92,7 +94,7 @@ def train(
         return {"kept": True, "output": str(files.output)}
     framed = load_framed(files.data, files.cameras, files.masks, preset.size, progress=load_progress)
     bounds = object_class(class_name).bounds
-    run = _Run(preset, bounds, framed, seed, files.masks is not None)
+    run = _Run(preset, bounds, framed, seed)
     if resume and files.checkpoint.exists():
         artifact.is_current(files.checkpoint, "checkpoint/1", **about)
         run.take_up(load_checkpoint(files.checkpoint, run.state))
@@ -148,11 +150,11 @@ def _inputs(files: TrainingFiles) -> list[dict[str, Any]]:
 class _Run:
     """The moving parts of one run."""
 
-    def __init__(self, preset: Preset, bounds: float, framed: Framed, seed: int, use_mask: bool) -> None:
+    def __init__(self, preset: Preset, bounds: float, framed: Framed, seed: int) -> None:
         self.preset, self.bounds, self.framed = preset, bounds, framed
         self.pixels = to_device(framed)
         self.state: State = initial_state(preset, bounds, self.pixels, seed)
-        self.step = make_step(preset, bounds, seed, use_mask)
+        self.step = make_step(preset, bounds, seed)
         self.log: list[tuple[float, ...]] = []
         self.seconds_before = 0.0
         self.progress = 0.0

@@ -21,9 +21,9 @@ def training_losses(
     rays: RayColors,
     background: Float[Array, "*rays 3"],
     target: Float[Array, "*rays 3"],
-    mask: Float[Array, "*rays"] | None,
+    mask: Float[Array, "*rays"],
 ) -> dict[str, Float[Array, ""]]:
-    """L_rgb, L_mask and L_hard, unweighted; without masks L_mask is 0.
+    """L_rgb, L_mask and L_hard, unweighted.
 
     L_rgb is |C - I|^2 summed over channels; all are means over rays (L_hard: over rays and samples).
     """
@@ -31,6 +31,6 @@ def training_losses(
     squared = jnp.sum((color - target) ** 2, axis=-1)
     return {
         "rgb": jnp.mean(squared),
-        "mask": jnp.zeros(()) if mask is None else jnp.mean((rays.opacity - mask) ** 2),
+        "mask": jnp.mean((rays.opacity - mask) ** 2),
         "hard": jnp.mean(hard_surface(rays.weights)),
     }

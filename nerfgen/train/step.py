@@ -110,7 +110,7 @@ def initial_state(preset: Preset, bounds: float, pixels: Pixels, seed: int) -> S
     return initialise(pixels.mask[::every], pixels.intrinsics[::every], pixels.cam_to_world[::every])
 
 
-def make_step(preset: Preset, bounds: float, seed: int, use_mask: bool) -> Callable[..., tuple[State, dict]]:
+def make_step(preset: Preset, bounds: float, seed: int) -> Callable[..., tuple[State, dict]]:
     """The compiled step ``(state, pixels, progress) -> (state, loss terms)``.
 
     ``progress`` in [0, 1] is the share of the run that is done: it sets the learning rates. The random
@@ -143,7 +143,7 @@ def make_step(preset: Preset, bounds: float, seed: int, use_mask: bool) -> Calla
             occupancy=occupancy if preset.sampler == "guided" else None,
             key=sample_key,
         )
-        terms = training_losses(rays, background, target, mask if use_mask else None)
+        terms = training_losses(rays, background, target, mask)
         total = terms["rgb"] + preset.lambda_mask * terms["mask"] + preset.lambda_hard * terms["hard"]
         return total, terms | {"loss": total}
 
