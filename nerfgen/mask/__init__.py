@@ -1,7 +1,8 @@
 """Foreground masks: segmenters, and the stage that runs one over a folder."""
 
+from nerfgen.mask.methods import METHODS
 from nerfgen.mask.place import mask_in_photo, write_photo_masks
-from nerfgen.mask.segmenter import METHODS, Segmentation, Segmenter
+from nerfgen.mask.segmenter import Segmentation, Segmenter
 from nerfgen.mask.stage import segment_folder
 
 __all__ = [

@@ -13,7 +13,8 @@ import numpy as np
 
 from nerfgen import artifact
 from nerfgen.errors import InputError
-from nerfgen.mask.segmenter import METHODS, Segmentation, Segmenter, Window
+from nerfgen.mask.methods import METHODS
+from nerfgen.mask.segmenter import Segmentation, Segmenter, Window
 from nerfgen.parallel import Progress, map_ordered, silent
 from nerfgen.photo import Photograph, UnreadableImageError, digest_images
 
