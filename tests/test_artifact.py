@@ -283,14 +283,14 @@ def test_digests_are_those_of_sha256sum(tmp_path):
 
 
 def test_a_folders_digest_follows_names_and_contents():
-    one = artifact.folder_record(["a", "b"], [1, 2], ["00", "11"])
-    assert one == artifact.folder_record(["a", "b"], [1, 2], ["00", "11"])
+    one = artifact.folder_record(["a", "b"], [(1, "00"), (2, "11")])
+    assert one == artifact.folder_record(["a", "b"], [(1, "00"), (2, "11")])
     assert one["count"] == 2
     assert one["size"] == 3
     others = [
-        artifact.folder_record(["a", "c"], [1, 2], ["00", "11"]),
-        artifact.folder_record(["a", "b"], [1, 2], ["00", "12"]),
-        artifact.folder_record(["b", "a"], [1, 2], ["00", "11"]),
+        artifact.folder_record(["a", "c"], [(1, "00"), (2, "11")]),
+        artifact.folder_record(["a", "b"], [(1, "00"), (2, "12")]),
+        artifact.folder_record(["b", "a"], [(1, "00"), (2, "11")]),
     ]
     assert len({record["sha256"] for record in [one, *others]}) == 4
 

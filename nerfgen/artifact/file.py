@@ -55,9 +55,14 @@ def create(
         file.attrs["nerfgen_version"] = nerfgen.__version__
         file.attrs["class"] = object_class
         file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
-        file.attrs["inputs"] = json.dumps(inputs, sort_keys=True)
+        put_inputs(file, inputs)
         yield file
         check(file, path)
+
+
+def put_inputs(file: h5py.File, inputs: list[dict[str, Any]]) -> None:
+    """Replace the provenance records of an open file, for inputs whose digests are known only at the end."""
+    file.attrs["inputs"] = json.dumps(inputs, sort_keys=True)
 
 
 def put(file: h5py.File, name: str, values: Any) -> h5py.Dataset:

@@ -40,10 +40,14 @@ def file_record(path: Path) -> dict[str, Any]:
     return {"file": path.name, "size": size, "sha256": sha256}
 
 
-def folder_record(names: Iterable[str], sizes: Iterable[int], digests: Iterable[str]) -> dict[str, Any]:
-    """Provenance of a folder of images: their count, total size and a digest of all names and digests."""
+def folder_record(names: Iterable[str], digests: Iterable[tuple[int, str]]) -> dict[str, Any]:
+    """Provenance of a folder of images: their count, total size and a digest of all names and digests.
+
+    Args:
+        digests: size in bytes and SHA-256 of every image.
+    """
     combined, total, count = hashlib.sha256(), 0, 0
-    for name, size, digest in zip(names, sizes, digests, strict=True):
+    for name, (size, digest) in zip(names, digests, strict=True):
         combined.update(f"{digest}  {name}\n".encode())
         total += int(size)
         count += 1

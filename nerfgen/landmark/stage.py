@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -63,7 +62,7 @@ def landmark_folder(
     paths = find_images(data)
     parameters = {"estimator": entry.identity}
     if output.exists() and not overwrite:
-        inputs = [_folder_record(paths, digest_images(data, paths))]
+        inputs = [artifact.folder_record(paths, digest_images(data, paths))]
         if artifact.is_current(
             output, SCHEMA, object_class=object_class, parameters=parameters, inputs=inputs
         ):
@@ -107,7 +106,7 @@ def landmark_folder(
         artifact.put(file, "mesh_index", estimator.mesh_index)
         # The digests are those of the bytes that the workers read, so they are known only now.
         digests = [(row.num_bytes, row.sha256) for row in rows]
-        file.attrs["inputs"] = json.dumps([_folder_record(paths, digests)], sort_keys=True)
+        artifact.put_inputs(file, [artifact.folder_record(paths, digests)])
     return {**_summary(statuses), "kept": False}
 
 
@@ -119,10 +118,6 @@ def _summary(statuses: list[str]) -> dict[str, Any]:
         "detected_fraction": detected / len(statuses),
         "statuses": dict(sorted(Counter(statuses).items())),
     }
-
-
-def _folder_record(paths: list[str], digests: list[tuple[int, str]]) -> dict[str, Any]:
-    return artifact.folder_record(paths, (size for size, _ in digests), (digest for _, digest in digests))
 
 
 _landmarker: Landmarker

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -88,7 +87,7 @@ def segment_folder(
     parameters = {"method": METHODS[method].identity, "size": size}
     camera_record = artifact.file_record(cameras)
     if output.exists() and not overwrite:
-        inputs = [camera_record, _folder_record(paths, digest_images(data, paths))]
+        inputs = [camera_record, artifact.folder_record(paths, digest_images(data, paths))]
         if artifact.is_current(
             output, SCHEMA, object_class=object_class, parameters=parameters, inputs=inputs
         ):
@@ -127,7 +126,7 @@ def segment_folder(
         artifact.put(file, "image_size", image_sizes)
         artifact.put(file, "mask_window", np.where(placed[:, None], windows, np.nan))
         # The digests are those of the bytes that the workers read, so they are known only now.
-        file.attrs["inputs"] = json.dumps([camera_record, _folder_record(paths, digests)], sort_keys=True)
+        artifact.put_inputs(file, [camera_record, artifact.folder_record(paths, digests)])
     return {**_summary(statuses), "kept": False}
 
 
@@ -139,10 +138,6 @@ def _summary(statuses: list[str]) -> dict[str, Any]:
         "masked_fraction": masked / max(len(statuses), 1),
         "statuses": dict(sorted(Counter(statuses).items())),
     }
-
-
-def _folder_record(paths: list[str], digests: list[tuple[int, str]]) -> dict[str, Any]:
-    return artifact.folder_record(paths, (size for size, _ in digests), (digest for _, digest in digests))
 
 
 _segmenter: Segmenter

@@ -142,8 +142,7 @@ def _inputs(files: TrainingFiles) -> list[dict[str, Any]]:
         raise InputError(
             f"{files.masks} does not exist; make it with `nerfgen segment {files.data}` or train with --no-masks"
         )
-    digests = digest_images(files.data, images)
-    folder = artifact.folder_record(images, [size for size, _ in digests], [sha for _, sha in digests])
+    folder = artifact.folder_record(images, digest_images(files.data, images))
     return [artifact.file_record(path) for path in (files.cameras, files.masks) if path] + [folder]
 
 
