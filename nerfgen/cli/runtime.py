@@ -51,6 +51,8 @@ Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core."
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
 ClassName = Annotated[str, typer.Option("--class", help="Object class: face or car.")]
 
+_INTERRUPTED = 130
+
 
 class Terminated(BaseException):
     """SIGTERM, raised where it arrives so that ``finally`` blocks run."""
@@ -176,13 +178,15 @@ def _run(app: typer.Typer, debug: bool) -> int:
         app()
         return 0
     except SystemExit as end:  # typer ends so, with its own usage errors already printed
+        if end.code == _INTERRUPTED:  # and turns Ctrl-C into this without a word
+            return _fail("interrupted; nothing half-written is left", _INTERRUPTED)
         return int(end.code or 0)
     except NerfgenError as error:
         if debug:
             raise
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
-        return _fail("interrupted; nothing half-written is left", 130)
+        return _fail("interrupted; nothing half-written is left", _INTERRUPTED)
     except Terminated:
         return _fail("terminated; nothing half-written is left", 143)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ def save_video(
                 macro_block_size=2,
                 ffmpeg_log_level="error",
             )
-            with writer:
+            with writer, warnings.catch_warnings():
+                # ffmpeg is started by a fork that executes it at once: what JAX warns of can't happen.
+                warnings.filterwarnings("ignore", message=r"os\.fork\(\) was called", category=RuntimeWarning)
                 for frame in frames:
                     writer.append_data(_even(frame))
         elif suffix == ".gif":
