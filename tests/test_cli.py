@@ -1,0 +1,343 @@
+"""The program as a user meets it: help, messages, exit codes, signals, and the pipeline on tiny cars."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+import nerfgen
+
+COMMANDS = ["landmark", "fit-cameras", "segment", "train", "render", "sample", "demo", "synth", "info"]
+HEAVY = ["jax", "flax", "optax", "mediapipe", "scipy", "h5py", "imageio", "PIL"]
+
+# Runs the program's --help in this process and tells on stderr what it imported.
+SPY = f"""
+import sys
+sys.argv[0] = "nerfgen"
+from nerfgen.cli.main import main
+try:
+    main()
+finally:
+    print("IMPORTED", *[name for name in {HEAVY} if name in sys.modules], file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_shows_examples_and_imports_nothing_heavy(command):
+    words = [sys.executable, "-c", SPY, *command.split(), "--help"]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "100"}
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.strip() == "IMPORTED"
+    if command:
+        assert "Examples" in done.stdout
+        assert f"nerfgen {command} " in done.stdout, "an example shows the command itself"
+    else:
+        assert all(name in done.stdout for name in COMMANDS)
+        assert "nerfgen train" in done.stdout
+
+
+def test_version(run):
+    done = run("--version")
+    assert (done.code, done.out.strip()) == (0, nerfgen.__version__)
+
+
+def one_line(err):
+    """The only line of an error message, which starts with the program's name."""
+    lines = err.strip().splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("nerfgen: ")
+    return lines[0]
+
+
+def test_wrong_options_exit_with_2(run, tmp_path):
+    for words in (
+        ["--nonsense"],
+        ["train", tmp_path, "--stepz", "3"],
+        ["nonsense"],
+        ["train", tmp_path, "--steps", "x"],
+    ):
+        done = run(*words)
+        assert done.code == 2
+        assert "Traceback" not in done.err
+        assert done.out == ""
+
+
+def test_missing_things_are_told_in_one_line_with_the_next_command(run, tmp_path, trained):
+    nowhere, empty = tmp_path / "nowhere", tmp_path / "empty"
+    empty.mkdir()
+    for words, told in (
+        (["train", nowhere], "nowhere is not a folder"),
+        (["train", empty], f"cameras.h5 does not exist; make it with `nerfgen fit-cameras {empty}`"),
+        (["fit-cameras", empty], f"make it with `nerfgen landmark {empty}`"),
+        (["render", empty], "make it with `nerfgen train"),
+        (["sample", nowhere / "model.h5"], "model.h5 does not exist"),
+        (["info", nowhere], "nowhere does not exist"),
+        (["render", trained, "--rows", "99"], "rows 0 to 39"),
+        (["render", trained, "--rows", "1", "--image", "x.jpg"], "exclude each other"),
+        (["sample", trained, "--yaw", "left", "-o", tmp_path / "s.h5"], "--yaw left"),
+    ):
+        done = run(*words)
+        assert done.code == 2, (words, done.err)
+        assert told in one_line(done.err)
+        assert done.out == ""
+    assert list(empty.iterdir()) == []
+
+
+def test_missing_masks_name_the_command_and_the_way_without(run, cars, tmp_path):
+    done = run("train", cars, "--cameras", cars / "truth.h5", "-o", tmp_path / "m.h5")
+    assert done.code == 2
+    message = one_line(done.err)
+    assert f"nerfgen segment {cars}" in message
+    assert "--no-masks" in message
+
+
+def test_what_is_no_nerfgen_file_is_told(run, tmp_path):
+    (tmp_path / "x.h5").write_text("text")
+    done = run("info", tmp_path / "x.h5")
+    assert done.code == 2
+    assert "x.h5" in one_line(done.err)
+
+
+def test_debug_shows_the_traceback(run, tmp_path):
+    done = run("info", tmp_path / "none.h5", "--debug")
+    assert done.code != 0
+    assert "Traceback" in done.err
+    assert "none.h5" in done.err
+
+
+def test_wrong_preset_values_exit_with_2(run, cars, tmp_path):
+    given = ["train", cars, "--cameras", cars / "truth.h5", "--no-masks", "-o", tmp_path / "m.h5"]
+    for setting, told in (("samplez=3", "samplez"), ("samples=few", "samples"), ("samples", "NAME=VALUE")):
+        done = run(*given, "--set", setting)
+        assert done.code == 2
+        assert told in one_line(done.err)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_info_tells_what_a_file_holds(run, trained, cars):
+    done = run("info", trained, "--json")
+    assert done.code == 0
+    told = json.loads(done.out)
+    with h5py.File(trained) as file:
+        assert told["attributes"]["nerfgen_schema"] == "model/1"
+        assert told["attributes"]["parameters"] == json.loads(file.attrs["parameters"])
+        assert told["datasets"]["latents"]["shape"] == list(file["latents"].shape)
+    text = run("info", cars / "truth.h5").out
+    for word in ("truth/1", "cam_to_world", "(40, 4, 4)", "ok=40"):
+        assert word in text
+
+
+def wait_for(process, log, words, seconds=120):
+    """Until the log holds the words."""
+    deadline = time.monotonic() + seconds
+    while words not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert words in log.read_text(), log.read_text()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_training_without_leftovers(cars, tiny_options, tmp_path, number, code):
+    log = tmp_path / "log.txt"
+    folder = tmp_path / "out"
+    folder.mkdir()
+    words = ["train", cars, "--cameras", cars / "truth.h5", "--masks", cars / "truth.h5", *tiny_options]
+    words += ["--steps", 10_000_000, "-o", folder / "model.h5"]
+    # Where the tests themselves run in the background, Ctrl-C is ignored and children inherit that.
+    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
+    with open(log, "w") as stream:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "nerfgen", *map(str, words)], stderr=stream, stdout=stream
+        )
+    signal.signal(signal.SIGINT, inherited)
+    wait_for(process, log, "training:")
+    process.send_signal(number)
+    assert process.wait(60) == code
+    assert list(folder.iterdir()) == []
+    assert "Traceback" not in log.read_text()
+    assert log.read_text().splitlines()[-1].startswith("nerfgen: ")
+
+
+@pytest.fixture(scope="module")
+def project(run, cars, tiny_options, tmp_path_factory):
+    """A folder in which `nerfgen train` was run on the cars: (options of the run, model, result)."""
+    model = tmp_path_factory.mktemp("project") / "model.h5"
+    words = [
+        "train",
+        cars,
+        "--cameras",
+        cars / "truth.h5",
+        "--masks",
+        cars / "truth.h5",
+        *tiny_options,
+        "-o",
+        model,
+    ]
+    return words, model, run(*words, "--json")
+
+
+@pytest.mark.slow
+def test_training_prints_json_alone_on_stdout(project):
+    _, model, done = project
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert result["images"] == 40
+    assert result["steps"] == 60
+    assert result["kept"] is False
+    assert model.is_file()
+    assert "training: 60/60 steps" in done.err
+    with Image.open(model.with_suffix(".preview.png")) as picture:
+        assert picture.width > 5 * 24
+    assert {path.name for path in model.parent.iterdir()} >= {"model.h5", "model.preview.png"}
+    assert not [
+        path for path in model.parent.iterdir() if "partial" in path.name or "checkpoint" in path.name
+    ]
+
+
+@pytest.mark.slow
+def test_a_second_run_keeps_and_a_changed_one_is_refused_until_overwrite(run, project):
+    words, model, _ = project
+    before, changed = model.read_bytes(), model.stat().st_mtime_ns
+    done = run(*words)
+    assert done.code == 0
+    assert "kept" in done.err
+    assert model.stat().st_mtime_ns == changed
+    done = run(*words, "--seed", 3)
+    assert done.code == 2
+    assert "parameter seed" in one_line(done.err)
+    assert model.read_bytes() == before
+    done = run(*words, "--overwrite", "--quiet", "--no-preview")
+    assert (done.code, done.out, done.err) == (0, "", "")
+    assert model.stat().st_mtime_ns != changed
+    assert model.read_bytes() == before, "the same inputs and seed give the same bytes"
+
+
+@pytest.mark.slow
+def test_rendering_writes_views_and_pictures(run, project, tmp_path):
+    _, model, _ = project
+    words = [
+        "render",
+        model,
+        "--rows",
+        "0,2-3",
+        "--yaw",
+        "-40,0,40",
+        "--samples",
+        8,
+        "--size",
+        26,
+        "-o",
+        tmp_path / "v.h5",
+    ]
+    pictures = [
+        "--sheet",
+        tmp_path / "sheet.png",
+        "--png",
+        tmp_path / "png",
+        "--video",
+        tmp_path / "turn.mp4",
+    ]
+    done = run(*words, *pictures, "--json")
+    assert done.code == 0, done.err
+    assert "Warning" not in done.err
+    result = json.loads(done.out)
+    assert result["objects"] == 3
+    assert result["views"] == 4, "the photograph's own view and three turned ones"
+    with h5py.File(tmp_path / "v.h5") as file:
+        assert file["rgb"].shape == (3, 4, 26, 26, 3)
+        np.testing.assert_array_equal(file["row"][:], [0, 2, 3])
+        first = file["rgb"][0, 0]
+    assert len(list((tmp_path / "png").iterdir())) == 12
+    with Image.open(tmp_path / "png" / "0000_000.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), first)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.width >= 5 * 26, "the photograph beside its four views"
+    # Reading a video forks, which JAX warns of in this process.
+    script = (
+        "import imageio.v2 as imageio, json, sys\n"
+        "with imageio.get_reader(sys.argv[1]) as video:\n"
+        "    told = video.get_meta_data()\n"
+        "    kept = {name: told[name] for name in ('codec', 'pix_fmt', 'size')}\n"
+        "    print(json.dumps(kept | {'frames': sum(1 for _ in video)}))\n"
+    )
+    read = subprocess.run(
+        [sys.executable, "-c", script, tmp_path / "turn.mp4"], capture_output=True, check=True
+    )
+    metadata = json.loads(read.stdout)
+    assert metadata["frames"] == 3
+    assert metadata["codec"] == "h264"
+    assert metadata["pix_fmt"].startswith("yuv420p")
+    assert metadata["size"][0] % 2 == metadata["size"][1] % 2 == 0
+
+    done = run(*words, "--sheet", tmp_path / "again.png")
+    assert done.code == 0
+    assert "kept" in done.err
+    assert (tmp_path / "again.png").read_bytes() == (tmp_path / "sheet.png").read_bytes()
+    done = run(*words[:-4], "--size", 20, "-o", tmp_path / "v.h5")
+    assert done.code == 2
+    assert "parameter size" in one_line(done.err)
+
+
+@pytest.mark.slow
+def test_sampling_writes_new_objects(run, project, tmp_path):
+    _, model, _ = project
+    words = [
+        "sample",
+        model.parent,
+        "-n",
+        3,
+        "--seed",
+        5,
+        "--size",
+        20,
+        "--samples",
+        8,
+        "-o",
+        tmp_path / "s.h5",
+    ]
+    done = run(*words, "--orbit", 5, "--video", tmp_path / "orbit.gif", "--json")
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["num_samples"] == 3
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert file["rgb"].shape == (3, 5, 20, 20, 3)
+        assert np.abs(file["coefficients"][:]).max() <= 0.7
+        np.testing.assert_allclose(file["angles"][:, 0], np.arange(5) * 72)
+        assert (file["row"][:] == -1).all()
+    with Image.open(tmp_path / "orbit.gif") as gif:
+        assert gif.n_frames == 5
+    done = run(*words, "--orbit", 5, "--truncation", 0.2)
+    assert done.code == 2
+    assert "parameter truncation" in one_line(done.err)
+
+
+@pytest.mark.slow
+def test_pictures_of_unknown_kind_are_told(run, project, tmp_path):
+    _, model, _ = project
+    common = ["sample", model, "-n", 1, "--size", 16, "--samples", 4, "-o", tmp_path / "s.h5"]
+    for option, name in (("--sheet", "sheet.xyz"), ("--video", "turn.avi")):
+        done = run(*common, option, tmp_path / name, "--quiet")
+        assert done.code == 2
+        assert name in one_line(done.err)
+        assert not (tmp_path / name).exists()
+    assert not [path for path in tmp_path.iterdir() if "partial" in path.name]
+
+
+@pytest.mark.slow
+def test_an_output_that_can_not_be_written_is_told(run, project, tmp_path):
+    _, model, _ = project
+    (tmp_path / "file").write_text("in the way")
+    done = run(
+        "sample", model, "-n", 1, "--size", 16, "--samples", 4, "-o", tmp_path / "file" / "s.h5", "--quiet"
+    )
+    assert done.code == 2
+    assert "file" in one_line(done.err)
