@@ -39,7 +39,7 @@ class _Scale:
 
 
 _SCALES = {
-    (Kind.heads, False): _Scale(images=500, size=64, heldout_objects=24, views=4, steps=2400),
+    (Kind.heads, False): _Scale(images=500, size=64, heldout_objects=24, views=4, steps=2200),
     (Kind.heads, True): _Scale(images=80, size=64, heldout_objects=6, views=2, steps=300),
     (Kind.cars, False): _Scale(images=1000, size=64, heldout_objects=24, views=4, steps=6000),
     (Kind.cars, True): _Scale(images=150, size=48, heldout_objects=6, views=2, steps=300),
@@ -106,7 +106,10 @@ def demo(
             )
         ]
     stages += [
-        ("render", ["render", str(model), "--rows", "0-5", "--sheet", str(pictures / "turned.png")]),
+        (
+            "render",
+            f"render {model} --rows 0-5 --size {2 * scale.size} --sheet {pictures / 'turned.png'}".split(),
+        ),
         (
             "sample",
             [
