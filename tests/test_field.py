@@ -157,7 +157,7 @@ def test_planes_continue_with_their_edge_outside(rng):
 def test_planes_are_linear_in_the_code(rng):
     module = PlanesField(plane_size=5, channels=2, width=4, depth=1)
     first, second = rng.normal(size=(2, 1, 6)).astype(np.float32)
-    shared = module.init(jax.random.key(0), jnp.asarray(first), jnp.zeros((1, 1, 3)), method=_both)
+    shared = jax.jit(partial(module.init, method=_both))(jax.random.key(0), first, jnp.zeros((1, 1, 3)))
 
     def planes(code):
         return np.asarray(module.apply(shared, jnp.asarray(code, jnp.float32), method="condition")["planes"])
@@ -172,16 +172,17 @@ def test_each_plane_spans_its_two_coordinates(rng):
     """With one plane non-zero, moving along the third coordinate changes nothing."""
     module = PlanesField(plane_size=5, channels=2, width=6, depth=1)
     latents, points = jnp.zeros((1, 3)), jnp.asarray(rng.uniform(-0.9, 0.9, (1, 20, 3)), jnp.float32)
-    variables = module.init(jax.random.key(2), latents, points, method=_both)
+    variables = jax.jit(partial(module.init, method=_both))(jax.random.key(2), latents, points)
+    apply = jax.jit(module.apply)
     for plane, axes in enumerate(PLANE_AXES):
         condition = module.apply(variables, latents, method="condition")
         condition["planes"] = (
             jnp.zeros_like(condition["planes"]).at[:, plane].set(condition["planes"][:, plane])
         )
-        before = module.apply(variables, condition, points)
+        before = apply(variables, condition, points)
         for axis in range(3):
             moved = points.at[..., axis].multiply(-0.5)
-            change = float(jnp.abs(module.apply(variables, condition, moved) - before).max())
+            change = float(jnp.abs(apply(variables, condition, moved) - before).max())
             assert (change > 1e-3) == (axis in axes)
 
 
@@ -203,15 +204,16 @@ def test_every_image_sees_its_own_code(network, rng):
     latents = jnp.asarray(rng.normal(size=(3, 5)), jnp.float32)
     points = jnp.asarray(rng.uniform(-1, 1, (3, 10, 3)), jnp.float32)
     directions = points / jnp.linalg.norm(points, axis=-1, keepdims=True)
-    together = module.apply(variables, latents, points, directions)
+    apply = jax.jit(module.apply)
+    together = apply(variables, latents, points, directions)
     for image in range(3):
-        alone = module.apply(
+        alone = apply(
             variables, latents[image : image + 1], points[image : image + 1], directions[image : image + 1]
         )
         for one, other in zip(jax.tree.leaves(alone), jax.tree.leaves(together), strict=True):
             np.testing.assert_allclose(one[0], other[image], rtol=1e-4, atol=1e-5)
     density, background = together[0][0], together[1]
-    other = module.apply(variables, latents[::-1], points, directions)
+    other = apply(variables, latents[::-1], points, directions)
     assert float(jnp.abs(other[0][0] - density)[0].max()) > 1e-3
     assert float(jnp.abs(other[1] - background)[0].max()) > 1e-4
 
@@ -388,7 +390,8 @@ def test_the_modules_are_flax_modules_with_the_documented_names():
     """Files name the arrays by layer: renaming one breaks every model that was trained before."""
     module = GenerativeField(FieldConfig(kind="mlp", **SIZES))
     point = jnp.zeros((1, 1, 3))
-    parameters = module.init(jax.random.key(0), jnp.zeros((1, 5)), point, point)["params"]
+    given = (jax.random.key(0), jnp.zeros((1, 5)), point, point)
+    parameters = jax.eval_shape(module.init, *given)["params"]
     assert isinstance(module, nn.Module)
     assert set(parameters) == {"foreground", "background"}
     layers = {"point_0", "point_1", "latent_0", "latent_1", "hidden_1", "hidden_2", "output"}
