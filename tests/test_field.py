@@ -41,7 +41,7 @@ SIZES = {
     "background_width": 6,
     "background_depth": 2,
     "density_scale": 4.0,
-    "bounds": 1.1,
+    "bounds": (1.1, 1.1, 1.1),
 }
 
 

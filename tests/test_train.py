@@ -320,7 +320,7 @@ def test_a_checkpoint_of_another_run_is_refused(cars, tiny, tmp_path):
 
     files = files_in(cars, tmp_path)
     pixels = to_device(load_framed(cars, files.cameras, files.masks, tiny.size))
-    state = initial_state(tiny, 1.0, pixels, 0)
+    state = initial_state(tiny, (1.0, 1.0, 1.0), pixels, 0)
     about = {"object_class": "car", "parameters": {"seed": 5}, "inputs": []}
     save_checkpoint(files.checkpoint, Checkpoint(state, [], 1.0), about)
     with pytest.raises(InputError.__base__, match="checkpoint") as caught:

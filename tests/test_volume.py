@@ -9,8 +9,8 @@ import pytest
 
 from nerfgen.geometry import intrinsic_matrix, pixel_centers, pixel_rays, project, turned_camera
 from nerfgen.volume import (
+    box_bounds,
     composite,
-    cube_bounds,
     guided,
     look_up,
     refreshed,
@@ -92,12 +92,12 @@ def test_what_lies_behind_an_opaque_sample_is_not_seen():
     np.testing.assert_allclose(rays.distance, [2.0], rtol=1e-6)
 
 
-def test_cube_bounds_agree_with_walking_along_the_ray(rng):
+def test_box_bounds_agree_with_walking_along_the_ray(rng):
     origins = rng.normal(0, 2, (400, 3))
     directions = rng.normal(size=(400, 3))
     directions[:60, 0] = 0  # parallel to faces
     directions /= np.linalg.norm(directions, axis=-1, keepdims=True)
-    near, far = map(np.asarray, cube_bounds(jnp.asarray(origins), jnp.asarray(directions), HALF))
+    near, far = map(np.asarray, box_bounds(jnp.asarray(origins), jnp.asarray(directions), HALF))
     steps = np.linspace(0, 12, 6001)
     walk = origins[:, None] + steps[:, None] * directions[:, None]
     inside = (np.abs(walk) <= HALF).all(-1)
@@ -115,12 +115,12 @@ def test_cube_bounds_agree_with_walking_along_the_ray(rng):
 def test_rays_that_miss_or_leave_the_cube_behind_have_no_length():
     origins = jnp.array([[0.0, 0, 5], [0, 3, 5], [0, 0, 5]])
     directions = jnp.array([[0.0, 0, 1], [0, 0, -1], [0, 1, 0]])
-    near, far = cube_bounds(origins, directions, HALF)
+    near, far = box_bounds(origins, directions, HALF)
     np.testing.assert_array_equal(near, far)
 
 
 def test_rays_that_start_inside_the_cube_start_at_zero():
-    near, far = cube_bounds(jnp.zeros((1, 3)), jnp.array([[0.0, 0.0, 1.0]]), HALF)
+    near, far = box_bounds(jnp.zeros((1, 3)), jnp.array([[0.0, 0.0, 1.0]]), HALF)
     assert float(near[0]) == 0
     assert float(far[0]) == pytest.approx(HALF)
 
@@ -157,7 +157,7 @@ def test_stratified_samples_lie_in_their_intervals(key, rng):
 @pytest.mark.parametrize("key", [None, 3])
 def test_guided_samples_are_ordered_bounded_and_stand_for_the_whole_ray(key, rng):
     origins, directions = rays_of(30)
-    near, far = cube_bounds(origins, directions, HALF)
+    near, far = box_bounds(origins, directions, HALF)
     key = None if key is None else jax.random.key(key)
     occupancy = jnp.asarray(rng.uniform(0.3, 1, size=(8, 8, 8)), jnp.float32)
     samples = guided(key, origins, directions, near, far, occupancy, HALF, 256)
@@ -171,7 +171,7 @@ def test_guided_samples_are_ordered_bounded_and_stand_for_the_whole_ray(key, rng
 
 def test_guided_samples_gather_where_the_occupancy_is():
     origins, directions = rays_of(0)
-    near, far = cube_bounds(origins, directions, HALF)
+    near, far = box_bounds(origins, directions, HALF)
     occupancy = ball_occupancy(0.4)
     samples = guided(None, origins, directions, near, far, occupancy, HALF, 16)
     center = len(origins[0]) // 2 + 12
@@ -182,7 +182,7 @@ def test_guided_samples_gather_where_the_occupancy_is():
 def test_guided_samples_estimate_any_optical_depth_without_bias(rng):
     """Also of matter where the occupancy says that there is none."""
     origins, directions = rays_of(30, size=6)
-    near, far = cube_bounds(origins, directions, HALF)
+    near, far = box_bounds(origins, directions, HALF)
     occupancy = jnp.asarray(rng.uniform(size=(10, 10, 10)) > 0.6, jnp.float32)
 
     def density(points):

@@ -308,7 +308,7 @@ SCHEMAS: dict[str, Schema] = {
             ),
             {
                 "preset": "JSON object: the effective training recipe",
-                "bounds": "half edge of the cube that holds the object, world units",
+                "bounds": "half edges x, y, z of the box that holds the object, world units",
                 "steps": "training steps done",
             },
             {"field": "arrays of the networks, by layer"},

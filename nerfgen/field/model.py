@@ -26,7 +26,8 @@ class FieldConfig:
         plane_size, plane_channels: feature planes (``planes``).
         background_width, background_depth: hidden layers of the background network.
         density_scale: density per world unit of a raw output around 1.5.
-        bounds: half edge of the cube about the origin that holds the object, world units.
+        bounds: half edges (x, y, z) of the box about the origin that holds the object, world units. The networks
+            see points as shares of it, so that a tight box gives finer planes.
     """
 
     kind: Literal["mlp", "planes"]
@@ -36,7 +37,7 @@ class FieldConfig:
     background_width: int
     background_depth: int
     density_scale: float
-    bounds: float
+    bounds: tuple[float, float, float]
     frequencies: int = 10
     plane_size: int = 32
     plane_channels: int = 8
@@ -70,7 +71,7 @@ class GenerativeField(nn.Module):
         self, condition: Any, points: Float[Array, "images points 3"]
     ) -> tuple[Float[Array, "images points"], Float[Array, "images points 3"]]:
         """Density per world unit and colour in [0, 1] at world points; density is 0 outside the bounds."""
-        local = points / self.config.bounds
+        local = points / jnp.asarray(self.config.bounds)
         raw = self.foreground_network(condition, local)
         inside = jnp.all(jnp.abs(local) <= 1.0, axis=-1)
         density = jnp.where(inside, softplus_density(raw[..., 0], self.config.density_scale), 0.0)

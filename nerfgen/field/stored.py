@@ -94,6 +94,11 @@ def save_model(
         file.attrs["steps"] = model.steps
 
 
+def _three(values: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
 def load_model(path: Path) -> Model:
     """Read a model file, or the ``model.h5`` of a folder.
 
@@ -107,7 +112,7 @@ def load_model(path: Path) -> Model:
             shared = {field.name for field in fields(FieldConfig)} & preset.keys()
             config = FieldConfig(
                 kind=preset["field"],
-                bounds=float(file.attrs["bounds"]),
+                bounds=_three(file.attrs["bounds"]),
                 **{name: preset[name] for name in shared},
             )
         except (KeyError, TypeError) as error:

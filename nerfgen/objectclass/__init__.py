@@ -21,7 +21,7 @@ class ObjectClass:
     Attributes:
         name, description: for people.
         landmarker, segmenter: default estimators, "" where there is none.
-        bounds: half edge of the cube about the origin that holds the object, world units.
+        bounds: half edges (x, y, z) of the box about the origin that holds the object, world units.
         focal: focal length in units of a photograph's longer side, where nothing else is known.
         largest_angle: largest angle of a camera from the frontal one, degrees.
         turn: how far a turntable swings to either side, degrees; 180 or more is all the way round.
@@ -34,7 +34,7 @@ class ObjectClass:
     description: str
     landmarker: str
     segmenter: str
-    bounds: float
+    bounds: tuple[float, float, float]
     focal: float
     largest_angle: float
     turn: float
@@ -61,6 +61,7 @@ def object_class(name: str) -> ObjectClass:
             [line for line in lines if not line.startswith(("#", "index"))], delimiter=",", ndmin=2
         )
     landmarks: dict[str, int] = values.get("landmarks", {})
+    x, y, z = (float(edge) for edge in values["bounds"])
     index = mesh[:, 0].astype(np.int64)
     place = {int(value): row for row, value in enumerate(index)}
     return ObjectClass(
@@ -68,7 +69,7 @@ def object_class(name: str) -> ObjectClass:
         description=values["description"],
         landmarker=values.get("landmarker", ""),
         segmenter=values.get("segmenter", ""),
-        bounds=float(values["bounds"]),
+        bounds=(x, y, z),
         focal=float(values["focal"]),
         largest_angle=float(values["largest_angle"]),
         turn=float(values["turn"]),

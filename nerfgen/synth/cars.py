@@ -113,7 +113,7 @@ class Car:
         self.paint = _paint(rng)
         self.second_paint = _paint(rng)
         self.decor = str(
-            rng.choice(["plain", "two-tone", "racing", "side", "roof"], p=[0.3, 0.2, 0.2, 0.15, 0.15])
+            rng.choice(["plain", "two-tone", "racing", "side", "roof"], p=[0.5, 0.2, 0.1, 0.1, 0.1])
         )
         self.decor_width = between((0.03, 0.06))
         self.rim = _CHROME if rng.random() < 0.7 else self.second_paint

@@ -149,7 +149,7 @@ def _inputs(files: TrainingFiles) -> list[dict[str, Any]]:
 class _Run:
     """The moving parts of one run."""
 
-    def __init__(self, preset: Preset, bounds: float, framed: Framed, seed: int) -> None:
+    def __init__(self, preset: Preset, bounds: tuple[float, float, float], framed: Framed, seed: int) -> None:
         self.preset, self.bounds, self.framed = preset, bounds, framed
         self.pixels = to_device(framed)
         self.state: State = initial_state(preset, bounds, self.pixels, seed)

@@ -88,8 +88,8 @@ class Preset:
                 raise InputError(f"{name} is one of {', '.join(_CHOICES[name])}, not {value!r}")
         return replace(self, **converted)
 
-    def field_config(self, bounds: float) -> FieldConfig:
-        """Sizes of the networks, for objects within the cube of half edge ``bounds``."""
+    def field_config(self, bounds: tuple[float, float, float]) -> FieldConfig:
+        """Sizes of the networks, for objects within the box of half edges ``bounds``."""
         shared = {field.name for field in fields(FieldConfig)} & {field.name for field in fields(self)}
         return FieldConfig(kind=self.field, bounds=bounds, **{name: getattr(self, name) for name in shared})
 

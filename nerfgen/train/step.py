@@ -89,7 +89,7 @@ def active_latents(
     return latents * jnp.where(jnp.arange(preset.latent_size) < preset.pose_latent_size, 1.0, fade)
 
 
-def initial_state(preset: Preset, bounds: float, pixels: Pixels, seed: int) -> State:
+def initial_state(preset: Preset, bounds: tuple[float, float, float], pixels: Pixels, seed: int) -> State:
     """Fresh networks, table and occupancy, all drawn from ``seed``."""
     model = GenerativeField(preset.field_config(bounds))
     images = pixels.rgb.shape[0]
@@ -110,7 +110,9 @@ def initial_state(preset: Preset, bounds: float, pixels: Pixels, seed: int) -> S
     return initialise(pixels.mask[::every], pixels.intrinsics[::every], pixels.cam_to_world[::every])
 
 
-def make_step(preset: Preset, bounds: float, seed: int) -> Callable[..., tuple[State, dict]]:
+def make_step(
+    preset: Preset, bounds: tuple[float, float, float], seed: int
+) -> Callable[..., tuple[State, dict]]:
     """The compiled step ``(state, pixels, progress) -> (state, loss terms)``.
 
     ``progress`` in [0, 1] is the share of the run that is done: it sets the learning rates. The random

@@ -8,14 +8,17 @@ from jaxtyping import Array, Float, UInt8
 
 from nerfgen.geometry import project
 from nerfgen.volume.render import Foreground
+from nerfgen.volume.sampling import HalfEdges
 
 DECAY = 0.9
 
 
-def cell_centers(size: int, half: float) -> Float[Array, "cells 3"]:
+def cell_centers(size: int, half: HalfEdges) -> Float[Array, "cells 3"]:
     """World centres of the grid's cells, in the order of the flattened grid (x slowest)."""
-    axis = ((jnp.arange(size) + 0.5) / size * 2 - 1) * half
-    return jnp.stack(jnp.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    axis = (jnp.arange(size) + 0.5) / size * 2 - 1
+    return jnp.stack(jnp.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3) * jnp.asarray(
+        half
+    )
 
 
 def visual_hull(
@@ -23,7 +26,7 @@ def visual_hull(
     intrinsics: Float[Array, "images 3 3"],
     cam_to_world: Float[Array, "images 4 4"],
     grid_size: int,
-    half: float,
+    half: HalfEdges,
 ) -> Float[Array, "grid grid grid"]:
     """Soft visual hull of the class: the mean over images of the mask that each cell projects to.
 
@@ -46,7 +49,7 @@ def refreshed(
     occupancy: Float[Array, "grid grid grid"],
     foreground: Foreground,
     key: Array,
-    half: float,
+    half: HalfEdges,
     images: int,
 ) -> Float[Array, "grid grid grid"]:
     """Moving average of the opacity that a cell of some random objects has, at a random point of each cell.
@@ -55,12 +58,12 @@ def refreshed(
         foreground: field of ``images`` random codes; the cells are dealt out among them.
     """
     size = occupancy.shape[0]
-    width = 2 * half / size
+    widths = jnp.broadcast_to(2 * jnp.asarray(half) / size, (3,))
     centers = cell_centers(size, half)
-    points = centers + (jax.random.uniform(key, centers.shape) - 0.5) * width
+    points = centers + (jax.random.uniform(key, centers.shape) - 0.5) * widths
     # Dealing with a stride gives every code cells all over the cube.
     density, _ = foreground(jnp.swapaxes(points.reshape(-1, images, 3), 0, 1))
-    opacity = -jnp.expm1(-jnp.swapaxes(density, 0, 1).reshape(-1) * width)
+    opacity = -jnp.expm1(-jnp.swapaxes(density, 0, 1).reshape(-1) * widths.mean())
     return DECAY * occupancy + (1 - DECAY) * opacity.reshape(occupancy.shape)
 
 

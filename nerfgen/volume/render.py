@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from nerfgen.volume.composite import RayColors, composite
-from nerfgen.volume.sampling import cube_bounds, guided, stratified
+from nerfgen.volume.sampling import HalfEdges, box_bounds, guided, stratified
 
 # Density per world unit and colour at world points, for a batch of images with their own points.
 Foreground = Callable[
@@ -22,19 +22,19 @@ def render_rays(
     origins: Float[Array, "images rays 3"],
     directions: Float[Array, "images rays 3"],
     *,
-    half: float,
+    half: HalfEdges,
     count: int,
     occupancy: Float[Array, "grid grid grid"] | None = None,
     key: Array | None = None,
 ) -> RayColors:
-    """Volume-render rays through the cube [-half, half]^3 with ``count`` samples each.
+    """Volume-render rays through the box of half edges ``half`` with ``count`` samples each.
 
     Args:
         directions: unit vectors.
         occupancy: where samples are worth taking; without it they are spread evenly.
         key: draws the samples at random within their intervals; without it they lie at the middle.
     """
-    near, far = cube_bounds(origins, directions, half)
+    near, far = box_bounds(origins, directions, half)
     if occupancy is None:
         samples = stratified(key, near, far, count)
     else:

@@ -12,6 +12,9 @@ from jaxtyping import Array, Float
 UNIFORM_SHARE = 0.05
 PROBES = 48
 
+# Half edges of the box about the origin that is rendered, world units: one number for a cube, or x, y and z.
+HalfEdges = float | tuple[float, float, float]
+
 
 class Samples(NamedTuple):
     """Distances t_i from the ray's origin and the lengths delta_i that they stand for, world units."""
@@ -20,12 +23,13 @@ class Samples(NamedTuple):
     spacings: Float[Array, "*rays samples"]
 
 
-def cube_bounds(
-    origins: Float[Array, "*rays 3"], directions: Float[Array, "*rays 3"], half: float
+def box_bounds(
+    origins: Float[Array, "*rays 3"], directions: Float[Array, "*rays 3"], half: HalfEdges
 ) -> tuple[Float[Array, "*rays"], Float[Array, "*rays"]]:
-    """Entry and exit distance of rays through the cube [-half, half]^3; equal where a ray misses it."""
+    """Entry and exit distance of rays through the box [-half, half] about the origin; equal where a ray misses."""
+    edges = jnp.asarray(half)
     safe = jnp.where(jnp.abs(directions) < 1e-9, 1e-9, directions)
-    first, second = (-half - origins) / safe, (half - origins) / safe
+    first, second = (-edges - origins) / safe, (edges - origins) / safe
     near = jnp.maximum(jnp.max(jnp.minimum(first, second), axis=-1), 0.0)
     far = jnp.min(jnp.maximum(first, second), axis=-1)
     return near, jnp.maximum(near, far)
@@ -49,7 +53,7 @@ def guided(
     near: Float[Array, "*rays"],
     far: Float[Array, "*rays"],
     occupancy: Float[Array, "grid grid grid"],
-    half: float,
+    half: HalfEdges,
     count: int,
 ) -> Samples:
     """Samples drawn from the occupancy along the ray, stratified in its cumulative distribution.
@@ -77,11 +81,11 @@ def guided(
 
 
 def look_up(
-    grid: Float[Array, "grid grid grid"], points: Float[Array, "*points 3"], half: float
+    grid: Float[Array, "grid grid grid"], points: Float[Array, "*points 3"], half: HalfEdges
 ) -> Float[Array, "*points"]:
-    """Value of the grid's cell that holds each world point; the grid spans [-half, half]^3, axes x, y, z."""
+    """Value of the grid's cell that holds each world point; the grid spans the box [-half, half], axes x, y, z."""
     size = grid.shape[0]
-    cell = jnp.floor((points / half + 1.0) * (0.5 * size))
+    cell = jnp.floor((points / jnp.asarray(half) + 1.0) * (0.5 * size))
     cell = jnp.clip(cell, 0, size - 1).astype(jnp.int32)
     return grid.reshape(-1)[(cell[..., 0] * size + cell[..., 1]) * size + cell[..., 2]]
 
