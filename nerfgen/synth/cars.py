@@ -63,7 +63,7 @@ STYLES = {
 class Car:
     """One car: a solid of :class:`nerfgen.synth.render.Solid`, drawn by ``rng``. Mirrored in x."""
 
-    unit = 0.95
+    unit = 1.2
     origin: Triple = (0.0, 0.0, 0.0)
     low: Triple = (-0.5, -0.5, -0.95)
     high: Triple = (0.5, 0.5, 0.95)
