@@ -41,7 +41,7 @@ class _Scale:
 _SCALES = {
     (Kind.heads, False): _Scale(images=500, size=64, heldout_objects=24, views=4, steps=2200),
     (Kind.heads, True): _Scale(images=80, size=64, heldout_objects=6, views=2, steps=300),
-    (Kind.cars, False): _Scale(images=1000, size=64, heldout_objects=24, views=4, steps=6000),
+    (Kind.cars, False): _Scale(images=1200, size=64, heldout_objects=24, views=4, steps=7000),
     (Kind.cars, True): _Scale(images=150, size=48, heldout_objects=6, views=2, steps=300),
 }
 
