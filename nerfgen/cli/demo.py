@@ -16,7 +16,7 @@ import typer
 from nerfgen.cli import runtime
 
 EPILOG = runtime.examples(
-    "Examples", "nerfgen demo", "nerfgen demo /tmp/heads --quick", "nerfgen demo cars --kind cars"
+    "Examples", "nerfgen demo", "nerfgen demo try --quick", "nerfgen demo cars --kind cars"
 )
 
 

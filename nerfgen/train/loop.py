@@ -203,7 +203,7 @@ class _Run:
         return self.done, total, note
 
     def rate(self) -> float:
-        """Steps a second of this session."""
+        """Steps a second since the run was started or resumed."""
         return (self.done - self.first) / max(time.monotonic() - self.began, 1e-6)
 
     def model(self, class_name: str) -> Model:
