@@ -51,8 +51,8 @@ def info(
 
 
 def _plain(value: Any) -> Any:
-    """An attribute as JSON knows it: numpy scalars become numbers."""
-    return value.item() if hasattr(value, "item") else value
+    """An attribute as JSON knows it: numpy scalars become numbers, arrays lists."""
+    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _line(value: object) -> str:
