@@ -25,14 +25,14 @@ pytestmark = pytest.mark.slow
 SIZE = 32
 # A bar that the class mean and flat pictures must fail, below.
 # Depth is correlated within each view: over all views together, how far off the car is would count too.
-PSNR_DB, DEPTH_CORRELATION = 21.2, 0.905
+FOREGROUND_PSNR_DB, DEPTH_CORRELATION = 17.0, 0.9
 
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory):
-    """Two hundred cars and a model of them: (truth, model file)."""
+    """Three hundred cars and a model of them: (truth, model file)."""
     folder = tmp_path_factory.mktemp("street")
-    truth = write_dataset("cars", folder, num_images=200, size=SIZE, views=3, heldout_objects=16, seed=1)
+    truth = write_dataset("cars", folder, num_images=300, size=SIZE, views=3, heldout_objects=16, seed=1)
     recipe = PRESETS["fast"].with_values(
         size=SIZE,
         camera_learning_rate=0,
@@ -40,7 +40,7 @@ def street(tmp_path_factory):
         rays_per_image=32,
         latent_size=24,
         plane_size=24,
-        steps=1200,
+        steps=1500,
     )
     train(TrainingFiles(folder, truth, truth, folder / "model.h5"), recipe, class_name="car")
     return truth, folder / "model.h5"
@@ -78,14 +78,14 @@ def billboards(model, truth, held_out):
 
 
 def test_new_views_of_cars_pass_the_bar(scores):
-    assert scores["psnr_db"] > PSNR_DB
+    assert scores["foreground_psnr_db"] > FOREGROUND_PSNR_DB
+    assert scores["psnr_db"] > scores["class_mean_psnr_db"] + 1
     assert scores["depth_correlation_within_views"] > DEPTH_CORRELATION
-    assert scores["depth_correlation"] > DEPTH_CORRELATION
     assert scores["mask_iou"] > 0.8
 
 
 def test_the_class_mean_fails_the_bar(scores):
-    assert scores["class_mean_psnr_db"] < PSNR_DB
+    assert scores["class_mean_foreground_psnr_db"] < FOREGROUND_PSNR_DB
     assert scores["class_mean_depth_correlation_within_views"] < DEPTH_CORRELATION
 
 
@@ -95,8 +95,7 @@ def test_flat_pictures_fail_the_bar(street):
     held_out = held_out_views(model, truth)
     flat = judge_views(billboards(model, truth, held_out), held_out)
     assert flat["depth_correlation_within_views"] < DEPTH_CORRELATION
-    assert flat["depth_correlation"] < DEPTH_CORRELATION
-    assert flat["psnr_db"] < PSNR_DB
+    assert flat["foreground_psnr_db"] < FOREGROUND_PSNR_DB
 
 
 def test_billboards_show_their_own_photograph(street):
