@@ -17,6 +17,10 @@ from nerfgen.errors import InputError
 from nerfgen.geometry import intrinsic_matrix, sphere_window
 from nerfgen.objectclass import ObjectClass, object_class
 
+# Prior on the logarithm of a focal length. The solvers measure it in units of their residuals, whose noise is
+# about Huber's scale: divided by that scale, it weighs as much as one landmark that is off by its noise.
+_FOCAL_SPREAD = 0.3
+
 Intrinsics = Literal["fixed", "shared", "per-image"]
 Points = Literal["mesh", "landmarks"]
 
@@ -158,6 +162,7 @@ def _fit_and_write(
             free_shape=parameters["refine_canonical"],
             free_focal=shared,
             robust=robust,
+            focal_spread=_FOCAL_SPREAD / robust,
         )
         canonical, focal = joint.canonical, focal * joint.focal_factor
     status = [s if s in artifact.USABLE else ("skipped" if s == "ok" else s) for s in observed.status]
@@ -170,7 +175,13 @@ def _fit_and_write(
     }
     if len(rows):
         fit = solve_cameras(
-            seen, canonical, focal, center, robust=robust, free_focal=intrinsics == "per-image"
+            seen,
+            canonical,
+            focal,
+            center,
+            robust=robust,
+            free_focal=intrinsics == "per-image",
+            focal_spread=_FOCAL_SPREAD / robust,
         )
         accepted = acceptable(fit, described.largest_angle, parameters["max_error"])
         for row, good in zip(rows, accepted, strict=True):
