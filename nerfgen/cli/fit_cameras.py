@@ -112,7 +112,7 @@ def fit_cameras(
         overwrite=overwrite,
     )
     if summary["kept"]:
-        reporter.say(f"{output} is complete and current; kept (--overwrite makes it anew)")
+        reporter.kept(output)
     if picture:
         camera_picture(data, landmarks or data / "landmarks.h5", output, picture)
         reporter.say(f"wrote {picture}")

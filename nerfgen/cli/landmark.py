@@ -63,7 +63,7 @@ def landmark(
             warn=reporter.say,
         )
     if summary["kept"]:
-        reporter.say(f"{output} is complete and current; kept (--overwrite makes it anew)")
+        reporter.kept(output)
     if picture:
         landmark_picture(data, output, picture)
         reporter.say(f"wrote {picture}")

@@ -89,7 +89,7 @@ def render(
     kept = artifact.is_current(output, "views/1", **about, overwrite=overwrite)
     shown: list[Any] = []
     if kept:
-        reporter.say(f"{output} is complete and current; kept (--overwrite makes it anew)")
+        reporter.kept(output)
     else:
         if image:
             with reporter.progress("fitting", "steps") as progress:

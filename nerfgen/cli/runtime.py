@@ -75,6 +75,10 @@ class Reporter:
         if not self.quiet:
             print(message, file=sys.stderr, flush=True)
 
+    def kept(self, output: Path) -> None:
+        """Say that an output which is there already is what the command would make."""
+        self.say(f"{output} is complete and current; kept (--overwrite makes it anew)")
+
     def result(self, values: dict[str, Any], text: str) -> None:
         """The command's result: ``text`` for a person or ``values`` as JSON, on stdout."""
         if self.as_json:

@@ -71,7 +71,7 @@ def sample(
     inputs = [artifact.file_record(path)]
     about: artifact.About = {"object_class": trained.object_class, "parameters": parameters, "inputs": inputs}
     if artifact.is_current(output, "views/1", **about, overwrite=overwrite):
-        reporter.say(f"{output} is complete and current; kept (--overwrite makes it anew)")
+        reporter.kept(output)
     else:
         objects = Objects(
             names=[f"sample {number}" for number in range(count)],

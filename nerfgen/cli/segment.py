@@ -97,7 +97,7 @@ def segment(
             warn=reporter.say,
         )
     if summary["kept"]:
-        reporter.say(f"{output} is complete and current; kept (--overwrite makes it anew)")
+        reporter.kept(output)
     if png:
         with reporter.progress("mask pictures") as progress:
             written = write_photo_masks(output, png, workers=workers, progress=progress)

@@ -155,7 +155,7 @@ def train(
             else None,
         )
     if summary["kept"]:
-        reporter.say(f"{output} is complete and current; kept (--overwrite makes it anew)")
+        reporter.kept(output)
         reporter.result(summary, f"-> {output}")
         return
     unusable = sum(summary["skipped"].values())
