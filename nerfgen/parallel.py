@@ -1,4 +1,4 @@
-"""A map over images on all cores, with results in order and bounded memory."""
+"""Maps over images on all cores, with results in order and bounded memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import multiprocessing
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 Item = TypeVar("Item")
@@ -82,6 +83,25 @@ def map_ordered(
                 progress(done, len(items))
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def map_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], *, progress: Progress = silent
+) -> Iterator[Result]:
+    """``map(function, items)`` over threads, for work that leaves the interpreter lock free; an exception ends it."""
+    threads = ThreadPoolExecutor(core_count())
+    try:
+        following = iter(items)
+        waiting = deque(threads.submit(function, item) for item in islice(following, 4 * core_count()))
+        done = 0
+        while waiting:
+            result = waiting.popleft().result()
+            waiting.extend(threads.submit(function, item) for item in islice(following, 1))
+            yield result
+            done += 1
+            progress(done, len(items))
+    finally:
+        threads.shutdown(wait=True, cancel_futures=True)
 
 
 def _start_worker(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:

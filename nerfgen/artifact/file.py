@@ -77,10 +77,15 @@ def put(file: h5py.File, name: str, values: Any) -> h5py.Dataset:
     return dataset
 
 
-def allocate(file: h5py.File, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
-    """An empty dataset of the file's schema, to be filled item by item; one item is one chunk."""
+def allocate(file: h5py.File, name: str, shape: tuple[int, ...], *, compressed: bool = True) -> h5py.Dataset:
+    """An empty dataset of the file's schema, to be filled item by item; one item is one chunk.
+
+    Args:
+        compressed: False for items that are read again and again, in any order.
+    """
     spec = _spec(file, name)
-    dataset = file.create_dataset(name, shape=shape, dtype=spec.kind, **_storage(shape, np.dtype(spec.kind)))
+    storage = _storage(shape, np.dtype(spec.kind)) if compressed else {"chunks": (1, *shape[1:])}
+    dataset = file.create_dataset(name, shape=shape, dtype=spec.kind, **storage)
     _describe(dataset, spec)
     return dataset
 

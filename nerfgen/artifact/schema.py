@@ -253,6 +253,37 @@ SCHEMAS: dict[str, Schema] = {
             ),
         ),
         Schema(
+            "pixels/1",
+            "the framed photographs as training draws from them (`nerfgen train`); a cache, made anew when stale",
+            (
+                _IMAGE,
+                _STATUS,
+                Dataset(
+                    "pixels",
+                    "uint8",
+                    ("image", "pixel", 4),
+                    "red, green, blue and foreground probability times 255 of the window's raster; the pixels inside "
+                    "the dilated mask first, then the others on the photograph, then those beyond it; one image a "
+                    "chunk, not compressed",
+                ),
+                Dataset(
+                    "order",
+                    "int32",
+                    ("image", "pixel"),
+                    "place of each pixel in its raster: row times side plus column; one image a chunk, not compressed",
+                ),
+                Dataset(
+                    "inside",
+                    "int32",
+                    ("image",),
+                    "pixels inside the dilated mask; 0 where the image is unusable",
+                ),
+                Dataset(
+                    "valid", "int32", ("image",), "pixels on the photograph; 0 where the image is unusable"
+                ),
+            ),
+        ),
+        Schema(
             "model/1",
             "a trained model: networks, table and refined cameras (`nerfgen train`)",
             (

@@ -1,12 +1,15 @@
-"""The photographs as the training step sees them: framed, masked, with their cameras."""
+"""The photographs as training sees them: framed, masked, with their cameras."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
+import h5py
 import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float, Int, UInt8
@@ -14,12 +17,12 @@ from jaxtyping import Bool, Float, Int, UInt8
 from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.geometry import window_intrinsics
-from nerfgen.parallel import Progress, core_count, silent
+from nerfgen.parallel import Progress, map_threads, silent
 from nerfgen.photo import UnreadableImageError, decode, resample_window
 from nerfgen.train.preset import Preset
 
 # Grown by this share of the raster, a mask also covers what lies just outside: the silhouette is learned there.
-_DILATION = 0.05
+DILATION = 0.05
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,46 @@ class Framed:
         return window_intrinsics(self.intrinsics, self.window, self.rgb.shape[1])
 
 
+@dataclass(frozen=True)
+class Listing:
+    """All images of a cameras file, usable or not, and what is known of them before one is decoded.
+
+    Attributes:
+        data: folder of the images.
+        images: paths relative to it.
+        status: ``ok``, or the first reason why not: that of its camera, then that of its mask.
+        table: ``image_size``, ``intrinsics``, ``cam_to_world`` and ``window`` of the photographs.
+        canonical: ``canonical_index`` and ``canonical``: keypoints that the cameras were fitted to, if they were.
+        masks: file of the masks, if there is one.
+        mask_at: row of each image in it; -1 for none.
+    """
+
+    data: Path
+    images: list[str]
+    status: list[str]
+    table: dict[str, np.ndarray]
+    canonical: dict[str, np.ndarray]
+    masks: Path | None
+    mask_at: Int[np.ndarray, "images"]
+
+    @property
+    def rows(self) -> Int[np.ndarray, "usable"]:
+        """The images to decode."""
+        return np.flatnonzero(artifact.usable(self.status))
+
+    def columns(self, rows: Int[np.ndarray, "rows"]) -> dict[str, np.ndarray]:
+        """The table's columns for some of the images, with the keypoints of all."""
+        return {name: values[rows] for name, values in self.table.items()} | self.canonical
+
+
+class Raster(NamedTuple):
+    """One framed photograph, as in :class:`Framed`."""
+
+    rgb: UInt8[np.ndarray, "size size 3"]
+    mask: UInt8[np.ndarray, "size size"]
+    valid: Bool[np.ndarray, "size size"]
+
+
 def load_framed(
     data: Path,
     cameras: Path,
@@ -66,6 +109,37 @@ def load_framed(
     Raises:
         InputError: a file is missing or no image is usable.
     """
+    listing = list_images(data, cameras, masks)
+    rows, status = listing.rows, list(listing.status)
+    rgb = np.zeros((len(rows), size, size, 3), np.uint8)
+    mask = np.zeros((len(rows), size, size), np.uint8)
+    valid = np.zeros((len(rows), size, size), bool)
+    kept: list[int] = []
+    with framer(listing, size) as frame:
+        for row, found in zip(rows, map_threads(frame, rows.tolist(), progress=progress), strict=True):
+            if isinstance(found, str):
+                status[row] = found
+            else:
+                rgb[len(kept)], mask[len(kept)], valid[len(kept)] = found
+                kept.append(row)
+    require_usable(status, data, cameras)
+    count = len(kept)
+    return Framed(
+        images=[listing.images[row] for row in kept],
+        rgb=rgb[:count],
+        mask=mask[:count],
+        valid=valid[:count],
+        **listing.columns(np.array(kept)),
+        skipped=count_skipped(status),
+    )
+
+
+def list_images(data: Path, cameras: Path, masks: Path | None) -> Listing:
+    """Join the cameras with the masks by path.
+
+    Raises:
+        InputError: a file is missing or no image is usable.
+    """
     with artifact.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as file:
         images, status = artifact.strings(file["image"]), artifact.strings(file["status"])
         table = {name: file[name][:] for name in ("image_size", "intrinsics", "cam_to_world", "window")}
@@ -74,48 +148,64 @@ def load_framed(
             "canonical_index": file["canonical_index"][:] if fitted else np.zeros(0, np.int32),
             "canonical": file["canonical"][:] if fitted else np.zeros((0, 3)),
         }
-    rows = np.arange(len(images))
-    skipped: dict[str, int] = {}
-    rows = _drop(rows, artifact.usable(status)[rows], [status[row] for row in rows], skipped)
     mask_at = np.full(len(images), -1)
+    mask_status = ["ok"] * len(images)
     if masks is not None:
         with artifact.reading(masks, "masks/1", "truth/1", made_by=f"nerfgen segment {data}") as file:
-            mask_status = artifact.strings(file["status"])
             mask_at = artifact.positions(images, artifact.strings(file["image"]))
-        reasons = [mask_status[mask_at[row]] if mask_at[row] >= 0 else "no_mask" for row in rows]
-        rows = _drop(rows, artifact.usable(reasons), reasons, skipped)
-    if not len(rows):
-        raise InputError(f"{cameras}: no image of {data} is usable; `status` in the files says why")
-    tasks = [(images[row], tuple(table["window"][row])) for row in rows]
-    count = len(rows)
-    rgb = np.zeros((count, size, size, 3), np.uint8)
-    valid = np.zeros((count, size, size), bool)
-    reasons = []
-    # Decoding and resampling leave the interpreter lock free.
-    with ThreadPoolExecutor(core_count()) as threads:
-        for place, result in enumerate(threads.map(partial(_frame, data, size), tasks)):
-            reasons.append("unreadable" if result is None else "ok" if result[1].any() else "too_small")
-            if result is not None:
-                rgb[place], valid[place] = result
-            progress(place + 1, count)
-    mask = np.full((count, size, size), 255, np.uint8)
-    if masks is not None:
-        with artifact.reading(masks, "masks/1", "truth/1") as file:
-            for place, row in enumerate(rows):
-                mask[place] = _framed_mask(file, mask_at[row], table["window"][row], size)
-    kept = _drop(np.arange(count), artifact.usable(reasons), reasons, skipped)
-    if not len(kept):
-        raise InputError(f"{data}: none of the {count} images with a camera can be read")
-    rows = rows[kept]
-    return Framed(
-        images=[images[row] for row in rows],
-        rgb=rgb[kept],
-        mask=mask[kept],
-        valid=valid[kept],
-        **{name: values[rows] for name, values in table.items()},
-        **canonical,
-        skipped=skipped,
-    )
+            stored = artifact.strings(file["status"])
+        mask_status = [stored[place] if place >= 0 else "no_mask" for place in mask_at]
+    first_reason = [
+        next((reason for reason in reasons if reason not in artifact.USABLE), "ok")
+        for reasons in zip(status, mask_status, strict=True)
+    ]
+    require_usable(first_reason, data, cameras)
+    return Listing(data, images, first_reason, table, canonical, masks, mask_at)
+
+
+@contextmanager
+def framer(listing: Listing, size: int) -> Iterator[Callable[[int], Raster | str]]:
+    """A function, to be called from any thread, that frames the image of a row or says why it can't.
+
+    Decoding and resampling leave the interpreter lock free.
+    """
+
+    def frame(masks: h5py.File | None, row: int) -> Raster | str:
+        window = listing.table["window"][row]
+        try:
+            rgb, valid = resample_window(decode(listing.data / listing.images[row]), window, size)
+        except UnreadableImageError:
+            return "unreadable"
+        if not valid.any():
+            return "too_small"
+        if masks is None:
+            return Raster(rgb, np.full((size, size), 255, np.uint8), valid)
+        return Raster(rgb, _framed_mask(masks, listing.mask_at[row], window, size), valid)
+
+    if listing.masks is None:
+        yield lambda row: frame(None, row)
+        return
+    with artifact.reading(listing.masks, "masks/1", "truth/1") as file:
+        yield lambda row: frame(file, row)
+
+
+def require_usable(status: list[str], data: Path, cameras: Path) -> None:
+    """Check that there is something to train on.
+
+    Raises:
+        InputError: no image has a usable status.
+    """
+    if not artifact.usable(status).any():
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in count_skipped(status).items())
+        raise InputError(
+            f"{cameras}: no image of {data} is usable ({reasons or 'it lists none'}); "
+            "`status` in the files says why"
+        )
+
+
+def count_skipped(status: list[str]) -> dict[str, int]:
+    """How many images can't be used, by status."""
+    return dict(Counter(reason for reason in status if reason not in artifact.USABLE))
 
 
 def for_cameras(preset: Preset, cameras: Path) -> Preset:
@@ -133,37 +223,19 @@ def pixel_order(
         Indices (images, size^2), and how many are inside and how many valid in all.
     """
     size = mask.shape[-1]
-    reach = max(1, round(_DILATION * size))
+    reach = max(1, round(DILATION * size))
     width = 2 * reach + 1
     grown = scipy.ndimage.maximum_filter(mask, size=(1, width, width)) > 127
-    rank = np.where(valid, np.where(grown, 0, 1), 2).reshape(len(mask), -1)
+    rank = np.where(valid, np.where(grown, 0, 1), 2).astype(np.uint8).reshape(len(mask), -1)
     order = np.argsort(rank, axis=1, kind="stable")
     kind = np.uint16 if size <= 256 else np.uint32
     return order.astype(kind), (rank == 0).sum(1).astype(np.int32), (rank < 2).sum(1).astype(np.int32)
 
 
-def _drop(rows: np.ndarray, keep: np.ndarray, reasons: list[str], skipped: dict[str, int]) -> np.ndarray:
-    """The rows to keep; the reasons of the others are counted."""
-    for reason, good in zip(reasons, keep, strict=True):
-        if not good:
-            skipped[reason] = skipped.get(reason, 0) + 1
-    return rows[keep]
-
-
-def _frame(
-    data: Path, size: int, task: tuple[str, tuple[float, ...]]
-) -> tuple[np.ndarray, np.ndarray] | None:
-    path, window = task
-    try:
-        return resample_window(decode(data / path), window, size)
-    except UnreadableImageError:
-        return None
-
-
-def _framed_mask(file: object, row: int, window: np.ndarray, size: int) -> np.ndarray:
+def _framed_mask(file: h5py.File, row: int, window: np.ndarray, size: int) -> np.ndarray:
     """A stored mask, resampled from its own window to another one."""
-    x0, y0, side = file["mask_window"][row]  # type: ignore[index]
-    mask = file["mask"][row]  # type: ignore[index]
+    x0, y0, side = file["mask_window"][row]
+    mask = file["mask"][row]
     scale = mask.shape[1] / side
     own = ((window[0] - x0) * scale, (window[1] - y0) * scale, window[2] * scale)
     return resample_window(mask[..., None], own, size)[0][..., 0]

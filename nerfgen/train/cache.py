@@ -1,0 +1,185 @@
+"""The framed photographs as one file, from which training reads the pixels of any image in an instant."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from nerfgen import artifact
+from nerfgen.errors import NerfgenError, OutputExistsError
+from nerfgen.geometry import window_intrinsics
+from nerfgen.parallel import Progress, map_threads, silent
+from nerfgen.train.data import (
+    DILATION,
+    Listing,
+    Raster,
+    count_skipped,
+    framer,
+    list_images,
+    pixel_order,
+    require_usable,
+)
+
+SCHEMA = "pixels/1"
+
+
+@dataclass(frozen=True)
+class PixelCache:
+    """The usable images of a ``pixels/1`` file with their cameras; the pixels stay in the file.
+
+    Attributes:
+        path: the file.
+        size: pixels along either side of a raster.
+        images: paths relative to the folder of the photographs.
+        row: row of each in the file.
+        inside, valid: pixels inside the dilated mask, and on the photograph (see the schema).
+        image_size, intrinsics, cam_to_world, window: of the photographs.
+        canonical_index, canonical: keypoints that the cameras were fitted to, if they were.
+        skipped: images of the folder that can't be used, by status.
+    """
+
+    path: Path
+    size: int
+    images: list[str]
+    row: Int[np.ndarray, "images"]
+    inside: Int[np.ndarray, "images"]
+    valid: Int[np.ndarray, "images"]
+    image_size: Int[np.ndarray, "images 2"]
+    intrinsics: Float[np.ndarray, "images 3 3"]
+    cam_to_world: Float[np.ndarray, "images 4 4"]
+    window: Float[np.ndarray, "images 3"]
+    canonical_index: Int[np.ndarray, "points"]
+    canonical: Float[np.ndarray, "points 3"]
+    skipped: dict[str, int]
+
+    @property
+    def raster_intrinsics(self) -> Float[np.ndarray, "images 3 3"]:
+        """Pinhole matrices of the rasters."""
+        return window_intrinsics(self.intrinsics, self.window, self.size)
+
+    def rasters(self, images: Int[np.ndarray, "some"]) -> Iterator[UInt8[np.ndarray, "size size 4"]]:
+        """The rasters (red, green, blue, mask times 255) of images given by their places here, one by one."""
+        with artifact.reading(self.path, SCHEMA) as file:
+            for row in self.row[images]:
+                raster = np.empty((self.size * self.size, 4), np.uint8)
+                raster[file["order"][row]] = file["pixels"][row]
+                yield raster.reshape(self.size, self.size, 4)
+
+
+def pixel_cache(
+    path: Path,
+    data: Path,
+    cameras: Path,
+    masks: Path | None,
+    size: int,
+    *,
+    object_class: str,
+    inputs: list[dict[str, Any]],
+    progress: Progress = silent,
+) -> PixelCache:
+    """Open the pixels of a folder, decoded and framed first if ``path`` is missing or made from something else.
+
+    Memory does not depend on the number of images. Nothing but an older cache is ever replaced.
+
+    Args:
+        size: pixels along either side of a raster.
+        inputs: provenance records of cameras, masks and photographs; with ``size`` they say whether a
+            file that is there is current.
+        progress: told of every decoded image; not called where the file is current.
+
+    Raises:
+        InputError: an input is missing or no image is usable; then nothing is written.
+        OutputExistsError: ``path`` is no pixel cache.
+    """
+    listing = list_images(data, cameras, masks)
+    about: artifact.About = {
+        "object_class": object_class,
+        # Cameras and masks may be the same file: the inputs alone don't say whether it served as masks.
+        "parameters": {"size": size, "dilation": DILATION, "masks": masks is not None},
+        "inputs": inputs,
+    }
+    if not _is_current(path, about):
+        _write(path, listing, size, cameras, about, progress)
+    with artifact.reading(path, SCHEMA) as file:
+        status = artifact.strings(file["status"])
+        rows = np.flatnonzero(artifact.usable(status))
+        names = artifact.strings(file["image"])
+        images = [names[row] for row in rows]
+        return PixelCache(
+            path=path,
+            size=size,
+            images=images,
+            row=rows,
+            inside=file["inside"][:][rows],
+            valid=file["valid"][:][rows],
+            **listing.columns(artifact.positions(images, listing.images)),
+            skipped=count_skipped(status),
+        )
+
+
+def _is_current(path: Path, about: artifact.About) -> bool:
+    """Whether the file is there, whole, and was made so. Any other pixel cache may be replaced.
+
+    Raises:
+        OutputExistsError: it is something else.
+    """
+    if not path.exists():
+        return False
+    try:
+        with h5py.File(path, "r") as file:
+            found = file.attrs.get("nerfgen_schema", "no nerfgen file")
+    except OSError:
+        found = "no readable HDF5 file"
+    if found != SCHEMA:
+        raise OutputExistsError(
+            f"{path} is in the place of the pixel cache, but holds {found}; "
+            "delete it or give --cache for another place"
+        )
+    try:
+        with artifact.reading(path, SCHEMA):
+            pass
+        return artifact.is_current(path, SCHEMA, **about)
+    except NerfgenError:
+        return False
+
+
+def _write(
+    path: Path, listing: Listing, size: int, cameras: Path, about: artifact.About, progress: Progress
+) -> None:
+    """Decode every usable image, in threads, and write each as soon as it is there."""
+    count, rows, status = len(listing.images), listing.rows, list(listing.status)
+    inside, valid = np.zeros(count, np.int32), np.zeros(count, np.int32)
+    with framer(listing, size) as frame, artifact.create(path, SCHEMA, **about) as file:
+        artifact.put(file, "image", listing.images)
+        pixels = artifact.allocate(file, "pixels", (count, size * size, 4), compressed=False)
+        order = artifact.allocate(file, "order", (count, size * size), compressed=False)
+
+        def packed(row: int) -> _Packed | str:
+            found = frame(row)
+            return found if isinstance(found, str) else _pack(found)
+
+        for row, found in zip(rows, map_threads(packed, rows.tolist(), progress=progress), strict=True):
+            if isinstance(found, str):
+                status[row] = found
+            else:
+                pixels[row], order[row], inside[row], valid[row] = found
+        require_usable(status, listing.data, cameras)
+        artifact.put(file, "status", status)
+        artifact.put(file, "inside", inside)
+        artifact.put(file, "valid", valid)
+
+
+_Packed = tuple[np.ndarray, np.ndarray, int, int]
+
+
+def _pack(raster: Raster) -> _Packed:
+    """Pixels (pixel, 4) in their order, the order, and how many are inside the mask and valid."""
+    order, inside, valid = pixel_order(raster.mask[None], raster.valid[None])
+    values = np.concatenate([raster.rgb, raster.mask[..., None]], axis=-1).reshape(-1, 4)
+    return values[order[0]], order[0].astype(np.int32), int(inside[0]), int(valid[0])

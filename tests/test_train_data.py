@@ -1,0 +1,419 @@
+"""The data of training: the pixel cache, what is drawn from it, and the places where it can be kept."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import tracemalloc
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from nerfgen import artifact
+from nerfgen.errors import InputError, OutputExistsError
+from nerfgen.parallel import core_count, map_threads
+from nerfgen.photo import digest_images
+from nerfgen.train import load_framed, pixel_cache
+from nerfgen.train import source as source_module
+from nerfgen.train.batch import Pixels, draw, take
+from nerfgen.train.data import pixel_order
+from nerfgen.train.source import DiskReader, HostReader, Reader, bytes_needed, choose_placement, device_pixels
+
+SIZE = 24
+ABOUT = {"object_class": "car", "parameters": {}, "inputs": []}
+DRAWING = {"seed": 5, "images_per_batch": 6, "rays_per_image": 16, "foreground_share": 0.5}
+
+
+def cached(path, data, cameras=None, masks=None, size=SIZE, **options):
+    """The cache of a folder, with its provenance taken as ``nerfgen train`` takes it."""
+    cameras = cameras or data / "truth.h5"
+    with artifact.reading(cameras, "cameras/1", "truth/1") as file:
+        images = artifact.strings(file["image"])
+    inputs = [artifact.file_record(file) for file in (cameras, masks) if file]
+    inputs.append(artifact.folder_record(images, digest_images(data, images)))
+    return pixel_cache(path, data, cameras, masks, size, object_class="car", inputs=inputs, **options)
+
+
+@pytest.fixture(scope="module")
+def cache(cars, tmp_path_factory):
+    return cached(tmp_path_factory.mktemp("cache") / "pixels.h5", cars, masks=cars / "truth.h5")
+
+
+@pytest.fixture
+def folder(cars, tmp_path):
+    """A copy of the cars that a test may change."""
+    return shutil.copytree(cars, tmp_path / "cars")
+
+
+@pytest.fixture
+def mixed(folder):
+    """Cameras and masks of which some images are unusable, each for another reason; the photographs beside them."""
+    with artifact.reading(folder / "truth.h5", "truth/1") as file:
+        names, values = artifact.strings(file["image"]), {name: file[name][:] for name in file}
+    (folder / names[4]).write_bytes(b"no picture")
+    values["window"][6] = (1000.0, 1000.0, 10.0)
+    status = ["ok"] * len(names)
+    status[1], status[2], status[3] = "ok_largest", "not_converged", "no_object"
+    cameras, masks = folder / "cameras.h5", folder / "masks.h5"
+    with artifact.create(cameras, "cameras/1", **ABOUT) as file:
+        artifact.put(file, "image", names)
+        artifact.put(file, "status", status)
+        for name in ("image_size", "intrinsics", "cam_to_world", "window"):
+            artifact.put(file, name, values[name])
+    rows = [row for row in np.random.default_rng(0).permutation(len(names)) if row != 5]
+    with artifact.create(masks, "masks/1", **ABOUT) as file:
+        artifact.put(file, "image", [names[row] for row in rows])
+        artifact.put(file, "status", ["no_mask" if row in (3, 7) else "ok" for row in rows])
+        for name in ("image_size", "mask_window", "mask"):
+            artifact.put(file, name, values[name][rows])
+    return SimpleNamespace(data=folder, cameras=cameras, masks=masks, names=names)
+
+
+def assert_same_pixels(cache, framed):
+    for name in ("images", "skipped", "image_size", "intrinsics", "cam_to_world", "window", "canonical"):
+        np.testing.assert_equal(getattr(cache, name), getattr(framed, name), err_msg=name)
+    np.testing.assert_array_equal(cache.raster_intrinsics, framed.raster_intrinsics)
+    expected = np.concatenate([framed.rgb, framed.mask[..., None]], -1)
+    np.testing.assert_array_equal(np.stack(list(cache.rasters(np.arange(len(cache.images))))), expected)
+    order, inside, valid = pixel_order(framed.mask, framed.valid)
+    np.testing.assert_array_equal(cache.inside, inside)
+    np.testing.assert_array_equal(cache.valid, valid)
+    with artifact.reading(cache.path, "pixels/1") as file:
+        np.testing.assert_array_equal(file["order"][:][cache.row], order)
+
+
+@pytest.mark.parametrize("with_masks", [True, False])
+def test_the_cache_holds_the_framed_photographs(cars, cache, tmp_path, with_masks):
+    masks = cars / "truth.h5" if with_masks else None
+    if not with_masks:
+        cache = cached(tmp_path / "pixels.h5", cars)
+    assert_same_pixels(cache, load_framed(cars, cars / "truth.h5", masks, SIZE))
+    assert bytes_needed(cache) == 40 * SIZE * SIZE * 6
+
+
+def test_one_image_is_one_uncompressed_chunk(cache):
+    with artifact.reading(cache.path, "pixels/1") as file:
+        for name in ("pixels", "order"):
+            assert file[name].chunks == (1, *file[name].shape[1:])
+            assert file[name].compression is None
+
+
+def test_every_image_has_its_status(mixed, tmp_path):
+    told = []
+    cache = cached(
+        tmp_path / "pixels.h5",
+        mixed.data,
+        mixed.cameras,
+        mixed.masks,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert cache.skipped == {
+        "not_converged": 1,
+        "no_object": 1,
+        "unreadable": 1,
+        "no_mask": 2,
+        "too_small": 1,
+    }
+    assert cache.images == [name for row, name in enumerate(mixed.names) if row not in range(2, 8)]
+    assert_same_pixels(cache, load_framed(mixed.data, mixed.cameras, mixed.masks, SIZE))
+    assert told[0] == (1, 36)
+    assert told[-1] == (36, 36)
+    with artifact.reading(cache.path, "pixels/1") as file:
+        assert artifact.strings(file["image"]) == mixed.names, "unusable images keep their row"
+        status = artifact.strings(file["status"])
+        assert status[:8] == [
+            "ok",
+            "ok",
+            "not_converged",
+            "no_object",
+            "unreadable",
+            "no_mask",
+            "too_small",
+            "no_mask",
+        ]
+        assert not file["valid"][2:8].any()
+        assert (file["valid"][8:] > 0).all()
+
+
+def test_a_current_cache_is_kept(cars, tmp_path):
+    path = tmp_path / "pixels.h5"
+    first = cached(path, cars, masks=cars / "truth.h5")
+    before = path.stat()
+    again = cached(path, cars, masks=cars / "truth.h5", progress=lambda *_: pytest.fail("decoded again"))
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    np.testing.assert_equal(vars(again), vars(first))
+
+
+def test_a_stale_cache_is_made_anew(mixed, tmp_path):
+    path = tmp_path / "pixels.h5"
+    made = partial(cached, path, mixed.data, mixed.cameras, mixed.masks)
+    first, before = made(), path.read_bytes()
+    shutil.copy(mixed.data / mixed.names[10], mixed.data / mixed.names[11])
+    changed = made()
+    assert_same_pixels(changed, load_framed(mixed.data, mixed.cameras, mixed.masks, SIZE))
+    assert path.read_bytes() != before
+    with artifact.reading(mixed.masks, "masks/1") as file:
+        values = {name: file[name][()] for name in file}
+    with artifact.create(mixed.masks, "masks/1", **ABOUT) as file:
+        for name, value in values.items():
+            artifact.put(file, name, value if name != "mask" else value // 2)
+    assert_same_pixels(made(), load_framed(mixed.data, mixed.cameras, mixed.masks, SIZE))
+    assert_same_pixels(made(size=12), load_framed(mixed.data, mixed.cameras, mixed.masks, 12))
+    assert first.size == SIZE
+    assert_same_pixels(
+        cached(path, mixed.data, mixed.cameras), load_framed(mixed.data, mixed.cameras, None, SIZE)
+    )
+
+
+def test_the_same_file_as_cameras_with_and_without_masks_is_not_the_same_cache(cars, tmp_path):
+    path = tmp_path / "pixels.h5"
+    assert (cached(path, cars, masks=cars / "truth.h5").inside < SIZE * SIZE).all()
+    assert (cached(path, cars).inside == SIZE * SIZE).all()
+
+
+def test_a_damaged_cache_is_made_anew(cars, tmp_path):
+    path = tmp_path / "pixels.h5"
+    with artifact.atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["nerfgen_schema"] = "pixels/1"
+    assert_same_pixels(cached(path, cars), load_framed(cars, cars / "truth.h5", None, SIZE))
+
+
+@pytest.mark.parametrize("kind", ["another schema", "a picture", "another HDF5 file"])
+def test_a_foreign_file_is_never_replaced(cars, tmp_path, kind):
+    path = tmp_path / "pixels.h5"
+    if kind == "another schema":
+        shutil.copy(cars / "truth.h5", path)
+    elif kind == "a picture":
+        Image.new("RGB", (4, 4)).save(path, "png")
+    else:
+        h5py.File(path, "w").close()
+    before = path.read_bytes()
+    with pytest.raises(OutputExistsError, match=r"pixels\.h5.*--cache"):
+        cached(path, cars)
+    assert path.read_bytes() == before
+
+
+def test_an_interrupted_cache_leaves_nothing(cars, tmp_path):
+    def interrupt(done, total):
+        if done == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        cached(tmp_path / "pixels.h5", cars, progress=interrupt)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_threads_keep_the_order_and_run_only_a_little_ahead():
+    begun = []
+    results = map_threads(lambda item: begun.append(item) or -item, range(1000))
+    assert [next(results) for _ in range(10)] == [-item for item in range(10)]
+    assert len(begun) <= 10 + 4 * core_count()
+    results.close()
+    assert list(map_threads(abs, [])) == []
+
+
+def test_no_usable_photograph_is_an_error_that_leaves_nothing(folder, tmp_path):
+    for file in folder.glob("*.png"):
+        file.write_bytes(b"")
+    with pytest.raises(InputError, match=r"no image.*usable \(unreadable: 40\)"):
+        cached(tmp_path / "pixels.h5", folder)
+    assert not (tmp_path / "pixels.h5").exists()
+
+
+def test_draws_depend_on_seed_and_step_only():
+    compiled = jax.jit(lambda seed, step: draw(seed, step, 1000, 64, 32))
+    images, places = map(np.asarray, draw(3, 7, 1000, 64, 32))
+    assert (images.dtype, places.dtype) == (np.int32, np.float32)
+    assert 0 <= images.min() < 200
+    assert 800 < images.max() < 1000
+    assert 0 <= places.min() < 0.01
+    assert 0.99 < places.max() < 1
+    for found, expected in zip(compiled(3, 7), (images, places), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    for seed, step in ((4, 7), (3, 8)):
+        others = map(np.asarray, compiled(seed, step))
+        assert all((other != own).mean() > 0.9 for other, own in zip(others, (images, places), strict=True))
+
+
+def assert_same_batch(found, expected):
+    for name in ("images", "rgb_mask", "centers", "intrinsics", "cam_to_world"):
+        got, wanted = getattr(found, name), getattr(expected, name)
+        assert got.dtype == wanted.dtype, name
+        np.testing.assert_array_equal(got, wanted, err_msg=name)
+
+
+def test_device_host_and_disk_give_the_same_batches(mixed, tmp_path):
+    """Rows of the file that are not those of the table, and steps beyond those drawn together."""
+    cache = cached(tmp_path / "pixels.h5", mixed.data, mixed.cameras, mixed.masks)
+    table = device_pixels(cache)
+
+    @jax.jit
+    def on_device(table, step):
+        images, places = draw(5, step, len(cache.images), 6, 16)
+        return take(table, images, places, 0.5)
+
+    with HostReader(cache, **DRAWING) as host, DiskReader(cache, **DRAWING) as disk:
+        for step in (61, 62, 63, 64, 65, 66, 3, 3, 4):
+            expected = on_device(table, step)
+            for reader in (host, disk):
+                found = reader.batch(step)
+                assert all(type(value) is np.ndarray for value in vars(found).values())
+                assert_same_batch(found, expected)
+        assert host.waited > 0
+    assert expected.images.shape == (6,)
+    assert expected.rgb_mask.shape == (6, 16, 4)
+
+
+def test_a_batch_is_what_the_rasters_show(cars, cache):
+    framed = load_framed(cars, cars / "truth.h5", cars / "truth.h5", SIZE)
+    with DiskReader(cache, **DRAWING) as reader:
+        batch = reader.batch(0)
+    columns, rows = np.moveaxis(batch.centers - 0.5, -1, 0).astype(int)
+    images = batch.images[:, None]
+    np.testing.assert_array_equal(batch.rgb_mask[..., :3], framed.rgb[images, rows, columns])
+    np.testing.assert_array_equal(batch.rgb_mask[..., 3], framed.mask[images, rows, columns])
+    np.testing.assert_array_equal(batch.intrinsics, framed.raster_intrinsics[batch.images].astype(np.float32))
+    np.testing.assert_array_equal(batch.cam_to_world, framed.cam_to_world[batch.images].astype(np.float32))
+
+
+@pytest.mark.parametrize("xp", [np, jnp])
+def test_taken_pixels_lie_on_the_photograph_and_their_share_on_the_object(xp):
+    mask = np.zeros((4, 20, 20), np.uint8)
+    mask[0, 5:12, 6:9], mask[1, 0:3, 0:3], mask[2] = 255, 255, 255
+    valid = np.ones((4, 20, 20), bool)
+    valid[2, :, 12:] = False
+    order, inside, there = pixel_order(mask, valid)
+    values = np.repeat(np.take_along_axis(mask.reshape(4, -1), order.astype(int), 1)[..., None], 4, -1)
+    camera = np.tile(np.eye(4, dtype=np.float32), (4, 1, 1))
+    table = Pixels(*map(xp.asarray, (values, order, inside, there, camera[:, :3, :3], camera)))
+    images = xp.asarray(np.array([0, 1, 2, 3, 0], np.int32))
+    places = xp.asarray(np.random.default_rng(0).random((5, 2000), np.float32))
+    batch = (take if xp is np else jax.jit(take, static_argnums=3))(table, images, places, 0.25)
+    assert batch.centers.dtype == np.float32
+    columns, rows = np.moveaxis(np.asarray(batch.centers) - 0.5, -1, 0).astype(int)
+    grown = [set(order[k, : inside[k]].tolist()) for k in range(4)]
+    for place, image in enumerate(images.tolist()):
+        assert valid[image, rows[place], columns[place]].all()
+        np.testing.assert_array_equal(batch.rgb_mask[place, :, 3], mask[image, rows[place], columns[place]])
+        flat = rows[place] * 20 + columns[place]
+        if inside[image]:
+            assert set(flat[:500].tolist()) <= grown[image]
+        # The rest is anywhere: in a large enough draw every pixel of the photograph is met about equally often.
+        rest = np.bincount(flat[500:], minlength=400)[valid[image].ravel()]
+        assert (rest > 0).mean() > 0.9
+        assert rest.max() < 8 * rest.mean()
+
+
+def test_places_near_one_stay_within_the_pixels(cache):
+    with HostReader(cache, **DRAWING) as reader:
+        table = reader._table
+    last = np.full((2, 3), np.nextafter(np.float32(1), np.float32(0)))
+    small = replace(table, valid=np.full_like(table.valid, 3), inside=np.zeros_like(table.inside))
+    batch = take(small, np.array([0, 1], np.int32), last, 0.0)
+    flat = (batch.centers[..., 1] - 0.5) * SIZE + batch.centers[..., 0] - 0.5
+    np.testing.assert_array_equal(flat, np.repeat(table.order[:2, 2:3], 3, 1))
+
+
+def reader_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("nerfgen-reader")]
+
+
+@pytest.mark.parametrize("kind", [HostReader, DiskReader])
+def test_close_ends_the_thread(cache, kind):
+    reader = kind(cache, **DRAWING)
+    reader.batch(0)
+    assert len(reader_threads()) == 1
+    reader.close()
+    reader.close()
+    assert not reader_threads()
+
+
+def test_what_fails_in_the_thread_is_raised_at_the_step(cache):
+    class Failing:
+        shape = (40, SIZE * SIZE, 4)
+
+        def __getitem__(self, at):
+            raise OSError("disk on fire")
+
+    with HostReader(cache, **DRAWING) as whole:
+        table = replace(whole._table, pixels=Failing())
+    with Reader(table, **DRAWING) as reader, pytest.raises(OSError, match="on fire"):
+        reader.batch(0)
+    assert not reader_threads()
+
+
+def test_batches_are_ready_ahead_of_the_step(cache, monkeypatch):
+    made = threading.Semaphore(0)
+    original = Reader._make
+
+    def counted(self, step):
+        try:
+            return original(self, step)
+        finally:
+            made.release()
+
+    monkeypatch.setattr(Reader, "_make", counted)
+    with HostReader(cache, **DRAWING) as reader:
+        reader.batch(10)
+        for _ in range(5):
+            assert made.acquire(timeout=30), "one asked for and four ahead"
+        assert not made.acquire(timeout=0.1), "and no more"
+
+
+def test_the_disk_reader_holds_one_image_at_a_time(cars, tmp_path):
+    cache = cached(tmp_path / "pixels.h5", cars, size=96)
+    reader = DiskReader(cache, **DRAWING)
+    with reader:
+        reader.batch(0)
+        tracemalloc.start()
+        for step in range(1, 12):
+            reader.batch(step)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 4 * 96 * 96 * 8 < bytes_needed(cache) / 6
+
+
+def device(platform="gpu", **stats):
+    return SimpleNamespace(platform=platform, memory_stats=lambda: stats or None)
+
+
+CPU, GPU = device("cpu"), device(bytes_limit=100, bytes_in_use=20)
+
+
+@pytest.mark.parametrize(
+    ("requested", "needed", "devices", "expected"),
+    [
+        ("device", 10**12, [CPU], "device"),
+        ("host", 1, [GPU], "host"),
+        ("disk", 1, [CPU], "disk"),
+        ("auto", 40, [GPU], "device"),
+        ("auto", 41, [GPU], "host"),
+        ("auto", 500, [GPU], "host"),
+        ("auto", 501, [GPU], "disk"),
+        ("auto", 40, [GPU, device(bytes_limit=100, bytes_in_use=30)], "host"),
+        ("auto", 500, [CPU], "device"),
+        ("auto", 250, [CPU, CPU], "device"),
+        ("auto", 251, [CPU, CPU], "host"),
+        ("auto", 501, [CPU], "disk"),
+        ("auto", 501, [device(bytes_limit=10**6, bytes_in_use=0)], "disk"),
+        ("auto", 500, [device()], "device"),
+    ],
+)
+def test_pixels_stay_where_there_is_twice_the_room(monkeypatch, requested, needed, devices, expected):
+    monkeypatch.setattr(source_module, "free_memory", lambda: 1000)
+    assert choose_placement(requested, needed, devices) == expected
+
+
+def test_placement_on_this_machine():
+    assert source_module.free_memory() > 1 << 20
+    assert choose_placement("auto", 1000, jax.devices("cpu")) == "device"
+    assert choose_placement("auto", 1 << 60, jax.devices("cpu")) == "disk"
+    with pytest.raises(InputError, match="device, host, disk"):
+        choose_placement("tape", 1, jax.devices("cpu"))
