@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import jax
 from jaxtyping import Array, Float
 
 from nerfgen.field import FieldConfig, GenerativeField
@@ -11,12 +12,26 @@ from nerfgen.volume import Foreground, RayColors, render_rays
 
 
 def foreground_of(
-    config: FieldConfig, parameters: dict[str, Any], latents: Float[Array, "images latent"]
+    config: FieldConfig,
+    parameters: dict[str, Any],
+    latents: Float[Array, "images latent"],
+    *,
+    precision: str = "float32",
+    rematerialise: bool = False,
 ) -> Foreground:
-    """Density and colour at points, for a batch of images with a code each; what hangs on the codes is done once."""
-    network, variables = GenerativeField(config), {"params": parameters}
+    """Density and colour at points, for a batch of images with a code each; what hangs on the codes is done once.
+
+    Args:
+        precision: of the factors of matrix products, ``float32`` or ``bfloat16``.
+        rematerialise: compute the network's layers once more for the gradient in place of keeping them.
+    """
+    network, variables = GenerativeField(config, precision), {"params": parameters}
     condition = network.apply(variables, latents, method="condition")
-    return lambda points: cast(Any, network.apply(variables, condition, points, method="foreground"))
+
+    def foreground(points: Array) -> Any:
+        return network.apply(variables, condition, points, method="foreground")
+
+    return cast(Foreground, jax.checkpoint(foreground) if rematerialise else foreground)
 
 
 def see(
@@ -29,16 +44,20 @@ def see(
     samples: int,
     occupancy: Float[Array, "grid grid grid"] | None = None,
     key: Array | None = None,
+    precision: str = "float32",
+    rematerialise: bool = False,
 ) -> tuple[RayColors, Float[Array, "images rays 3"]]:
     """Foreground and background colour of every ray, each under its image's code.
 
     Args:
         directions: unit vectors.
         occupancy: guides the samples; without it they are spread evenly.
-        key: draws the samples at random within their intervals; without it they lie at the middle.
+        key: draws the samples at random within their intervals, one key for all or one an image; without it
+            they lie at the middle.
+        precision, rematerialise: see :func:`foreground_of`.
     """
     rays = render_rays(
-        foreground_of(config, parameters, latents),
+        foreground_of(config, parameters, latents, precision=precision, rematerialise=rematerialise),
         origins,
         directions,
         half=config.bounds,
@@ -46,7 +65,7 @@ def see(
         occupancy=occupancy,
         key=key,
     )
-    background = GenerativeField(config).apply(
+    background = GenerativeField(config, precision).apply(
         {"params": parameters}, latents, directions, method="background"
     )
     return rays, cast(Array, background)

@@ -24,7 +24,7 @@ from nerfgen.field import (
     save_model,
 )
 from nerfgen.field.mlp import ConcatenatedField
-from nerfgen.field.planes import PLANE_AXES, PlanesField, sample_plane
+from nerfgen.field.planes import PLANE_AXES, PlanesField, sample_planes
 from nerfgen.geometry import intrinsic_matrix, pixel_rays, turned_camera
 from nerfgen.train import PRESETS
 from nerfgen.train.loss import training_losses
@@ -137,20 +137,49 @@ def _gradients(function, given):
 
 
 def test_planes_are_sampled_bilinearly(rng):
-    plane = rng.normal(size=(2, 9, 9, 4)).astype(np.float32)
-    row, column = rng.uniform(-1, 1, (2, 2, 200)).astype(np.float32)
-    row[0, :3], column[0, :3] = [-1, 1, 0.25], [1, -1, 0.25]
-    found = np.asarray(sample_plane(jnp.asarray(plane), jnp.asarray(row), jnp.asarray(column)))
+    planes = rng.normal(size=(2, 3, 9, 9, 4)).astype(np.float32)
+    points = rng.uniform(-1, 1, (2, 200, 3)).astype(np.float32)
+    points[0, :3] = [[-1, 1, 0.25], [1, -1, 0.25], [0.25, 0.25, 1]]
+    found = np.asarray(sample_planes(jnp.asarray(planes), jnp.asarray(points)))
     for image in range(2):
-        at = np.stack([(row[image] + 1) * 4, (column[image] + 1) * 4])
         for channel in range(4):
-            expected = scipy.ndimage.map_coordinates(plane[image, :, :, channel], at, order=1)
+            expected = sum(
+                scipy.ndimage.map_coordinates(
+                    planes[image, plane, :, :, channel], (points[image][:, list(axes)].T + 1) * 4, order=1
+                )
+                for plane, axes in enumerate(PLANE_AXES)
+            )
             np.testing.assert_allclose(found[image, :, channel], expected, atol=1e-5)
 
 
+def test_gradients_of_sampled_planes_are_those_of_the_sum_written_out(rng):
+    planes, points = rng.normal(size=(2, 3, 5, 5, 3)), rng.uniform(-1.3, 1.3, (2, 40, 3))
+    weights = rng.normal(size=(2, 40, 3))
+
+    def written_out(planes, points):
+        total = 0.0
+        for plane, axes in enumerate(PLANE_AXES):
+            at = (jnp.clip(points[..., axes], -1, 1) + 1) * 2
+            low = jnp.clip(jnp.floor(at), 0, 3).astype(int)
+            share = at - low
+            for corner in np.ndindex(2, 2):
+                place = low + np.array(corner)
+                weight = jnp.prod(jnp.where(np.array(corner), share, 1 - share), axis=-1)
+                values = planes[jnp.arange(2)[:, None], plane, place[..., 0], place[..., 1]]
+                total = total + values * weight[..., None]
+        return jnp.sum(weights * total)
+
+    with double_precision():
+        given = jnp.asarray(planes), jnp.asarray(points)
+        ours = jax.grad(lambda *a: jnp.sum(weights * sample_planes(*a)), argnums=(0, 1))(*given)
+        for one, other in zip(ours, jax.grad(written_out, argnums=(0, 1))(*given), strict=True):
+            assert float(jnp.abs(other).max()) > 0
+            np.testing.assert_allclose(one, other, atol=1e-10)
+
+
 def test_planes_continue_with_their_edge_outside(rng):
-    plane = jnp.asarray(rng.normal(size=(1, 5, 5, 2)), jnp.float32)
-    far = sample_plane(plane, jnp.array([[1.0, 7.0]]), jnp.array([[0.3, 0.3]]))
+    planes = jnp.asarray(rng.normal(size=(1, 3, 5, 5, 2)), jnp.float32)
+    far = sample_planes(planes, jnp.array([[[1.0, 0.3, 0.2], [7.0, 0.3, 0.2]]]))
     np.testing.assert_allclose(far[0, 0], far[0, 1], rtol=1e-6)
 
 
@@ -327,7 +356,7 @@ def stored(network, rng):
 
 
 def save(path, model):
-    save_model(path, model, parameters={"seed": 0}, inputs=[], log=np.ones((2, 5)))
+    save_model(path, model, parameters={"seed": 0}, inputs=[], log=np.ones((2, 8)))
 
 
 def test_a_model_file_gives_the_model_back(stored, tmp_path, rng):

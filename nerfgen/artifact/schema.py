@@ -333,8 +333,9 @@ SCHEMAS: dict[str, Schema] = {
                 Dataset(
                     "log_values",
                     "float32",
-                    ("log", 4),
-                    "means since the entry before: L_rgb, L_mask, L_hard, PSNR in dB",
+                    ("log", 7),
+                    "means since the entry before: loss, L_rgb, L_mask, L_hard, norm of the gradient, "
+                    "mean norm of the codes; and PSNR in dB",
                 ),
             ),
             {
@@ -352,9 +353,10 @@ SCHEMAS: dict[str, Schema] = {
                 Dataset(
                     "log",
                     "float64",
-                    ("log", 5),
-                    "step, L_rgb, L_mask, L_hard, PSNR of the model's log so far",
+                    ("log", 8),
+                    "step and values of the model's log so far",
                 ),
+                Dataset("totals", "float32", (6,), "sums of the log's terms since its last entry"),
             ),
             {"seconds": "training time so far, which `--minutes` counts from"},
             {"state": "arrays of parameters, table, camera corrections, moments and occupancy"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,13 +21,33 @@ EPILOG = runtime.examples(
 
 _RUN = "Run"
 _RECIPE = "Recipe"
+_MACHINE = "Machine"
 
 
 class PresetName(enum.StrEnum):
     """Training recipes."""
 
     fast = "fast"
+    quality = "quality"
     paper = "paper"
+    paper_hq = "paper-hq"
+
+
+class Precision(enum.StrEnum):
+    """Factors of matrix products."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+
+
+class Placement(enum.StrEnum):
+    """Where pixels are kept."""
+
+    auto = "auto"
+    device = "device"
+    host = "host"
+    disk = "disk"
 
 
 def train(
@@ -46,7 +66,9 @@ def train(
         PresetName,
         typer.Option(
             help="[bold]fast[/bold]: right geometry in minutes on a CPU. "
-            "[bold]paper[/bold]: the published architecture, losses and schedule.",
+            "[bold]quality[/bold]: the best result of an hour or two. "
+            "[bold]paper[/bold], [bold]paper-hq[/bold]: the published architecture, losses and schedule, "
+            "256 and 1,024 wide.",
             rich_help_panel=_RECIPE,
         ),
     ] = PresetName.fast,
@@ -64,6 +86,16 @@ def train(
         typer.Option(
             min=0, help="Width of the foreground network; 0: the preset's.", rich_help_panel=_RECIPE
         ),
+    ] = 0,
+    samples: Annotated[
+        int, typer.Option(min=0, help="Samples a ray; 0: the preset's.", rich_help_panel=_RECIPE)
+    ] = 0,
+    images_per_batch: Annotated[
+        int, typer.Option(min=0, help="Images of a step; 0: the preset's.", rich_help_panel=_RECIPE)
+    ] = 0,
+    rays_per_image: Annotated[
+        int,
+        typer.Option(min=0, help="Rays of each of them; 0: the preset's.", rich_help_panel=_RECIPE),
     ] = 0,
     values: Annotated[
         list[str] | None,
@@ -85,17 +117,82 @@ def train(
     ] = 0.0,
     resume: Annotated[
         bool,
-        typer.Option("--resume", help="Go on from the checkpoint, if there is one.", rich_help_panel=_RUN),
+        typer.Option(
+            "--resume", help="Go on from the newest checkpoint, if there is one.", rich_help_panel=_RUN
+        ),
     ] = False,
     checkpoint_minutes: Annotated[
         float, typer.Option(min=0.01, help="Time between checkpoints and previews.", rich_help_panel=_RUN)
     ] = 5.0,
+    keep: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Checkpoints to leave, the newest; 0 keeps one until the run is finished.",
+            rich_help_panel=_RUN,
+        ),
+    ] = 0,
     preview: Annotated[
         bool,
         typer.Option(
             "--preview/--no-preview", help="Draw MODEL.preview.png at every checkpoint.", rich_help_panel=_RUN
         ),
     ] = True,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Also log to TensorBoard.", show_default=False, rich_help_panel=_RUN
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print sizes, memory and time per step; train and write nothing.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    devices: Annotated[
+        int, typer.Option(min=0, help="Devices to use; 0: all that JAX sees.", rich_help_panel=_MACHINE)
+    ] = 0,
+    precision: Annotated[
+        Precision,
+        typer.Option(
+            help="Factors of matrix products; [bold]auto[/bold]: float32 on a CPU, bfloat16 elsewhere.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = Precision.auto,
+    micro_batch: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Images per device in one pass, whose gradients add up; fewer need less memory. 0: chosen.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = 0,
+    rematerialise: Annotated[
+        bool,
+        typer.Option(
+            "--remat", help="Compute activations twice to keep fewer in memory.", rich_help_panel=_MACHINE
+        ),
+    ] = False,
+    placement: Annotated[
+        Placement,
+        typer.Option(
+            "--data",
+            help="Where pixels are kept; [bold]auto[/bold]: the first of these with room.",
+            rich_help_panel=_MACHINE,
+        ),
+    ] = Placement.auto,
+    cache: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Framed pixels; DATA/pixels.h5 by default.",
+            show_default=False,
+            rich_help_panel=_MACHINE,
+        ),
+    ] = None,
     output: runtime.Output = None,
     overwrite: runtime.Overwrite = False,
     strict: runtime.Strict = False,
@@ -106,13 +203,12 @@ def train(
     """Train the auto-decoder on a folder of photographs; writes DATA/model.h5.
 
     Needs the cameras of `nerfgen fit-cameras` and the masks of `nerfgen segment`. Fitted cameras are refined on the
-    way; cameras from elsewhere, such as those of truth.h5, are taken as they are.
+    way and written to MODEL.cameras.h5; cameras from elsewhere, such as those of truth.h5, are taken as they are.
+    The framed photographs are kept in DATA/pixels.h5, progress in MODEL.log.jsonl. Ctrl-C writes a checkpoint first.
     """
     from nerfgen import artifact
     from nerfgen.errors import InputError
-    from nerfgen.generate.sheet import preview_picture
-    from nerfgen.picture import save_picture
-    from nerfgen.train import PRESETS, TrainingFiles, for_cameras
+    from nerfgen.train import PRESETS, Execution, TrainingFiles, estimate, for_cameras
     from nerfgen.train import train as train_model
 
     runtime.existing_folder(data)
@@ -122,37 +218,49 @@ def train(
     for name, equals, _ in pairs:
         if not equals:
             raise InputError(f"--set {name}: give NAME=VALUE, such as --set samples=32")
-    changes: dict[str, object] = {name: value for name, _, value in pairs}
-    changes |= {
-        k: v
-        for k, v in {"size": size, "latent_size": latent_size, "width": width, "steps": steps}.items()
-        if v
+    named = {
+        "size": size,
+        "latent_size": latent_size,
+        "width": width,
+        "samples": samples,
+        "images_per_batch": images_per_batch,
+        "rays_per_image": rays_per_image,
+        "steps": steps,
     }
+    changes: dict[str, object] = {name: value for name, _, value in pairs}
+    changes |= {name: value for name, value in named.items() if value}
     if minutes and not steps:
         changes["steps"] = 0
     with artifact.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as file:
         object_class = object_class or str(file.attrs["class"])
     files = TrainingFiles(data, cameras, None if no_masks else masks or data / "masks.h5", output)
-    picture = output.with_suffix(".preview.png")
+    recipe = for_cameras(PRESETS[preset.value], cameras).with_values(**changes)
+    execution = Execution(devices, precision.value, micro_batch, rematerialise, placement.value, cache)
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
+    if dry_run:
+        needs = estimate(files, recipe, class_name=object_class, execution=execution)
+        reporter.result(needs, "\n".join(f"{name.replace('_', ' ')}: {needs[name]}" for name in needs))
+        return
+    watcher = _Watcher(output, data, reporter, preview=preview)
     with (
         reporter.progress("framing") as load_progress,
         reporter.progress("training", "steps") as progress,
     ):
         summary = train_model(
             files,
-            for_cameras(PRESETS[preset.value], cameras).with_values(**changes),
+            recipe,
             class_name=object_class,
             seed=seed,
             minutes=minutes,
+            execution=execution,
             resume=resume,
             overwrite=overwrite,
             checkpoint_minutes=checkpoint_minutes,
+            keep=keep,
+            tensorboard=tensorboard,
             load_progress=load_progress,
             progress=progress,
-            on_checkpoint=(lambda model: save_picture(picture, preview_picture(model, data)))
-            if preview
-            else None,
+            on_checkpoint=watcher.look,
         )
     if summary["kept"]:
         reporter.kept(output)
@@ -160,10 +268,34 @@ def train(
         return
     unusable = sum(summary["skipped"].values())
     reporter.result(
-        summary,
+        summary | {"flatness": watcher.flatness},
         f"{summary['images']} images, {summary['steps']} steps in {summary['seconds']:.0f} s, "
         f"PSNR {summary['psnr_db']:.1f} dB -> {output}" + other_statuses(summary["skipped"]),
     )
     if preview:
-        reporter.say(f"wrote {picture}")
+        reporter.say(f"wrote {watcher.picture}")
     runtime.check_strict(strict, unusable, unusable + summary["images"])
+
+
+class _Watcher:
+    """Looks at the model at every checkpoint: draws a preview, and warns once of a flat one."""
+
+    def __init__(self, output: Path, data: Path, reporter: runtime.Reporter, *, preview: bool) -> None:
+        self.picture = output.with_suffix(".preview.png")
+        self.flatness = 1.0
+        self._data, self._reporter, self._preview, self._warned = data, reporter, preview, False
+
+    def look(self, model: Any) -> None:
+        from nerfgen.generate import FLAT, flatness
+        from nerfgen.generate.sheet import preview_picture
+        from nerfgen.picture import save_picture
+
+        if self._preview:
+            save_picture(self.picture, preview_picture(model, self._data))
+        self.flatness = flatness(model)
+        if self.flatness < FLAT and not self._warned:
+            self._warned = True
+            self._reporter.say(
+                f"warning: objects look flat (depth {self.flatness:.2f} of their width): photographs from more sides, "
+                "masks, --set lambda_mask=1, fewer steps or a smaller --latent-size cure billboards"
+            )

@@ -7,6 +7,7 @@ import jax
 from jaxtyping import Array, Float
 
 from nerfgen.field.encoding import positional_encoding
+from nerfgen.field.precision import dense
 
 
 class ConcatenatedField(nn.Module):
@@ -19,21 +20,24 @@ class ConcatenatedField(nn.Module):
     width: int
     depth: int
     frequencies: int
+    precision: str = "float32"
 
     def setup(self) -> None:
         self.skip = self.depth // 2
         self.point_layers = [
-            nn.Dense(self.width, name=f"point_{layer}")
+            dense(self.width, self.precision, name=f"point_{layer}")
             for layer in range(self.depth)
             if layer in (0, self.skip)
         ]
         self.latent_layers = [
-            nn.Dense(self.width, use_bias=False, name=f"latent_{layer}")
+            dense(self.width, self.precision, use_bias=False, name=f"latent_{layer}")
             for layer in range(self.depth)
             if layer in (0, self.skip)
         ]
-        self.hidden_layers = [nn.Dense(self.width, name=f"hidden_{layer}") for layer in range(1, self.depth)]
-        self.output_layer = nn.Dense(4, name="output")
+        self.hidden_layers = [
+            dense(self.width, self.precision, name=f"hidden_{layer}") for layer in range(1, self.depth)
+        ]
+        self.output_layer = dense(4, self.precision, name="output")
 
     def condition(self, latents: Float[Array, "images latent"]) -> list[Float[Array, "images width"]]:
         """The latent's share W_z z of the two layers that see it."""
@@ -49,8 +53,8 @@ class ConcatenatedField(nn.Module):
             for point_layer, share in zip(self.point_layers, shares, strict=True)
         ]
         hidden = jax.nn.relu(seen[0])
-        for layer, dense in enumerate(self.hidden_layers, start=1):
-            hidden = dense(hidden)
+        for layer, hidden_layer in enumerate(self.hidden_layers, start=1):
+            hidden = hidden_layer(hidden)
             if layer == self.skip:
                 hidden = hidden + seen[1]
             hidden = jax.nn.relu(hidden)
@@ -63,17 +67,22 @@ class BackgroundField(nn.Module):
     width: int
     depth: int
     frequencies: int = 2
+    precision: str = "float32"
 
     @nn.compact
     def __call__(
         self, latents: Float[Array, "images latent"], directions: Float[Array, "images rays 3"]
     ) -> Float[Array, "images rays 3"]:
         # The first layer on concat(direction, z), split as in ConcatenatedField.
-        hidden = nn.Dense(self.width, name="direction_0")(positional_encoding(directions, self.frequencies))
-        hidden = jax.nn.relu(hidden + nn.Dense(self.width, use_bias=False, name="latent_0")(latents)[:, None])
+        hidden = dense(self.width, self.precision, name="direction_0")(
+            positional_encoding(directions, self.frequencies)
+        )
+        hidden = jax.nn.relu(
+            hidden + dense(self.width, self.precision, use_bias=False, name="latent_0")(latents)[:, None]
+        )
         for layer in range(1, self.depth):
-            hidden = jax.nn.relu(nn.Dense(self.width, name=f"hidden_{layer}")(hidden))
-        return jax.nn.sigmoid(nn.Dense(3, name="output")(hidden))
+            hidden = jax.nn.relu(dense(self.width, self.precision, name=f"hidden_{layer}")(hidden))
+        return jax.nn.sigmoid(dense(3, self.precision, name="output")(hidden))
 
 
 def softplus_density(raw: Float[Array, "*batch"], scale: float) -> Float[Array, "*batch"]:

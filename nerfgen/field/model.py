@@ -44,23 +44,33 @@ class FieldConfig:
 
 
 class GenerativeField(nn.Module):
-    """density(x | z), color(x | z) and background(d | z), for a batch of images with a code each."""
+    """density(x | z), color(x | z) and background(d | z), for a batch of images with a code each.
+
+    Attributes:
+        precision: of the factors of matrix products, ``float32`` or ``bfloat16``; all else is float32.
+    """
 
     config: FieldConfig
+    precision: str = "float32"
 
     def setup(self) -> None:
         config = self.config
         self.foreground_network: Any
         if config.kind == "planes":
             self.foreground_network = PlanesField(
-                config.plane_size, config.plane_channels, config.width, config.depth, name="foreground"
+                config.plane_size,
+                config.plane_channels,
+                config.width,
+                config.depth,
+                self.precision,
+                name="foreground",
             )
         else:
             self.foreground_network = ConcatenatedField(
-                config.width, config.depth, config.frequencies, name="foreground"
+                config.width, config.depth, config.frequencies, self.precision, name="foreground"
             )
         self.background_network = BackgroundField(
-            config.background_width, config.background_depth, name="background"
+            config.background_width, config.background_depth, precision=self.precision, name="background"
         )
 
     def condition(self, latents: Float[Array, "images latent"]) -> Any:

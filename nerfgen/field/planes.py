@@ -7,7 +7,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
+
+from nerfgen.field.precision import dense
 
 # The two point coordinates that each plane spans.
 PLANE_AXES = ((0, 1), (1, 2), (2, 0))
@@ -24,16 +26,18 @@ class PlanesField(nn.Module):
     channels: int
     width: int
     depth: int
+    precision: str = "float32"
 
     def setup(self) -> None:
-        self.planes = nn.Dense(
+        self.planes = dense(
             3 * self.plane_size**2 * self.channels,
+            self.precision,
             kernel_init=nn.initializers.normal(0.1),
             bias_init=nn.initializers.normal(0.1),
         )
-        self.modulation = [nn.Dense(2 * self.width) for _ in range(self.depth)]
-        self.hidden = [nn.Dense(self.width) for _ in range(self.depth)]
-        self.outputs = nn.Dense(4)
+        self.modulation = [dense(2 * self.width, self.precision) for _ in range(self.depth)]
+        self.hidden = [dense(self.width, self.precision) for _ in range(self.depth)]
+        self.outputs = dense(4, self.precision)
 
     def condition(self, latents: Float[Array, "images latent"]) -> dict[str, Any]:
         """Planes and modulation (scale, shift) of every image's code."""
@@ -47,44 +51,73 @@ class PlanesField(nn.Module):
         self, condition: dict[str, Any], points: Float[Array, "images points 3"]
     ) -> Float[Array, "images points 4"]:
         """Raw density and raw colour of points, each under its image's code."""
-        hidden = jnp.zeros(())
-        for plane, (row_axis, column_axis) in enumerate(PLANE_AXES):
-            hidden = hidden + sample_plane(
-                condition["planes"][:, plane], points[..., row_axis], points[..., column_axis]
-            )
+        hidden = sample_planes(condition["planes"], points)
         for layer, (scale, shift) in zip(self.hidden, condition["modulation"], strict=True):
             hidden = jax.nn.relu(layer(hidden) * (1 + scale[:, None]) + shift[:, None])
         return self.outputs(hidden)
 
 
-def sample_plane(
-    plane: Float[Array, "images size size channels"],
-    row: Float[Array, "images points"],
-    column: Float[Array, "images points"],
+@jax.custom_vjp
+def sample_planes(
+    planes: Float[Array, "images 3 size size channels"], points: Float[Array, "images points 3"]
 ) -> Float[Array, "images points channels"]:
-    """Bilinear samples at coordinates in [-1, 1]; the corners of the plane lie at -1 and 1.
+    """Sum of the bilinear samples of three planes at points in [-1, 1]^3; a plane's corners lie at -1 and 1.
 
-    The four neighbours of every cell are laid side by side first, so that a sample gathers (and its
-    gradient scatters) one long row in place of four short ones.
+    The gradient is written by hand: differentiating the twelve gathers one by one, XLA reads and writes
+    the planes' gradient many times over.
     """
-    images, size, _, channels = plane.shape
-    cells = jnp.concatenate(
-        [plane[:, :-1, :-1], plane[:, :-1, 1:], plane[:, 1:, :-1], plane[:, 1:, 1:]], axis=-1
-    )
-    cells = cells.reshape(images, (size - 1) ** 2, 4 * channels)
-    row_cell, row_share = _cell(row, size)
-    column_cell, column_share = _cell(column, size)
-    found = jax.vmap(lambda table, index: table[index])(cells, row_cell * (size - 1) + column_cell)
-    weights = jnp.stack(
-        [
-            (1 - row_share) * (1 - column_share),
-            (1 - row_share) * column_share,
-            row_share * (1 - column_share),
-            row_share * column_share,
-        ],
-        axis=-1,
-    )
-    return jnp.sum(found.reshape(*found.shape[:2], 4, channels) * weights[..., None], axis=-2)
+    return _sampled(planes, points)[0]
+
+
+_Saved = tuple[list[Array], Array, tuple[int, ...]]
+
+
+def _sampled(planes: Array, points: Array) -> tuple[Array, _Saved]:
+    rows = planes.reshape(-1, planes.shape[-1])
+    places, weights = _corners(points, planes.shape)
+    found = [rows.at[place].get(mode="promise_in_bounds") for place in places]
+    total = sum(value * weight[..., None] for value, weight in zip(found, weights, strict=True))
+    return jnp.asarray(total), (found, points, planes.shape)
+
+
+def _pulled_back(saved: _Saved, gradient: Array) -> tuple[Array, Array]:
+    found, points, shape = saved
+    size, channels = shape[-2:]
+    rows = jnp.zeros((shape[0] * 3 * size * size, channels), gradient.dtype)
+    for place, weight in zip(*_corners(points, shape), strict=True):
+        rows = rows.at[place].add(gradient * weight[..., None], mode="promise_in_bounds")
+    slopes = [jnp.zeros(points.shape[:-1], points.dtype)] * 3
+    for plane, (row_axis, column_axis) in enumerate(PLANE_AXES):
+        _, row_share = _cell(points[..., row_axis], size)
+        _, column_share = _cell(points[..., column_axis], size)
+        low, right, below, far = (
+            jnp.sum(value * gradient, axis=-1) for value in found[4 * plane : 4 * plane + 4]
+        )
+        slopes[row_axis] += (below - low) * (1 - column_share) + (far - right) * column_share
+        slopes[column_axis] += (right - low) * (1 - row_share) + (far - below) * row_share
+    # Where the coordinate is clipped, moving the point changes nothing.
+    moves = jnp.stack(slopes, axis=-1) * (0.5 * (size - 1)) * (jnp.abs(points) < 1.0)
+    return rows.reshape(shape), moves
+
+
+sample_planes.defvjp(_sampled, _pulled_back)
+
+
+def _corners(
+    points: Float[Array, "images points 3"], shape: tuple[int, ...]
+) -> tuple[list[Int[Array, "images points"]], list[Float[Array, "images points"]]]:
+    """Of the four neighbours in each of the three planes: rows of the flattened planes, and weights."""
+    images, _, size, _, _ = shape
+    places, weights = [], []
+    for plane, (row_axis, column_axis) in enumerate(PLANE_AXES):
+        row, row_share = _cell(points[..., row_axis], size)
+        column, column_share = _cell(points[..., column_axis], size)
+        first = ((jnp.arange(images) * 3 + plane)[:, None] * size + row) * size + column
+        for down, row_weight in ((0, 1 - row_share), (size, row_share)):
+            for right, column_weight in ((0, 1 - column_share), (1, column_share)):
+                places.append(first + down + right)
+                weights.append(row_weight * column_weight)
+    return places, weights
 
 
 def _cell(coordinate: Array, size: int) -> tuple[Array, Array]:

@@ -77,9 +77,9 @@ def save_model(
     *,
     parameters: dict[str, Any],
     inputs: list[dict[str, Any]],
-    log: Float[np.ndarray, "entries 5"],
+    log: Float[np.ndarray, "entries 8"],
 ) -> None:
-    """Write ``model/1``; ``log`` rows are step, L_rgb, L_mask, L_hard, PSNR."""
+    """Write ``model/1``; ``log`` rows are a step and the schema's ``log_values``."""
     with artifact.create(
         path, "model/1", object_class=model.object_class, parameters=parameters, inputs=inputs
     ) as file:

@@ -1,17 +1,20 @@
 """What a trained model makes: views of codes, new codes, codes of photographs."""
 
 from nerfgen.generate.fit import Fitted, fit_latents
+from nerfgen.generate.flatness import FLAT, flatness
 from nerfgen.generate.photograph import photograph_objects
 from nerfgen.generate.sampling import Principal, principal_axes, truncated_draws
 from nerfgen.generate.store import Objects, render_to_file, table_objects
 from nerfgen.generate.views import Views, framing_intrinsics, render_views, turned_views
 
 __all__ = [
+    "FLAT",
     "Fitted",
     "Objects",
     "Principal",
     "Views",
     "fit_latents",
+    "flatness",
     "framing_intrinsics",
     "photograph_objects",
     "principal_axes",

@@ -16,11 +16,12 @@ from nerfgen.field import FieldConfig, Model
 from nerfgen.geometry import pixel_rays
 from nerfgen.parallel import Progress, silent
 from nerfgen.scene import see
+from nerfgen.train.batch import Pixels, take
 from nerfgen.train.data import Framed
-from nerfgen.train.loop import to_device
 from nerfgen.train.loss import training_losses
 from nerfgen.train.preset import Preset
-from nerfgen.train.step import Pixels, corrected_cameras, draw_pixels
+from nerfgen.train.source import framed_pixels
+from nerfgen.train.step import corrected_cameras
 from nerfgen.volume import widened
 
 _RATE = 3e-2
@@ -56,7 +57,7 @@ def fit_latents(
     the mean squared number of standard deviations.
     """
     preset = Preset(**model.preset)
-    pixels = to_device(framed)
+    pixels = framed_pixels(framed)
     mean = jnp.asarray(model.latents.mean(0))
     count = len(framed.images)
     unknown = {"latents": jnp.tile(mean, (count, 1)), "cameras": jnp.zeros((count, 6))}
@@ -112,14 +113,14 @@ def _fit_step(
     """One step of Adam on all codes and cameras; also (loss, L_rgb) of each photograph."""
     pixels = fixed.pixels
     pixel_key, sample_key = jax.random.split(key)
-    images = jnp.arange(pixels.rgb.shape[0])
-    rows, columns, centers = draw_pixels(pixel_key, pixels, images, _RAYS, preset.foreground_share)
-    target = pixels.rgb[images[:, None], rows, columns] / 255.0
-    mask = pixels.mask[images[:, None], rows, columns] / 255.0
+    images = jnp.arange(len(pixels.valid))
+    places = jax.random.uniform(pixel_key, (len(images), _RAYS))
+    batch = take(pixels, images, places, preset.foreground_share)
+    target = batch.rgb_mask / 255.0
 
     def loss(unknown: dict[str, Array]) -> tuple[Array, Array]:
         codes = unknown["latents"]
-        origins, directions = pixel_rays(centers, pixels.intrinsics, _poses(pixels, unknown["cameras"]))
+        origins, directions = pixel_rays(batch.centers, pixels.intrinsics, _poses(pixels, unknown["cameras"]))
         rays, background = see(
             config,
             fixed.field,
@@ -130,7 +131,7 @@ def _fit_step(
             occupancy=fixed.occupancy if preset.sampler == "guided" else None,
             key=sample_key,
         )
-        terms = jax.vmap(training_losses)(rays, background, target, mask)
+        terms = jax.vmap(training_losses)(rays, background, target[..., :3], target[..., 3])
         each = terms["rgb"] + preset.lambda_mask * terms["mask"] + preset.lambda_hard * terms["hard"]
         prior = _PRIOR * jnp.mean(((codes - fixed.mean) / fixed.deviation) ** 2, axis=-1)
         return jnp.sum(each + prior), jnp.stack([each, terms["rgb"]], axis=-1)

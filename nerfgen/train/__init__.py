@@ -2,16 +2,21 @@
 
 from nerfgen.train.cache import PixelCache, pixel_cache
 from nerfgen.train.data import Framed, for_cameras, load_framed
-from nerfgen.train.loop import DivergedError, TrainingFiles, train
+from nerfgen.train.estimate import estimate
+from nerfgen.train.execution import Execution
+from nerfgen.train.loop import TrainingFiles, train
 from nerfgen.train.preset import PRESETS, Preset
+from nerfgen.train.run import DivergedError
 
 __all__ = [
     "PRESETS",
     "DivergedError",
+    "Execution",
     "Framed",
     "PixelCache",
     "Preset",
     "TrainingFiles",
+    "estimate",
     "for_cameras",
     "load_framed",
     "pixel_cache",

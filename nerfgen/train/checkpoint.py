@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import glob
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Float
 
 from nerfgen import artifact
 from nerfgen.errors import InputError
-from nerfgen.train.step import State
+from nerfgen.train.step import TERMS, State
+
+# Columns of a run's log: the step, means of the step's terms since the entry before, and PSNR.
+LOG = ("step", *TERMS, "psnr_db")
 
 
 @dataclass(frozen=True)
@@ -19,30 +25,64 @@ class Checkpoint:
     """What a run needs to go on as if it had never stopped.
 
     Attributes:
-        state: parameters, table, moments, occupancy and step; the random numbers follow from the step.
-        log: the model's log so far, rows of five numbers.
+        state: parameters, tables, moments, occupancy and step; the random numbers follow from the step.
+        totals: sums of ``TERMS`` since the last entry of the log.
+        log: the entries so far, with columns ``LOG``.
         seconds: training time so far.
     """
 
     state: State
+    totals: Float[np.ndarray, "terms"]
     log: list[tuple[float, ...]]
     seconds: float
 
 
-def save_checkpoint(path: Path, checkpoint: Checkpoint, about: artifact.About) -> None:
-    """Write ``checkpoint/1``."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(checkpoint.state)
-    with artifact.create(path, "checkpoint/1", **about) as file:
-        artifact.put(file, "step", np.asarray(checkpoint.state.step))
-        artifact.put(file, "log", np.array(checkpoint.log).reshape(-1, 5))
-        file.attrs["seconds"] = checkpoint.seconds
-        group = file.create_group("state")
-        for place, value in leaves:
-            group.create_dataset(_name(place), data=np.asarray(value))
+class Checkpoints:
+    """The checkpoints of a run: ``MODEL.checkpoint-STEP.h5`` beside its model.
+
+    Args:
+        model: file of the model.
+        keep: how many to leave, the newest ones; 0 leaves the last until the run is finished.
+    """
+
+    def __init__(self, model: Path, keep: int) -> None:
+        self.model, self.keep = model, keep
+
+    def paths(self) -> list[Path]:
+        """Those that are there, oldest first."""
+        found = self.model.parent.glob(f"{glob.escape(self.model.stem)}.checkpoint-*.h5")
+        return sorted(found, key=lambda path: (len(path.name), path.name))
+
+    def newest(self) -> Path | None:
+        """The one to go on from."""
+        return (self.paths() or [None])[-1]  # type: ignore[list-item]
+
+    def save(self, checkpoint: Checkpoint, rows: int, about: artifact.About) -> Path:
+        """Write ``checkpoint/1`` with the first ``rows`` rows of the tables, then remove what is too old."""
+        step = int(checkpoint.state.step)
+        path = self.model.with_name(f"{self.model.stem}.checkpoint-{step:09d}.h5")
+        leaves, _ = jax.tree_util.tree_flatten_with_path(_without_padding(checkpoint.state, rows))
+        with artifact.create(path, "checkpoint/1", **about) as file:
+            artifact.put(file, "step", step)
+            artifact.put(file, "log", np.array(checkpoint.log).reshape(-1, len(LOG)))
+            artifact.put(file, "totals", checkpoint.totals)
+            file.attrs["seconds"] = checkpoint.seconds
+            group = file.create_group("state")
+            for place, value in leaves:
+                group.create_dataset(_name(place), data=np.asarray(value))
+        for old in self.paths()[: -max(1, self.keep)]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def finish(self) -> None:
+        """Remove them, unless some are to be kept."""
+        if not self.keep:
+            for path in self.paths():
+                path.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, like: State) -> Checkpoint:
-    """Read a checkpoint; ``like`` gives the structure and the shapes of its state.
+    """Read a checkpoint; ``like`` gives the structure and the shapes of its state. All arrays are of numpy.
 
     Raises:
         InputError: the file does not fit.
@@ -54,12 +94,20 @@ def load_checkpoint(path: Path, like: State) -> Checkpoint:
             stored = file["state"].get(_name(place))
             if stored is None or stored.shape != leaf.shape:
                 raise InputError(
-                    f"{path}: {_name(place)} does not fit this run; delete it or give --overwrite"
+                    f"{path}: {_name(place)} does not fit this run; delete it or start without --resume"
                 )
-            values.append(jax.numpy.asarray(stored[()]))
+            values.append(stored[()])
         state = jax.tree_util.tree_unflatten(structure, values)
         log = [tuple(float(value) for value in row) for row in file["log"][:]]
-        return Checkpoint(state, log, float(file.attrs["seconds"]))
+        return Checkpoint(state, file["totals"][:], log, float(file.attrs["seconds"]))
+
+
+def _without_padding(state: State, rows: int) -> State:
+    tables = {
+        name: jax.tree.map(lambda array: np.asarray(array)[:rows], getattr(state, name))
+        for name in ("latents", "cameras")
+    }
+    return dataclasses.replace(state, **tables)
 
 
 def _name(place: tuple[Any, ...]) -> str:

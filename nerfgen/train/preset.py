@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
@@ -37,6 +38,9 @@ class Preset:
         pose_share: where cameras move, share of the run in which codes have only ``pose_latent_size`` numbers,
             too few to absorb camera errors, so that the cameras are mended first.
         pose_latent_size: see ``pose_share``.
+        pose_fade: share of the run over which the rest of the codes then comes in.
+        focal_learning_rate: Adam's rate for the logarithm of one factor of all focal lengths; 0 keeps them. Distances
+            grow with it, so that only the perspective changes. It can be known where objects are turned far.
     """
 
     size: int
@@ -67,6 +71,8 @@ class Preset:
     camera_start: float
     pose_share: float
     pose_latent_size: int
+    pose_fade: float
+    focal_learning_rate: float
 
     def with_values(self, **values: Any) -> Preset:
         """A copy with fields replaced; strings are converted to the field's type.
@@ -84,6 +90,7 @@ class Preset:
                 converted[name] = kind(value)
             except ValueError as error:
                 raise InputError(f"{name} wants a value of type {kind.__name__}, not {value!r}") from error
+            _check_number(name, converted[name])
             if name in _CHOICES and converted[name] not in _CHOICES[name]:
                 raise InputError(f"{name} is one of {', '.join(_CHOICES[name])}, not {value!r}")
         return replace(self, **converted)
@@ -92,6 +99,29 @@ class Preset:
         """Sizes of the networks, for objects within the box of half edges ``bounds``."""
         shared = {field.name for field in fields(FieldConfig)} & {field.name for field in fields(self)}
         return FieldConfig(kind=self.field, bounds=bounds, **{name: getattr(self, name) for name in shared})
+
+
+_MAY_BE_ZERO = {
+    "steps",
+    "frequencies",
+    "foreground_share",
+    "learning_rate",
+    "latent_learning_rate",
+    "latent_std",
+}
+_MAY_BE_ZERO |= {"lambda_mask", "lambda_hard", "camera_learning_rate", "camera_start", "pose_share"}
+_MAY_BE_ZERO |= {"focal_learning_rate"}
+_AT_MOST_ONE = {"foreground_share", "final_rate", "adam_b2", "camera_start", "pose_share", "pose_fade"}
+
+
+def _check_number(name: str, value: Any) -> None:
+    if isinstance(value, str):
+        return
+    least = name in _MAY_BE_ZERO
+    if not math.isfinite(value) or value < 0 or (value == 0 and not least):
+        raise InputError(f"{name} has to be {'at least' if least else 'above'} 0, not {value}")
+    if name in _AT_MOST_ONE and value > 1:
+        raise InputError(f"{name} has to be at most 1, not {value}")
 
 
 _CHOICES = {"field": ("mlp", "planes"), "sampler": ("even", "guided")}
@@ -125,7 +155,12 @@ PAPER = Preset(
     camera_start=0.0,
     pose_share=0.0,
     pose_latent_size=256,
+    pose_fade=0.1,
+    focal_learning_rate=0.0,
 )
+
+# The published sizes for CelebA-HQ and FFHQ at 256 x 256.
+PAPER_HQ = replace(PAPER, size=256, latent_size=2048, width=1024, pose_latent_size=2048)
 
 FAST = replace(
     PAPER,
@@ -151,4 +186,17 @@ FAST = replace(
     pose_latent_size=12,
 )
 
-PRESETS = {"paper": PAPER, "fast": FAST}
+QUALITY = replace(
+    FAST,
+    size=128,
+    latent_size=128,
+    width=64,
+    plane_size=64,
+    plane_channels=16,
+    background_width=64,
+    samples=24,
+    images_per_batch=64,
+    steps=60_000,
+)
+
+PRESETS = {"paper": PAPER, "paper-hq": PAPER_HQ, "fast": FAST, "quality": QUALITY}

@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from nerfgen.errors import InputError
 from nerfgen.train.batch import Array, Batch, Pixels, draw, take
 from nerfgen.train.cache import PixelCache
+from nerfgen.train.data import Framed, pixel_order
 
 PLACEMENTS = ("auto", "device", "host", "disk")
 
@@ -42,6 +43,20 @@ def device_pixels(cache: PixelCache) -> Pixels:
             jnp.asarray(_loaded(file["pixels"], cache.row, np.dtype(np.uint8))),
             jnp.asarray(_loaded(file["order"], cache.row, _order_kind(cache.size))),
         )
+
+
+def framed_pixels(framed: Framed) -> Pixels:
+    """The pixels of photographs that were framed in memory, on the device."""
+    order, inside, valid = pixel_order(framed.mask, framed.valid)
+    values = np.concatenate([framed.rgb, framed.mask[..., None]], axis=-1).reshape(len(order), -1, 4)
+    return Pixels(
+        pixels=jnp.asarray(np.take_along_axis(values, order[..., None].astype(np.int64), axis=1)),
+        order=jnp.asarray(order),
+        inside=jnp.asarray(inside),
+        valid=jnp.asarray(valid),
+        intrinsics=jnp.asarray(framed.raster_intrinsics, jnp.float32),
+        cam_to_world=jnp.asarray(framed.cam_to_world, jnp.float32),
+    )
 
 
 def bytes_needed(cache: PixelCache) -> int:

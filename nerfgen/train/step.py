@@ -1,52 +1,38 @@
-"""One step of the auto-decoder: draw rays, render, differentiate, update. A pure function of its state."""
+"""One step of the auto-decoder: draw rays, render, differentiate, update. A pure function of its state.
+
+It is one program over a mesh of devices. The images of a batch are dealt out among them, networks and pixels are
+on each, and every device holds a block of the tables' rows.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, UInt8, UInt16, UInt32
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int
 
 from nerfgen.field import GenerativeField
 from nerfgen.geometry import pixel_rays, rigid, rotation_from_vector
 from nerfgen.scene import foreground_of, see
+from nerfgen.train.batch import Batch, Pixels, draw, take
 from nerfgen.train.loss import training_losses
 from nerfgen.train.preset import Preset
+from nerfgen.train.table import AXIS, Table, looked_up, new_table, stepped, touched_rows
 from nerfgen.volume import refreshed, visual_hull, widened
 
 OCCUPANCY_SIZE = 40
 _OCCUPANCY_EVERY = 16
 _OCCUPANCY_CODES = 8
-_HULL_IMAGES = 400
-# Share of the run over which the rest of a code comes in.
-_FADE = 0.1
+_B1 = 0.9
 
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Pixels:
-    """The framed photographs on the device.
-
-    Attributes:
-        rgb, mask: rasters of all windows; a mask is probability times 255.
-        order: pixel indices of each image, those inside the dilated mask first, then the other ones
-            that lie on the photograph.
-        inside: how many of them are inside the dilated mask.
-        valid: how many there are in all.
-        intrinsics, cam_to_world: cameras of the rasters.
-    """
-
-    rgb: UInt8[Array, "images size size 3"]
-    mask: UInt8[Array, "images size size"]
-    order: UInt16[Array, "images pixels"] | UInt32[Array, "images pixels"]
-    inside: Int[Array, "images"]
-    valid: Int[Array, "images"]
-    intrinsics: Float[Array, "images 3 3"]
-    cam_to_world: Float[Array, "images 4 4"]
+TERMS = ("loss", "rgb", "mask", "hard", "gradient_norm", "latent_norm")
 
 
 @jax.tree_util.register_dataclass
@@ -55,15 +41,23 @@ class State:
     """Everything that training changes.
 
     Attributes:
-        parameters: ``field`` (networks), ``latents`` (table Z) and ``cameras`` (corrections).
-        moments: of Adam, for all parameters.
+        networks: ``field``, and ``log_focal``, the logarithm of the factor that all focal lengths share.
+        moments: of Adam, for the networks.
+        latents: the table Z.
+        cameras: corrections of the cameras, six numbers each.
+        camera_sum: sum of all corrections.
         occupancy: class-shared grid.
+        guide: the same, widened, which guides the samples.
         step: steps done.
     """
 
-    parameters: dict[str, Any]
+    networks: dict[str, Any]
     moments: Any
+    latents: Table
+    cameras: Table
+    camera_sum: Float[Array, "6"]
     occupancy: Float[Array, "grid grid grid"]
+    guide: Float[Array, "grid grid grid"]
     step: Int[Array, ""]
 
 
@@ -79,111 +73,241 @@ def corrected_cameras(
     return rigid(rotation_from_vector(free[..., :3]), free[..., 3:]) @ cam_to_world
 
 
+def with_focal(
+    intrinsics: Float[Array, "images 3 3"], cam_to_world: Float[Array, "images 4 4"], factor: Float[Array, ""]
+) -> tuple[Float[Array, "images 3 3"], Float[Array, "images 4 4"]]:
+    """Focal lengths and distances from the world origin times ``factor``: perspective changes, size does not."""
+    stretch = jnp.array([1.0, 1.0, 0.0])[:, None] * jnp.array([1.0, 1.0, 0.0])
+    matrix = intrinsics * (1 + (factor - 1) * stretch * jnp.eye(3))
+    away = jnp.zeros((4, 4)).at[:3, 3].set(1.0)
+    return matrix, cam_to_world * (1 + (factor - 1) * away)
+
+
 def active_latents(
     latents: Float[Array, "*rows latent"], preset: Preset, progress: Float[Array, ""]
 ) -> Array:
     """The codes as they are used: while the cameras are mended, only their first numbers; the rest fades in after."""
     if preset.camera_learning_rate <= 0 or preset.pose_share <= 0:
         return latents
-    fade = jnp.clip((progress - preset.pose_share) / _FADE, 0.0, 1.0)
+    fade = jnp.clip((progress - preset.pose_share) / preset.pose_fade, 0.0, 1.0)
     return latents * jnp.where(jnp.arange(preset.latent_size) < preset.pose_latent_size, 1.0, fade)
 
 
-def initial_state(preset: Preset, bounds: tuple[float, float, float], pixels: Pixels, seed: int) -> State:
-    """Fresh networks, table and occupancy, all drawn from ``seed``."""
+def state_specs() -> State:
+    """Where each part of a state lies on a mesh: tables by rows, all else on every device."""
+    return State(P(), P(), P(AXIS), P(AXIS), P(), P(), P(), P())  # type: ignore[arg-type]
+
+
+def placed(state: State, mesh: Mesh) -> State:
+    """A state (of any arrays) on the devices of a mesh; tables grow by empty rows to a multiple of their number."""
+
+    def grown(array: Any) -> Any:
+        missing = -len(array) % mesh.size
+        return np.pad(np.asarray(array), [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
+
+    tables = {name: jax.tree.map(grown, getattr(state, name)) for name in ("latents", "cameras")}
+    state = dataclasses.replace(state, **tables)
+    shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), state_specs())
+    return jax.device_put(state, shardings)
+
+
+def initial_state(
+    preset: Preset,
+    bounds: tuple[float, float, float],
+    num_images: int,
+    seed: int,
+    hull: Float[np.ndarray, "grid grid grid"],
+) -> State:
+    """Fresh networks and tables, all drawn from ``seed``, and the occupancy to begin with."""
     model = GenerativeField(preset.field_config(bounds))
-    images = pixels.rgb.shape[0]
-    every = max(1, images // _HULL_IMAGES)
 
     @jax.jit
-    def initialise(masks: Array, intrinsics: Array, cam_to_world: Array) -> State:
+    def initialise(occupancy: Array) -> State:
         network_key, table_key = jax.random.split(jax.random.key(seed))
         point = jnp.zeros((1, 1, 3))
-        parameters = {
+        networks = {
             "field": model.init(network_key, jnp.zeros((1, preset.latent_size)), point, point)["params"],
-            "latents": preset.latent_std * jax.random.normal(table_key, (images, preset.latent_size)),
-            "cameras": jnp.zeros((images, 6)),
+            "log_focal": jnp.zeros(()),
         }
-        hull = visual_hull(masks, intrinsics, cam_to_world, OCCUPANCY_SIZE, bounds)
-        return State(parameters, _adam(preset).init(parameters), hull, jnp.zeros((), jnp.int32))
+        latents = preset.latent_std * jax.random.normal(table_key, (num_images, preset.latent_size))
+        return State(
+            networks=networks,
+            moments=_adam(preset).init(networks),
+            latents=new_table(latents),
+            cameras=new_table(jnp.zeros((num_images, 6))),
+            camera_sum=jnp.zeros(6),
+            occupancy=occupancy,
+            guide=widened(occupancy),
+            step=jnp.zeros((), jnp.int32),
+        )
 
-    return initialise(pixels.mask[::every], pixels.intrinsics[::every], pixels.cam_to_world[::every])
+    return initialise(jnp.asarray(hull))
+
+
+def hull_of(
+    masks: np.ndarray, intrinsics: np.ndarray, cam_to_world: np.ndarray, bounds: tuple[float, float, float]
+) -> Float[np.ndarray, "grid grid grid"]:
+    """The occupancy to begin with: the soft visual hull of some masks (images, size, size)."""
+    carve = jax.jit(visual_hull, static_argnums=(3, 4))
+    cameras = (jnp.asarray(array, jnp.float32) for array in (intrinsics, cam_to_world))
+    return np.asarray(carve(jnp.asarray(masks), *cameras, OCCUPANCY_SIZE, bounds))
 
 
 def make_step(
-    preset: Preset, bounds: tuple[float, float, float], seed: int
-) -> Callable[..., tuple[State, dict]]:
-    """The compiled step ``(state, pixels, progress) -> (state, loss terms)``.
+    preset: Preset,
+    bounds: tuple[float, float, float],
+    num_images: int,
+    seed: int,
+    mesh: Mesh,
+    *,
+    images_at_a_time: int,
+    precision: str = "float32",
+    rematerialise: bool = False,
+    streamed: bool = False,
+) -> Any:
+    """The compiled step ``(state, totals, data, progress) -> (state, totals)``, which takes over the memory of
+    ``state`` and ``totals``.
 
-    ``progress`` in [0, 1] is the share of the run that is done: it sets the learning rates. The random
-    numbers of a step depend on ``seed`` and its number only.
+    ``totals`` are sums of ``TERMS`` over steps, to which this step's are added. ``data`` are all :class:`Pixels`, of
+    which it draws its own batch or, if ``streamed``, a :class:`Batch`. ``progress`` in [0, 1] is the share of the run
+    that is done: it sets the learning rates. The random numbers of a step depend on ``seed`` and its number only.
+
+    Args:
+        images_at_a_time: images per device in one pass; passes are made one after the other, and their gradients
+            added up, until the device's share of the batch is done.
     """
     config = preset.field_config(bounds)
     adam = _adam(preset)
+    batch_size, rays_per_image = preset.images_per_batch, preset.rays_per_image
+    own = batch_size // mesh.size
+    passes = own // images_at_a_time
 
-    def losses(parameters: dict, pixels: Pixels, occupancy: Array, key: Array, progress: Array) -> Any:
-        image_key, pixel_key, sample_key = jax.random.split(key, 3)
-        batch = jax.random.randint(image_key, (preset.images_per_batch,), 0, pixels.rgb.shape[0])
-        rows, columns, centers = draw_pixels(
-            pixel_key, pixels, batch, preset.rays_per_image, preset.foreground_share
-        )
-        target = pixels.rgb[batch[:, None], rows, columns] / 255.0
-        mask = pixels.mask[batch[:, None], rows, columns] / 255.0
-        poses = pixels.cam_to_world[batch]
+    def losses(unknown: dict[str, Any], batch: Batch, guide: Array, keys: Array, progress: Array) -> Any:
+        """The loss of one pass, as its share of the mean over the whole batch."""
+        intrinsics, poses = batch.intrinsics, batch.cam_to_world
         if preset.camera_learning_rate > 0:
-            corrections = parameters["cameras"]
-            poses = corrected_cameras(poses, corrections[batch], corrections.mean(0))
-        origins, directions = pixel_rays(centers, pixels.intrinsics[batch], poses)
-        latents = active_latents(parameters["latents"][batch], preset, progress)
+            poses = corrected_cameras(poses, unknown["cameras"], jnp.zeros(6))
+        if preset.focal_learning_rate > 0:
+            intrinsics, poses = with_focal(intrinsics, poses, jnp.exp(unknown["networks"]["log_focal"]))
+        origins, directions = pixel_rays(batch.centers, intrinsics, poses)
         rays, background = see(
             config,
-            parameters["field"],
-            latents,
+            unknown["networks"]["field"],
+            active_latents(unknown["latents"], preset, progress),
             origins,
             directions,
             samples=preset.samples,
-            occupancy=occupancy if preset.sampler == "guided" else None,
-            key=sample_key,
+            occupancy=guide if preset.sampler == "guided" else None,
+            key=keys,
+            precision=precision,
+            rematerialise=rematerialise,
         )
-        terms = training_losses(rays, background, target, mask)
+        target = batch.rgb_mask / 255.0
+        terms = training_losses(rays, background, target[..., :3], target[..., 3])
         total = terms["rgb"] + preset.lambda_mask * terms["mask"] + preset.lambda_hard * terms["hard"]
-        return total, terms | {"loss": total}
+        share = 1.0 / (passes * mesh.size)
+        values = jnp.stack([total, terms["rgb"], terms["mask"], terms["hard"]])
+        return share * total, share * values
 
-    def refresh(parameters: dict, occupancy: Array, key: Array, progress: Array) -> Array:
+    differentiate = jax.grad(losses, has_aux=True)
+
+    def gradients(
+        networks: dict[str, Any],
+        each: dict[str, Array],
+        batch: Batch,
+        guide: Array,
+        keys: Array,
+        progress: Array,
+    ) -> tuple[dict[str, Any], dict[str, Array], Array]:
+        """Of the networks, summed over this device's passes; of codes and cameras, each; and the losses."""
+        if passes == 1:
+            gradient, terms = differentiate({"networks": networks, **each}, batch, guide, keys, progress)
+            return gradient.pop("networks"), gradient, terms
+        parts = jax.tree.map(
+            lambda array: array.reshape(passes, images_at_a_time, *array.shape[1:]), (each, batch, keys)
+        )
+
+        def one_pass(sums: Any, part: Any) -> Any:
+            some, its_batch, its_keys = part
+            gradient, terms = differentiate(
+                {"networks": networks, **some}, its_batch, guide, its_keys, progress
+            )
+            return jax.tree.map(jnp.add, sums, (gradient.pop("networks"), terms)), gradient
+
+        zeros = (jax.tree.map(jnp.zeros_like, networks), jnp.zeros(4))
+        (summed, terms), gradient = jax.lax.scan(one_pass, zeros, parts)
+        return summed, jax.tree.map(lambda array: array.reshape(own, *array.shape[2:]), gradient), terms
+
+    def refresh(state: State, networks: dict[str, Any], latents: Table, key: Array, progress: Array) -> Any:
         row_key, cell_key = jax.random.split(key)
-        rows = jax.random.randint(row_key, (_OCCUPANCY_CODES,), 0, parameters["latents"].shape[0])
-        latents = active_latents(parameters["latents"][rows], preset, progress)
-        foreground = foreground_of(config, parameters["field"], latents)
-        return refreshed(occupancy, foreground, cell_key, bounds, _OCCUPANCY_CODES)
+        rows = jax.random.randint(row_key, (_OCCUPANCY_CODES,), 0, num_images)
+        codes = active_latents(looked_up(latents, rows), preset, progress)
+        foreground = foreground_of(config, networks["field"], codes, precision=precision)
+        occupancy = refreshed(state.occupancy, foreground, cell_key, bounds, _OCCUPANCY_CODES)
+        return occupancy, widened(occupancy)
 
-    @jax.jit
-    def step(state: State, pixels: Pixels, progress: Float[Array, ""]) -> tuple[State, dict]:
+    def step(state: State, totals: Array, data: Pixels | Batch, progress: Array) -> tuple[State, Array]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        ray_key, cell_key = jax.random.split(key)
-        guide = widened(state.occupancy)
-        gradient, terms = jax.grad(losses, has_aux=True)(state.parameters, pixels, guide, ray_key, progress)
-        directions, moments = adam.update(gradient, state.moments)
-        rates = _rates(preset, progress)
-        parameters = {
-            group: jax.tree.map(
-                lambda value, move, rate=rates[group]: value - rate * move, values, directions[group]
-            )
-            for group, values in state.parameters.items()
-        }
-        occupancy = state.occupancy
-        if preset.sampler == "guided":
-            occupancy = jax.lax.cond(
-                state.step % _OCCUPANCY_EVERY == _OCCUPANCY_EVERY - 1,
-                lambda: refresh(parameters, occupancy, cell_key, progress),
-                lambda: occupancy,
-            )
-        return State(parameters, moments, occupancy, state.step + 1), terms
+        sample_key, cell_key = jax.random.split(key)
+        mine = partial(
+            jax.lax.dynamic_slice_in_dim, start_index=jax.lax.axis_index(AXIS) * own, slice_size=own
+        )
+        if isinstance(data, Pixels):
+            images, places = draw(seed, state.step, num_images, batch_size, rays_per_image)
+            batch = take(data, mine(images), mine(places), preset.foreground_share)
+        else:
+            images, batch = jax.lax.all_gather(data.images, AXIS, tiled=True), data
+        keys = mine(jax.random.split(sample_key, batch_size))
+        codes, corrections = looked_up(state.latents, images), looked_up(state.cameras, images)
+        each = {"latents": mine(codes), "cameras": mine(corrections - state.camera_sum / num_images)}
+        summed, gradient, terms = gradients(state.networks, each, batch, state.guide, keys, progress)
+        summed, terms = jax.lax.psum((summed, terms), AXIS)
+        gradient = jax.lax.all_gather(gradient, AXIS, tiled=True)
 
-    return step
+        rates = _rates(preset, progress)
+        moves, moments = adam.update(summed, state.moments)
+        networks = {
+            name: jax.tree.map(lambda value, move, rate=rates[name]: value - rate * move, values, moves[name])
+            for name, values in state.networks.items()
+        }
+        touched = touched_rows(state.latents, images)
+        latents, _ = stepped(
+            state.latents, touched, gradient["latents"], rates["latents"], _B1, preset.adam_b2
+        )
+        cameras, camera_sum = state.cameras, state.camera_sum
+        if preset.camera_learning_rate > 0:
+            cameras, moved = stepped(
+                cameras, touched, gradient["cameras"], rates["cameras"], _B1, preset.adam_b2
+            )
+            camera_sum = camera_sum + moved
+        occupancy, guide = state.occupancy, state.guide
+        if preset.sampler == "guided":
+            occupancy, guide = jax.lax.cond(
+                state.step % _OCCUPANCY_EVERY == _OCCUPANCY_EVERY - 1,
+                lambda: refresh(state, networks, latents, cell_key, progress),
+                lambda: (occupancy, guide),
+            )
+        norms = [_norm((summed, gradient)), jnp.mean(jnp.linalg.norm(codes, axis=-1))]
+        after = State(networks, moments, latents, cameras, camera_sum, occupancy, guide, state.step + 1)
+        return after, totals + jnp.concatenate([terms, jnp.stack(norms)])
+
+    specs = state_specs()
+    parallel = jax.shard_map(
+        step,
+        mesh=mesh,
+        in_specs=(specs, P(), P(AXIS) if streamed else P(), P()),
+        out_specs=(specs, P()),
+        check_vma=False,
+    )
+    return jax.jit(parallel, donate_argnums=(0, 1))
 
 
 def _adam(preset: Preset) -> optax.GradientTransformation:
-    return optax.scale_by_adam(b1=0.9, b2=preset.adam_b2)
+    return optax.scale_by_adam(b1=_B1, b2=preset.adam_b2)
+
+
+def _norm(tree: Any) -> Array:
+    return jnp.sqrt(sum(jnp.vdot(array, array) for array in jax.tree.leaves(tree)))
 
 
 def _rates(preset: Preset, progress: Array) -> dict[str, Array]:
@@ -191,22 +315,7 @@ def _rates(preset: Preset, progress: Array) -> dict[str, Array]:
     started = progress >= preset.camera_start
     return {
         "field": preset.learning_rate * decay,
+        "log_focal": preset.focal_learning_rate * decay * started,
         "latents": preset.latent_learning_rate * decay,
         "cameras": preset.camera_learning_rate * decay * started,
     }
-
-
-def draw_pixels(
-    key: Array, pixels: Pixels, batch: Int[Array, "images"], count: int, foreground_share: float
-) -> tuple[Int[Array, "images rays"], Int[Array, "images rays"], Float[Array, "images rays 2"]]:
-    """Rows, columns and centres (x, y) of ``count`` pixels of each image.
-
-    The first ``foreground_share`` of them lie inside its dilated mask, the rest anywhere on the photograph.
-    """
-    inside, valid = pixels.inside[batch, None], pixels.valid[batch, None]
-    aimed = (jnp.arange(count) < round(count * foreground_share)) & (inside > 0)
-    limit = jnp.where(aimed, inside, valid)
-    place = jnp.floor(jax.random.uniform(key, (len(batch), count)) * limit).astype(jnp.int32)
-    chosen = pixels.order[batch[:, None], jnp.minimum(place, limit - 1)].astype(jnp.int32)
-    rows, columns = jnp.divmod(chosen, pixels.rgb.shape[1])
-    return rows, columns, jnp.stack([columns, rows], axis=-1) + 0.5

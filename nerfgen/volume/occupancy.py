@@ -69,4 +69,6 @@ def refreshed(
 
 def widened(occupancy: Float[Array, "grid grid grid"]) -> Float[Array, "grid grid grid"]:
     """Maximum over each cell's 3 x 3 x 3 neighbourhood: samples reach a little beyond what is known."""
-    return jax.lax.reduce_window(occupancy, -jnp.inf, jax.lax.max, (3, 3, 3), (1, 1, 1), "SAME")
+    for window in ((3, 1, 1), (1, 3, 1), (1, 1, 3)):
+        occupancy = jax.lax.reduce_window(occupancy, -jnp.inf, jax.lax.max, window, (1, 1, 1), "SAME")
+    return occupancy

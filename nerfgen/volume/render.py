@@ -32,7 +32,8 @@ def render_rays(
     Args:
         directions: unit vectors.
         occupancy: where samples are worth taking; without it they are spread evenly.
-        key: draws the samples at random within their intervals; without it they lie at the middle.
+        key: draws the samples at random within their intervals, one key for all or one an image; without it
+            they lie at the middle.
     """
     near, far = box_bounds(origins, directions, half)
     if occupancy is None:

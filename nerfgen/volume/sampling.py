@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -91,4 +92,9 @@ def look_up(
 
 
 def _offsets(key: Array | None, shape: tuple[int, ...]) -> Array:
-    return jnp.full(shape, 0.5) if key is None else jax.random.uniform(key, shape)
+    """Where in its interval each sample lies. A key an image makes an image's samples its own, whatever else
+    is in the batch."""
+    if key is None:
+        return jnp.full(shape, 0.5)
+    draw = partial(jax.random.uniform, shape=shape[key.ndim :])
+    return jax.vmap(draw)(key) if key.ndim else draw(key)

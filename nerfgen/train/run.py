@@ -1,0 +1,303 @@
+"""The moving parts of one run: state, data, clock and log."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from nerfgen.errors import NerfgenError
+from nerfgen.field import Model
+from nerfgen.train.batch import Batch, Pixels
+from nerfgen.train.cache import PixelCache
+from nerfgen.train.checkpoint import LOG, Checkpoint
+from nerfgen.train.execution import Execution
+from nerfgen.train.preset import Preset
+from nerfgen.train.source import (
+    DiskReader,
+    HostReader,
+    Reader,
+    bytes_needed,
+    choose_placement,
+    device_pixels,
+)
+from nerfgen.train.step import (
+    TERMS,
+    State,
+    corrected_cameras,
+    hull_of,
+    initial_state,
+    make_step,
+    placed,
+    with_focal,
+)
+from nerfgen.train.stopping import Stop
+from nerfgen.train.table import AXIS
+
+# Each look at the losses waits for the device: rarely where steps are quick, and at most every so many.
+_LOG_EVERY = 20
+_WORK_BETWEEN_LOOKS = 1 << 29
+_HULL_IMAGES = 400
+# A loss that is so many times that of the first entry will not come back.
+_DIVERGED = 5.0
+
+
+class DivergedError(NerfgenError):
+    """The loss is no longer a number, or far above where it began."""
+
+    exit_code = 1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to stop and to save: steps (0: no limit), minutes (0: no limit), minutes between checkpoints."""
+
+    steps: int
+    minutes: float
+    checkpoint_minutes: float
+
+
+class Run:
+    """One run; a context manager, because the data may be read by a thread."""
+
+    def __init__(
+        self,
+        preset: Preset,
+        bounds: tuple[float, float, float],
+        cache: PixelCache,
+        seed: int,
+        execution: Execution,
+        mesh: Mesh,
+    ) -> None:
+        self.preset, self.bounds, self.cache, self.seed, self.mesh = preset, bounds, cache, seed, mesh
+        self.state: State
+        self.totals: jax.Array
+        self.log: list[tuple[float, ...]] = []
+        self.seconds_before = 0.0
+        self.done = self.first = 0
+        placement = choose_placement(execution.placement, bytes_needed(cache), list(mesh.devices.flat))
+        self.data = Data(cache, placement, preset, seed, mesh)
+        work = preset.images_per_batch * preset.rays_per_image * preset.samples * preset.width * preset.depth
+        self.log_every = min(_LOG_EVERY, max(1, _WORK_BETWEEN_LOOKS // work))
+        self._step = make_step(
+            preset,
+            bounds,
+            len(cache.images),
+            seed,
+            mesh,
+            images_at_a_time=execution.images_at_a_time(preset, mesh),
+            precision=execution.effective_precision(mesh),
+            rematerialise=execution.rematerialise,
+            streamed=self.data.streamed,
+        )
+
+    def __enter__(self) -> Run:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.data.close()
+
+    def fresh_state(self) -> State:
+        """Where a run begins."""
+        count = len(self.cache.images)
+        chosen = np.arange(0, count, max(1, count // _HULL_IMAGES))
+        masks = np.stack([raster[..., 3] for raster in self.cache.rasters(chosen)])
+        cameras = self.cache.raster_intrinsics[chosen], self.cache.cam_to_world[chosen]
+        hull = hull_of(masks, *cameras, self.bounds)
+        return initial_state(self.preset, self.bounds, count, self.seed, hull)
+
+    def begin(self) -> None:
+        """Start afresh."""
+        self._put(self.fresh_state(), np.zeros(len(TERMS), np.float32))
+
+    def take_up(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint."""
+        self.log, self.seconds_before = checkpoint.log, checkpoint.seconds
+        self.done = self.first = int(checkpoint.state.step)
+        self._put(checkpoint.state, checkpoint.totals)
+
+    def start(self, limits: Limits) -> None:
+        """Set the stopping rules, compile the step and start the clock, so that a time limit buys training."""
+        self.limits = limits
+        arguments = (self.state, self.totals, self.data.batch(self.done), np.float32(0))
+        self.compiled = self._step.lower(*arguments).compile()
+        self.began = self._saved = time.monotonic()
+        self.data.waited_before = self.data.waited
+        self.progress = self._progress()
+
+    @property
+    def seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.began
+
+    def advance(self, stop: Stop) -> dict[str, Any] | None:
+        """Steps up to the next entry of the log, and that entry; None if the run was asked to stop before it."""
+        target = self.done - self.done % self.log_every + self.log_every
+        if self.limits.steps:
+            target = min(target, self.limits.steps)
+        while self.done < target and not stop:
+            share = np.float32(min(self._progress(), 1.0))
+            batch = self.data.batch(self.done)
+            self.state, self.totals = self.compiled(self.state, self.totals, batch, share)
+            self.done += 1
+        self.progress = self._progress()
+        return self._look() if self.done == target else None
+
+    def checkpoint_due(self) -> bool:
+        return time.monotonic() - self._saved > 60 * self.limits.checkpoint_minutes
+
+    def checkpoint(self) -> Checkpoint:
+        """The run as it stands."""
+        self._saved = time.monotonic()
+        return Checkpoint(self.state, np.asarray(self.totals), self.log, self.seconds)
+
+    def shown(self) -> tuple[int, int, str]:
+        """Steps done, steps expected, and the state in words."""
+        entry = self._recent()
+        total = self.limits.steps or max(self.done, round(self.done / max(self.progress, 1e-6)))
+        note = (
+            f"rgb {entry['rgb']:.4f} mask {entry['mask']:.4f} hard {entry['hard']:.4f} "
+            f"PSNR {entry['psnr_db']:.1f} dB, {self.rays_per_second():,.0f} rays/s"
+        )
+        if self.data.streamed:
+            note += f", {self.data_wait_share():.0%} waiting for data"
+        return self.done, total, note
+
+    def rays_per_second(self) -> float:
+        """Since the run was started or resumed."""
+        rays = self.preset.images_per_batch * self.preset.rays_per_image
+        return rays * (self.done - self.first) / max(time.monotonic() - self.began, 1e-6)
+
+    def data_wait_share(self) -> float:
+        """Share of the time that the step waited for data."""
+        waited = self.data.waited - self.data.waited_before
+        return waited / max(time.monotonic() - self.began, 1e-6)
+
+    def model(self, class_name: str) -> Model:
+        """The model as it stands."""
+        state, rows, cache = self.state, len(self.cache.images), self.cache
+        networks = jax.tree.map(np.asarray, state.networks)
+        poses, intrinsics = cache.cam_to_world, cache.intrinsics
+        if self.preset.camera_learning_rate > 0:
+            corrections = jnp.asarray(np.asarray(state.cameras.values)[:rows])
+            mean = jnp.asarray(np.asarray(state.camera_sum) / rows)
+            poses = np.asarray(corrected_cameras(jnp.asarray(poses), corrections, mean), np.float64)
+        if self.preset.focal_learning_rate > 0:
+            factor = jnp.exp(networks["log_focal"])
+            changed = with_focal(jnp.asarray(intrinsics), jnp.asarray(poses), factor)
+            intrinsics, poses = (np.asarray(array, np.float64) for array in changed)
+        return Model(
+            object_class=class_name,
+            preset=asdict(self.preset),
+            config=self.preset.field_config(self.bounds),
+            parameters=networks["field"],
+            latents=np.asarray(state.latents.values)[:rows],
+            occupancy=np.asarray(state.occupancy),
+            images=cache.images,
+            image_size=cache.image_size,
+            intrinsics=intrinsics,
+            cam_to_world=poses,
+            window=cache.window,
+            canonical_index=cache.canonical_index,
+            canonical=cache.canonical,
+            steps=self.done,
+        )
+
+    def summary(self) -> dict[str, Any]:
+        entry = self._recent()
+        return {
+            "images": len(self.cache.images),
+            "skipped": self.cache.skipped,
+            "steps": self.done,
+            "psnr_db": entry["psnr_db"],
+            "loss_rgb": entry["rgb"],
+            "loss_mask": entry["mask"],
+            "loss_hard": entry["hard"],
+            "rays_per_second": self.rays_per_second(),
+            "data": self.data.placement,
+            "data_wait_share": self.data_wait_share(),
+            "devices": self.mesh.size,
+            "seconds": self.seconds,
+        }
+
+    def _put(self, state: State, totals: np.ndarray) -> None:
+        self.state = placed(state, self.mesh)
+        self.totals = jax.device_put(totals, NamedSharding(self.mesh, P()))
+
+    def _look(self) -> dict[str, Any]:
+        """Read the losses since the last entry."""
+        count = self.done - (self.log[-1][0] if self.log else 0)
+        means = dict(zip(TERMS, np.asarray(self.totals, np.float64) / count, strict=True))
+        self.totals = jax.device_put(np.zeros(len(TERMS), np.float32), NamedSharding(self.mesh, P()))
+        first = self.log[0][1 + TERMS.index("loss")] if self.log else means["loss"]
+        if not all(np.isfinite(value) for value in means.values()) or means["loss"] > _DIVERGED * first:
+            raise DivergedError(
+                f"training diverged before step {self.done}: the loss is {means['loss']:.3g}, from {first:.3g}; "
+                "lower the rates, for instance --set learning_rate=0.002 --set camera_learning_rate=0; "
+                "a checkpoint, if there was one, is left"
+            )
+        psnr = -10 * np.log10(max(means["rgb"] / 3, 1e-12))
+        self.log.append((self.done, *means.values(), psnr))
+        decay = self.preset.final_rate ** min(self.progress, 1.0)
+        return {name: float(value) for name, value in means.items()} | {
+            "step": self.done,
+            "psnr_db": float(psnr),
+            "learning_rate": self.preset.learning_rate * decay,
+            "rays_per_second": self.rays_per_second(),
+            "data_wait_share": self.data_wait_share(),
+            "seconds": self.seconds,
+        }
+
+    def _recent(self) -> dict[str, float]:
+        """Means over the last entries."""
+        return dict(zip(LOG, (float(value) for value in np.mean(self.log[-10:], axis=0)), strict=True))
+
+    def _progress(self) -> float:
+        by_steps = self.done / self.limits.steps if self.limits.steps else 0.0
+        by_time = self.seconds / (60.0 * self.limits.minutes) if self.limits.minutes else 0.0
+        return max(by_steps, by_time)
+
+
+class Data:
+    """What the step is given: all pixels, if they are on the device, or a batch a step."""
+
+    def __init__(self, cache: PixelCache, placement: str, preset: Preset, seed: int, mesh: Mesh) -> None:
+        self.placement, self.streamed = placement, placement != "device"
+        self.waited_before = 0.0
+        self._reader: Reader | None = None
+        if self.streamed:
+            make = HostReader if placement == "host" else DiskReader
+            self._reader = make(
+                cache,
+                seed=seed,
+                images_per_batch=preset.images_per_batch,
+                rays_per_image=preset.rays_per_image,
+                foreground_share=preset.foreground_share,
+            )
+            self._sharding = NamedSharding(mesh, P(AXIS))
+        else:
+            self._pixels = jax.device_put(device_pixels(cache), NamedSharding(mesh, P()))
+
+    @property
+    def waited(self) -> float:
+        """Seconds that steps have waited for data."""
+        return self._reader.waited if self._reader else 0.0
+
+    def batch(self, step: int) -> Pixels | Batch:
+        """For a step, on the device."""
+        if self._reader is None:
+            return self._pixels
+        return jax.device_put(self._reader.batch(step), self._sharding)
+
+    def close(self) -> None:
+        """End the reading thread."""
+        if self._reader:
+            self._reader.close()
