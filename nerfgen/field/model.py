@@ -24,6 +24,7 @@ class FieldConfig:
         width, depth: hidden layers of the foreground network.
         frequencies: octaves of the positional encoding (``mlp``).
         plane_size, plane_channels: feature planes (``planes``).
+        mirror, odd_channels: symmetry of the object (``planes``), see :class:`PlanesField`.
         background_width, background_depth: hidden layers of the background network.
         density_scale: density per world unit of a raw output around 1.5.
         bounds: half edges (x, y, z) of the box about the origin that holds the object, world units. The networks
@@ -41,6 +42,8 @@ class FieldConfig:
     frequencies: int = 10
     plane_size: int = 32
     plane_channels: int = 8
+    mirror: bool = False
+    odd_channels: int = 0
 
 
 class GenerativeField(nn.Module):
@@ -63,6 +66,8 @@ class GenerativeField(nn.Module):
                 config.width,
                 config.depth,
                 self.precision,
+                config.mirror,
+                config.odd_channels,
                 name="foreground",
             )
         else:

@@ -20,6 +20,12 @@ class PlanesField(nn.Module):
 
     The modulation is FiLM (Perez et al. 2018): h -> (1 + a(z)) h + b(z). Points are expected in the
     cube [-1, 1]^3; outside of it the planes continue with their edge.
+
+    Attributes:
+        mirror: the planes hold one half of the object, x and -x see the same features. What one photograph shows of
+            one side is so known of the other.
+        odd_channels: last channels of a mirrored object's features, which are multiplied by x: what differs
+            between the sides, such as the light.
     """
 
     plane_size: int
@@ -27,6 +33,8 @@ class PlanesField(nn.Module):
     width: int
     depth: int
     precision: str = "float32"
+    mirror: bool = False
+    odd_channels: int = 0
 
     def setup(self) -> None:
         self.planes = dense(
@@ -51,7 +59,13 @@ class PlanesField(nn.Module):
         self, condition: dict[str, Any], points: Float[Array, "images points 3"]
     ) -> Float[Array, "images points 4"]:
         """Raw density and raw colour of points, each under its image's code."""
+        side = points[..., :1]
+        if self.mirror:
+            points = jnp.concatenate([2 * jnp.abs(side) - 1, points[..., 1:]], axis=-1)
         hidden = sample_planes(condition["planes"], points)
+        if self.mirror:
+            odd = jnp.arange(self.channels) >= self.channels - self.odd_channels
+            hidden = hidden * jnp.where(odd, side, 1.0)
         for layer, (scale, shift) in zip(self.hidden, condition["modulation"], strict=True):
             hidden = jax.nn.relu(layer(hidden) * (1 + scale[:, None]) + shift[:, None])
         return self.outputs(hidden)

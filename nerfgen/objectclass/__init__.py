@@ -25,6 +25,7 @@ class ObjectClass:
         focal: focal length in units of a photograph's longer side, where nothing else is known.
         largest_angle: largest angle of a camera from the frontal one, degrees.
         turn: how far a turntable swings to either side, degrees; 180 or more is all the way round.
+        mirror: whether objects are about mirror-symmetric in x.
         landmark_names: names of the method's landmarks.
         canonical: their 3D positions, world units.
         mesh_index, mesh_canonical: dense canonical points, by index in the estimator's numbering.
@@ -38,6 +39,7 @@ class ObjectClass:
     focal: float
     largest_angle: float
     turn: float
+    mirror: bool
     landmark_names: tuple[str, ...]
     canonical: Float[np.ndarray, "landmarks 3"]
     mesh_index: Int[np.ndarray, "mesh"]
@@ -73,6 +75,7 @@ def object_class(name: str) -> ObjectClass:
         focal=float(values["focal"]),
         largest_angle=float(values["largest_angle"]),
         turn=float(values["turn"]),
+        mirror=bool(values.get("mirror", False)),
         landmark_names=tuple(landmarks),
         canonical=mesh[[place[value] for value in landmarks.values()], 1:],
         mesh_index=index,

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 from nerfgen import artifact
 from nerfgen.objectclass import object_class
 from nerfgen.train.batch import Batch
-from nerfgen.train.data import list_images
+from nerfgen.train.data import for_class, list_images
 from nerfgen.train.execution import Execution, platform
 from nerfgen.train.loop import TrainingFiles
 from nerfgen.train.preset import Preset
@@ -40,6 +40,7 @@ def estimate(
     Raises:
         InputError: the files are missing or don't fit.
     """
+    preset = for_class(preset, class_name, with_masks=files.masks is not None)
     listing = list_images(files.data, files.cameras, files.masks)
     count = int(artifact.usable(listing.status).sum())
     mesh = execution.mesh()

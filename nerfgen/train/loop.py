@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from nerfgen.photo import digest_images
 from nerfgen.train.cache import pixel_cache
 from nerfgen.train.cameras import save_refined_cameras
 from nerfgen.train.checkpoint import Checkpoints, load_checkpoint
+from nerfgen.train.data import for_class
 from nerfgen.train.execution import Execution
 from nerfgen.train.preset import Preset
 from nerfgen.train.record import Record
@@ -88,8 +89,7 @@ def train(
     Raises:
         DivergedError: the loss became NaN or exploded; no model is written, and the last checkpoint is left.
     """
-    if files.masks is None:
-        preset = replace(preset, lambda_mask=0.0)
+    preset = for_class(preset, class_name, with_masks=files.masks is not None)
     mesh = execution.mesh()
     parameters = asdict(preset) | {
         "seed": seed,

@@ -20,6 +20,8 @@ class Preset:
         latent_size: D.
         width, depth, frequencies: hidden layers of the foreground network and octaves of its encoding.
         plane_size, plane_channels: feature planes (only ``planes``).
+        mirror: take objects for mirror-symmetric (only ``planes``, and classes that are so).
+        odd_channels: channels that may differ between the sides of a mirrored object.
         background_width, background_depth: hidden layers of the background network.
         density_scale: density per world unit of a raw output around 1.5.
         sampler: ``even`` is stratified over the whole cube, ``guided`` follows a class-shared occupancy.
@@ -51,6 +53,8 @@ class Preset:
     frequencies: int
     plane_size: int
     plane_channels: int
+    mirror: bool
+    odd_channels: int
     background_width: int
     background_depth: int
     density_scale: float
@@ -80,14 +84,14 @@ class Preset:
         Raises:
             InputError: an unknown field or a value of the wrong type.
         """
-        converted = {}
+        converted: dict[str, Any] = {}
         for name, value in values.items():
             if name not in {field.name for field in fields(self)}:
                 known = ", ".join(field.name for field in fields(self))
                 raise InputError(f"a preset has no field {name!r}; its fields are {known}")
             kind = type(getattr(self, name))
             try:
-                converted[name] = kind(value)
+                converted[name] = _truth(value) if kind is bool else kind(value)
             except ValueError as error:
                 raise InputError(f"{name} wants a value of type {kind.__name__}, not {value!r}") from error
             _check_number(name, converted[name])
@@ -110,12 +114,19 @@ _MAY_BE_ZERO = {
     "latent_std",
 }
 _MAY_BE_ZERO |= {"lambda_mask", "lambda_hard", "camera_learning_rate", "camera_start", "pose_share"}
-_MAY_BE_ZERO |= {"focal_learning_rate"}
+_MAY_BE_ZERO |= {"focal_learning_rate", "odd_channels"}
 _AT_MOST_ONE = {"foreground_share", "final_rate", "adam_b2", "camera_start", "pose_share", "pose_fade"}
 
 
+def _truth(value: Any) -> bool:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if str(value).lower() not in words:
+        raise ValueError
+    return words[str(value).lower()]
+
+
 def _check_number(name: str, value: Any) -> None:
-    if isinstance(value, str):
+    if isinstance(value, str | bool):
         return
     least = name in _MAY_BE_ZERO
     if not math.isfinite(value) or value < 0 or (value == 0 and not least):
@@ -135,6 +146,8 @@ PAPER = Preset(
     frequencies=10,
     plane_size=32,
     plane_channels=8,
+    mirror=False,
+    odd_channels=0,
     background_width=256,
     background_depth=5,
     density_scale=12.0,
@@ -169,6 +182,8 @@ FAST = replace(
     latent_size=64,
     width=32,
     depth=2,
+    mirror=True,
+    odd_channels=2,
     background_width=32,
     background_depth=2,
     sampler="guided",
