@@ -9,17 +9,59 @@ import typer
 
 from nerfgen.cli import runtime
 
-EPILOG = runtime.examples("Examples", "nerfgen info photos/model.h5", "nerfgen info photos/cameras.h5 --json")
+EPILOG = runtime.examples(
+    "Examples",
+    "nerfgen info photos/model.h5",
+    "nerfgen info photos/cameras.h5 --json",
+    "nerfgen info --devices",
+)
 
 
 def info(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A file that nerfgen wrote.", show_default=False)
-    ],
+        Path | None, typer.Argument(metavar="[FILE]", help="A file that nerfgen wrote.", show_default=False)
+    ] = None,
+    devices: Annotated[bool, typer.Option("--devices", help="List the devices that JAX sees.")] = False,
     as_json: runtime.Json = False,
     debug: runtime.Debug = False,
 ) -> None:
-    """Print what a file holds and how it was made: schema, recipe, inputs, statuses, datasets."""
+    """Print what a file holds and how it was made: schema, recipe, inputs, statuses, datasets.
+
+    With `--devices`, what training can run on.
+    """
+    from nerfgen.errors import InputError
+
+    reporter = runtime.Reporter(as_json=as_json)
+    if devices:
+        found = _devices()
+        reporter.result({"devices": found}, "\n".join(_line(device) for device in found))
+    if file:
+        _describe(file, reporter)
+    elif not devices:
+        raise InputError("give a file that nerfgen wrote, or --devices")
+
+
+def _devices() -> list[dict[str, Any]]:
+    """Every device of JAX, with its memory where JAX knows it."""
+    import jax
+
+    return [
+        {
+            "device": str(device),
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "memory_gib": round(limit / 2**30, 1) if (limit := _memory_limit(device)) else None,
+        }
+        for device in jax.devices()
+    ]
+
+
+def _memory_limit(device: Any) -> int | None:
+    stats = device.memory_stats()
+    return stats.get("bytes_limit") if stats else None
+
+
+def _describe(file: Path, reporter: runtime.Reporter) -> None:
     import json
     from collections import Counter
 
@@ -45,7 +87,7 @@ def info(
     lines += [
         f"{name} {tuple(about['shape'])} {about.get('description', '')}" for name, about in datasets.items()
     ]
-    runtime.Reporter(as_json=as_json).result(
+    reporter.result(
         {"attributes": attributes, "statuses": status, "datasets": datasets}, "\n".join(lines)
     )
 
