@@ -1,0 +1,135 @@
+"""Benchmarks measure what they say, at sizes that tell nothing of speed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import math
+
+import pytest
+
+from nerfgen.bench.latents import short
+from nerfgen.bench.turns import best_in_turns
+from nerfgen.bench.work import step_flops
+from nerfgen.train import PRESETS
+
+TORCH = importlib.util.find_spec("torch") is not None
+
+
+def measured(run, *arguments):
+    """What a benchmark printed: one JSON object and, with --quiet, nothing else."""
+    done = run("bench", *arguments, "--quiet")
+    assert done.code == 0, done.err
+    if not TORCH:
+        assert done.err == ""
+    return json.loads(done.out)
+
+
+def positive(values):
+    return all(math.isfinite(value) and value > 0 for value in values)
+
+
+def test_training(run):
+    result = measured(
+        run, "training", "--images", 2, "--rays-per-image", 4, "--width", 16, "--rounds", 2, "--seconds", 5
+    )
+    assert positive(
+        result[name] for name in ("rays_per_second", "step_flops_per_second", "matmul_flops_per_second")
+    )
+    assert 0 < result["fraction_of_matmul_peak"] < 1.5
+    assert result["bf16_rays_per_second"] is None  # what training takes on a CPU is float32
+    names = [f"{kind}_{way}" for way in ("eager", "compiled", "bf16") for kind in ("ratio_torch", "torch")]
+    names = [f"{name}_rays_per_second" if name.startswith("torch") else name for name in names]
+    if not TORCH:
+        assert {result[name] for name in [*names, "torch_loss_difference", "torch_bf16_rays"]} == {None}
+        return
+    assert positive(result[name] for name in names if result[name] is not None)
+    assert result["torch_loss_difference"] < 1e-4  # the same network on the same samples
+
+
+@pytest.mark.skipif(TORCH, reason="PyTorch is installed")
+def test_training_says_how_to_install_pytorch(run):
+    done = run("bench", "training", "--images", 1, "--rays-per-image", 2, "--width", 8, "--rounds", 1)
+    assert done.code == 0, done.err
+    assert [line for line in done.err.splitlines() if "pip install torch" in line]
+
+
+def test_data(run):
+    result = measured(run, "data", "--images", 12, "--size", 16, "--rounds", 2, "--seconds", 5)
+    for name in ("batches_per_second", "seconds_per_step"):
+        assert result[name].keys() == {"device", "host", "disk"}
+        assert positive(result[name].values())
+    assert result["data_wait_share"]["device"] == 0
+    assert all(0 <= share < 1 for share in result["data_wait_share"].values())
+    assert positive((result["ratio_host_over_device"], result["ratio_disk_over_device"]))
+
+
+def test_latents(run):
+    result = measured(run, "latents", "--rows", "10,2000", "--rounds", 2)
+    assert result["seconds_per_step"].keys() == {"10", "2000"}
+    assert positive([*result["seconds_per_step"].values(), result["ratio_k_2e3_over_1e1"]])
+    assert result["in_place"]
+
+
+def test_memory(run):
+    result = measured(run, "memory", "--sizes", "16,32", "--images", 3, "--steps", 2)
+    assert result["peak_mib"].keys() == result["step_mib"].keys() == {"16", "32"}
+    assert all(value > 50 for value in result["peak_mib"].values())
+    assert result["step_mib"]["16"] == pytest.approx(result["step_mib"]["32"], rel=0.01)
+    assert result["ratio_32_over_16"] == pytest.approx(result["peak_mib"]["32"] / result["peak_mib"]["16"])
+
+
+def test_convergence(run, tmp_path):
+    options = "--psnr 1,99 --minutes 0.02 --images 4 --size 16 --views 2".split()
+    result = measured(run, "convergence", "--data", tmp_path / "cars", *options)
+    assert result["seconds_to_psnr"]["1"] > 0
+    assert result["seconds_to_psnr"]["99"] is None
+    assert 0 < result["fast_psnr_db"] < 99
+    assert 0 < result["paper_psnr_db"] < 99
+    assert result["images"] == 4
+    assert not list((tmp_path / "cars").glob("pixels*")), "the user's folder keeps only what synth makes"
+    again = measured(run, "convergence", "--data", tmp_path / "cars", *options)
+    assert again["images"] == 4
+
+
+@pytest.mark.mediapipe
+def test_landmark(run, tmp_path):
+    assert run("synth", "heads", tmp_path, "-n", 2, "--size", 64, "--views", 0).code == 0
+    result = measured(run, "landmark", tmp_path, "--rounds", 1)
+    assert result["images"] == 2
+    assert positive((result["bare_images_per_second"], result["stage_images_per_second"]))
+
+
+def test_wrong_lists_are_told(run):
+    done = run("bench", "latents", "--rows", "few")
+    assert done.code == 2
+    assert "--rows few" in done.err
+
+
+def test_the_best_of_the_turns_counts():
+    calls = []
+    best = best_in_turns(
+        {name: lambda name=name: calls.append(name) for name in "ab"},
+        rounds=3,
+        seconds=60,
+        say=lambda line: None,
+    )
+    assert calls == list("ababab")
+    assert best.keys() == {"a", "b"}
+    assert len(calls) == 6
+    best_in_turns({"a": lambda: calls.append("a")}, rounds=9, seconds=0, say=lambda line: None)
+    assert len(calls) == 7, "one round, however little time there is"
+
+
+def test_operations_of_the_published_step():
+    # 8 layers of 256, of which the first and the fifth see 63 numbers of the point and the code's share.
+    preset = PRESETS["paper"]
+    rays = preset.images_per_batch * preset.rays_per_image
+    per_sample = 2 * (3 * (7 * 256**2 + 4 * 256) + 2 * 2 * 63 * 256)
+    per_ray = 2 * (3 * (4 * 256**2 + 3 * 256) + 2 * 15 * 256)
+    per_image = 2 * 3 * 3 * 256 * 256
+    assert step_flops(preset) == rays * (128 * per_sample + per_ray) + preset.images_per_batch * per_image
+
+
+def test_short_names_of_counts():
+    assert [short(count) for count in (7, 1000, 1500, 1_000_000)] == ["7e0", "1e3", "15e2", "1e6"]
