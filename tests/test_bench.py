@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import os
 
 import pytest
 
@@ -16,12 +17,17 @@ from nerfgen.train import PRESETS
 TORCH = importlib.util.find_spec("torch") is not None
 
 
+@pytest.fixture(autouse=True)
+def quickly_compiled(monkeypatch):
+    """Compiling takes nearly all of the time, and speed is not what is tested."""
+    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {quick}")
+
+
 def measured(run, *arguments):
-    """What a benchmark printed: one JSON object and, with --quiet, nothing else."""
-    done = run("bench", *arguments, "--quiet")
+    """What a benchmark printed: one JSON object and nothing else."""
+    done = run("bench", *arguments)
     assert done.code == 0, done.err
-    if not TORCH:
-        assert done.err == ""
     return json.loads(done.out)
 
 
@@ -30,9 +36,10 @@ def positive(values):
 
 
 def test_training(run):
-    result = measured(
-        run, "training", "--images", 2, "--rays-per-image", 4, "--width", 16, "--rounds", 2, "--seconds", 5
-    )
+    options = ["--images", 2, "--rays-per-image", 4, "--width", 16, "--rounds", 2, "--seconds", 5]
+    done = run("bench", "training", *options)
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
     assert positive(
         result[name] for name in ("rays_per_second", "step_flops_per_second", "matmul_flops_per_second")
     )
@@ -42,16 +49,10 @@ def test_training(run):
     names = [f"{name}_rays_per_second" if name.startswith("torch") else name for name in names]
     if not TORCH:
         assert {result[name] for name in [*names, "torch_loss_difference", "torch_bf16_rays"]} == {None}
+        assert "pip install torch" in done.err
         return
     assert positive(result[name] for name in names if result[name] is not None)
     assert result["torch_loss_difference"] < 1e-4  # the same network on the same samples
-
-
-@pytest.mark.skipif(TORCH, reason="PyTorch is installed")
-def test_training_says_how_to_install_pytorch(run):
-    done = run("bench", "training", "--images", 1, "--rays-per-image", 2, "--width", 8, "--rounds", 1)
-    assert done.code == 0, done.err
-    assert [line for line in done.err.splitlines() if "pip install torch" in line]
 
 
 def test_data(run):
@@ -73,23 +74,22 @@ def test_latents(run):
 
 def test_memory(run):
     result = measured(run, "memory", "--sizes", "16,32", "--images", 3, "--steps", 2)
-    assert result["peak_mib"].keys() == result["step_mib"].keys() == {"16", "32"}
+    assert result["peak_mib"].keys() == {"16", "32"}
     assert all(value > 50 for value in result["peak_mib"].values())
-    assert result["step_mib"]["16"] == pytest.approx(result["step_mib"]["32"], rel=0.01)
     assert result["ratio_32_over_16"] == pytest.approx(result["peak_mib"]["32"] / result["peak_mib"]["16"])
 
 
 def test_convergence(run, tmp_path):
-    options = "--psnr 1,99 --minutes 0.02 --images 4 --size 16 --views 2".split()
-    result = measured(run, "convergence", "--data", tmp_path / "cars", *options)
+    sizes = ["--minutes", 0.02, "--images", 4, "--size", 16, "--views", 2, "--quiet"]
+    done = run("bench", "convergence", "--data", tmp_path / "cars", "--psnr", "1,99", *sizes)
+    assert (done.code, done.err) == (0, "")
+    result = json.loads(done.out)
     assert result["seconds_to_psnr"]["1"] > 0
     assert result["seconds_to_psnr"]["99"] is None
     assert 0 < result["fast_psnr_db"] < 99
     assert 0 < result["paper_psnr_db"] < 99
     assert result["images"] == 4
     assert not list((tmp_path / "cars").glob("pixels*")), "the user's folder keeps only what synth makes"
-    again = measured(run, "convergence", "--data", tmp_path / "cars", *options)
-    assert again["images"] == 4
 
 
 @pytest.mark.mediapipe
