@@ -19,7 +19,7 @@ app = typer.Typer(
         "Examples",
         "nerfgen bench training",
         "nerfgen bench convergence --kind cars",
-        "nerfgen bench memory > memory.json",
+        "nerfgen bench memory --sizes 64,256",
     ),
 )
 
@@ -40,7 +40,16 @@ def _reporter(quiet: bool) -> runtime.Reporter:
 
 
 def _print(reporter: runtime.Reporter, measured: dict[str, Any]) -> None:
-    reporter.result(measured, "")
+    reporter.result({name: _rounded(value) for name, value in measured.items()}, "")
+
+
+def _rounded(value: Any) -> Any:
+    """Floats to five digits, which is more than any of them is good for."""
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
 def _list(option: str, text: str, least: float) -> list[float]:
@@ -65,7 +74,7 @@ def training(
     rays_per_image: Annotated[int, typer.Option(min=1, help="Rays of each of them.")] = 32,
     width: Annotated[int, typer.Option(min=1, help="Width of the foreground network.")] = 256,
     rounds: Rounds = 5,
-    seconds: Seconds = 60.0,
+    seconds: Seconds = 45.0,
     quiet: runtime.Quiet = False,
     debug: runtime.Debug = False,
 ) -> None:
@@ -212,7 +221,7 @@ def landmark(
 for function, lines in (
     (
         training,
-        ("nerfgen bench training", "nerfgen bench training --width 1024 --images 2 --quiet > wide.json"),
+        ("nerfgen bench training", "nerfgen bench training --width 1024 --images 2"),
     ),
     (data, ("nerfgen bench data", "nerfgen bench data --images 4000 --size 128")),
     (latents, ("nerfgen bench latents", "nerfgen bench latents --rows 1000,3000000")),
