@@ -22,7 +22,7 @@ from nerfgen.train.preset import FAST, Preset
 from nerfgen.train.run import Data
 
 _PLACEMENTS = ("device", "host", "disk")
-_STEPS = 20
+_STEPS = 10
 _BATCHES = 100
 
 

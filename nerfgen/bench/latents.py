@@ -10,7 +10,7 @@ from nerfgen.bench.stepper import Stepper
 from nerfgen.bench.turns import Say, best_in_turns
 from nerfgen.train.preset import FAST
 
-_STEPS = 20
+_STEPS = 10
 
 
 def measure_latents(*, rows: Sequence[int], rounds: int, seconds: float, say: Say) -> dict[str, Any]:

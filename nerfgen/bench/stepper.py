@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from nerfgen.geometry import intrinsic_matrix, turned_camera
@@ -24,7 +26,7 @@ DISTANCE, FOCAL = 4.0, 1.8
 
 
 class Stepper:
-    """Training on one device, from fresh networks and a table of ``rows`` codes.
+    """Training on one device, compiled and one step done, from fresh networks and a table of ``rows`` codes.
 
     Args:
         source: what a step is given, by its number; None for random pixels, some batches over and over.
@@ -44,29 +46,16 @@ class Stepper:
         streamed: bool = True,
         precision: str = "auto",
     ) -> None:
-        execution = Execution(devices=1, precision=precision)
-        mesh = execution.mesh()
+        mesh, self._step = _step(preset, rows, streamed, precision)
         if source is None:
             batches = jax.device_put(list(random_batches(preset, rows, 8)), NamedSharding(mesh, P(AXIS)))
 
             def source(step: int) -> Batch:
                 return batches[step % len(batches)]
 
-        self._source = source
-        step = make_step(
-            preset,
-            BOUNDS,
-            rows,
-            SEED,
-            mesh,
-            images_at_a_time=execution.images_at_a_time(preset, mesh),
-            precision=execution.effective_precision(mesh),
-            streamed=streamed,
-        )
+        self._source, self._done = source, 0
         self._state = placed(fresh_state(preset, rows), mesh)
         self._totals = jax.device_put(np.zeros(len(TERMS), np.float32), NamedSharding(mesh, P()))
-        self._compiled = step.lower(self._state, self._totals, source(0), np.float32(0)).compile()
-        self._done = 0
         before = self._place_of_table()
         self.run(1)
         self.in_place = before == self._place_of_table()
@@ -76,12 +65,30 @@ class Stepper:
         """Train on; returns when all is computed."""
         for _ in range(steps):
             batch = self._source(self._done)
-            self._state, self._totals = self._compiled(self._state, self._totals, batch, np.float32(0))
+            self._state, self._totals = self._step(self._state, self._totals, batch, np.float32(0))
             self._done += 1
         jax.block_until_ready(self._totals)
 
     def _place_of_table(self) -> int:
         return self._state.latents.values.addressable_data(0).unsafe_buffer_pointer()
+
+
+@functools.cache
+def _step(preset: Preset, rows: int, streamed: bool, precision: str) -> tuple[Mesh, Any]:
+    """The step of one device: the same for all that train alike, so that it is compiled once."""
+    execution = Execution(devices=1, precision=precision)
+    mesh = execution.mesh()
+    step = make_step(
+        preset,
+        BOUNDS,
+        rows,
+        SEED,
+        mesh,
+        images_at_a_time=execution.images_at_a_time(preset, mesh),
+        precision=execution.effective_precision(mesh),
+        streamed=streamed,
+    )
+    return mesh, step
 
 
 def fresh_state(preset: Preset, rows: int) -> State:
