@@ -6,11 +6,12 @@ import importlib.util
 import json
 import math
 import os
+import time
 
 import pytest
 
 from nerfgen.bench.latents import short
-from nerfgen.bench.turns import best_in_turns
+from nerfgen.bench.turns import median_in_turns
 from nerfgen.bench.work import step_flops
 from nerfgen.train import PRESETS
 
@@ -107,18 +108,19 @@ def test_wrong_lists_are_told(run):
     assert "--rows few" in done.err
 
 
-def test_the_best_of_the_turns_counts():
-    calls = []
-    best = best_in_turns(
-        {name: lambda name=name: calls.append(name) for name in "ab"},
-        rounds=3,
-        seconds=60,
-        say=lambda line: None,
-    )
+def test_the_median_of_the_turns_counts():
+    calls, waits = [], iter((0.0, 0.2, 0.0))
+
+    def slow_once():
+        calls.append("b")
+        time.sleep(next(waits))
+
+    options = {"seconds": 60, "say": lambda line: None}
+    taken = median_in_turns({"a": lambda: calls.append("a"), "b": slow_once}, rounds=3, **options)
     assert calls == list("ababab")
-    assert best.keys() == {"a", "b"}
-    assert len(calls) == 6
-    best_in_turns({"a": lambda: calls.append("a")}, rounds=9, seconds=0, say=lambda line: None)
+    assert taken.keys() == {"a", "b"}
+    assert taken["b"] < 0.2
+    median_in_turns({"a": lambda: calls.append("a")}, rounds=9, **(options | {"seconds": 0}))
     assert len(calls) == 7, "one round, however little time there is"
 
 

@@ -14,7 +14,7 @@ import jax
 
 from nerfgen.bench.photographs import CLASS, write_photographs
 from nerfgen.bench.stepper import SEED, Stepper
-from nerfgen.bench.turns import Say, best_in_turns
+from nerfgen.bench.turns import Say, median_in_turns
 from nerfgen.train.batch import Pixels, draw, take
 from nerfgen.train.cache import pixel_cache
 from nerfgen.train.execution import Execution
@@ -48,18 +48,18 @@ def measure_data(*, images: int, size: int, rounds: int, seconds: float, say: Sa
 
         say("batches alone")
         drawers = {place: _Drawer(kept(place), preset, images) for place in _PLACEMENTS}
-        reading = best_in_turns(drawers, rounds=rounds, seconds=seconds, say=say)
+        reading = median_in_turns(drawers, rounds=rounds, seconds=seconds, say=say)
         say("compiling the step")
         waiters = {place: _Waiter(kept(place), preset, images) for place in _PLACEMENTS}
-        best = best_in_turns(waiters, rounds=rounds, seconds=seconds, say=say)
+        taken = median_in_turns(waiters, rounds=rounds, seconds=seconds, say=say)
     return {
         "images": images,
         "size": size,
         "batches_per_second": {place: _BATCHES / value for place, value in reading.items()},
-        "seconds_per_step": {place: value / _STEPS for place, value in best.items()},
+        "seconds_per_step": {place: value / _STEPS for place, value in taken.items()},
         "data_wait_share": {place: waiter.wait_share for place, waiter in waiters.items()},
-        "ratio_host_over_device": best["host"] / best["device"],
-        "ratio_disk_over_device": best["disk"] / best["device"],
+        "ratio_host_over_device": taken["host"] / taken["device"],
+        "ratio_disk_over_device": taken["disk"] / taken["device"],
     }
 
 

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from nerfgen.bench.turns import Say, best_in_turns
+from nerfgen.bench.turns import Say, median_in_turns
 from nerfgen.errors import MissingDependencyError
 from nerfgen.landmark import landmark_folder
 from nerfgen.parallel import core_count
@@ -49,8 +49,8 @@ def measure_landmark(data: Path, *, images: int, rounds: int, seconds: float, sa
             landmark_folder(folder, Path(scratch) / "landmarks.h5", overwrite=True)
 
         network.process(sample[0])
-        best = best_in_turns({"bare": bare, "stage": stage}, rounds=rounds, seconds=seconds, say=say)
-    rates = {"bare": len(sample) / best["bare"], "stage": len(paths) / best["stage"]}
+        taken = median_in_turns({"bare": bare, "stage": stage}, rounds=rounds, seconds=seconds, say=say)
+    rates = {"bare": len(sample) / taken["bare"], "stage": len(paths) / taken["stage"]}
     return {
         "images": len(paths),
         "cores": core_count(),

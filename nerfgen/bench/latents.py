@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nerfgen.bench.stepper import Stepper
-from nerfgen.bench.turns import Say, best_in_turns
+from nerfgen.bench.turns import Say, median_in_turns
 from nerfgen.train.preset import FAST
 
 _STEPS = 10
@@ -24,11 +24,11 @@ def measure_latents(*, rows: Sequence[int], rounds: int, seconds: float, say: Sa
         say(f"compiling the step for {count} rows")
         steppers[str(count)] = Stepper(FAST, count)
     tasks = {name: functools.partial(stepper.run, _STEPS) for name, stepper in steppers.items()}
-    best = best_in_turns(tasks, rounds=rounds, seconds=seconds, say=say)
+    taken = median_in_turns(tasks, rounds=rounds, seconds=seconds, say=say)
     least, most = min(rows), max(rows)
     return {
-        "seconds_per_step": {name: value / _STEPS for name, value in best.items()},
-        f"ratio_k_{short(most)}_over_{short(least)}": best[str(most)] / best[str(least)],
+        "seconds_per_step": {name: value / _STEPS for name, value in taken.items()},
+        f"ratio_k_{short(most)}_over_{short(least)}": taken[str(most)] / taken[str(least)],
         "in_place": all(stepper.in_place for stepper in steppers.values()),
     }
 

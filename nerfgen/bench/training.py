@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nerfgen.bench.stepper import BOUNDS, SEED, Stepper, fresh_state, random_batches
-from nerfgen.bench.turns import Say, best_in_turns, seconds_of
+from nerfgen.bench.turns import Say, median_in_turns, seconds_of
 from nerfgen.bench.work import Product, step_flops
 from nerfgen.geometry import pixel_rays
 from nerfgen.train.preset import PAPER, Preset
@@ -48,9 +48,11 @@ def measure_training(
     tasks: dict[str, Callable[[], object]] = {
         f"{name}step": functools.partial(stepper.run, 1) for name, stepper in steppers.items()
     }
-    tasks |= {f"{name}product": product for name, product in products.items()}
+    # As many as take the time of a step, so that what others do weighs on both alike.
+    repeats = round(max(1.0, seconds_of(tasks["step"]) / seconds_of(products[""])))
+    tasks |= {f"{name}product": functools.partial(p.repeat, repeats) for name, p in products.items()}
     tasks |= {f"torch_{name}": step for name, step in torch_steps.items()}
-    best = best_in_turns(tasks, rounds=rounds, seconds=seconds, say=say)
+    taken = median_in_turns(tasks, rounds=rounds, seconds=seconds, say=say)
 
     result: dict[str, Any] = {
         "platform": jax.default_backend(),
@@ -63,13 +65,13 @@ def measure_training(
     for name in ("", "bf16_"):
         measured: dict[str, Any] = dict.fromkeys(_OURS)
         if name in kinds:
-            speed = result["step_flops"] / best[f"{name}step"]
-            peak = products[name].flops / best[f"{name}product"]
-            rays = images * rays_per_image / best[f"{name}step"]
+            speed = result["step_flops"] / taken[f"{name}step"]
+            peak = repeats * products[name].flops / taken[f"{name}product"]
+            rays = images * rays_per_image / taken[f"{name}step"]
             measured = dict(zip(_OURS, (rays, speed, peak, speed / peak), strict=True))
         result |= {name + key: value for key, value in measured.items()}
     for name in _TORCH:
-        theirs = torch_steps[name].rays / best[f"torch_{name}"] if name in torch_steps else None
+        theirs = torch_steps[name].rays / taken[f"torch_{name}"] if name in torch_steps else None
         ours = result["bf16_rays_per_second" if name == "bf16" and not on_cpu else "rays_per_second"]
         result[f"torch_{name}_rays_per_second"] = theirs
         result[f"ratio_torch_{name}"] = ours / theirs if theirs else None

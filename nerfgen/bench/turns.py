@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable, Mapping
 
@@ -15,11 +16,12 @@ def seconds_of(task: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def best_in_turns(
+def median_in_turns(
     tasks: Mapping[str, Callable[[], object]], *, rounds: int, seconds: float, say: Say
 ) -> dict[str, float]:
-    """The shortest time of each task, in seconds, over rounds in which every task has one turn.
+    """The median time of each task, in seconds, over rounds in which every task has one turn.
 
+    The shortest time would flatter short tasks: on a busy machine only they fit between what others do.
     Tasks are ready: what is done only once, such as compiling, is done before.
 
     Args:
@@ -27,12 +29,12 @@ def best_in_turns(
         seconds: no round begins after this time.
         say: told of every round.
     """
-    best = dict.fromkeys(tasks, float("inf"))
+    taken: dict[str, list[float]] = {name: [] for name in tasks}
     began = time.perf_counter()
     for turn in range(1, rounds + 1):
-        taken = {name: seconds_of(task) for name, task in tasks.items()}
-        best = {name: min(best[name], value) for name, value in taken.items()}
-        say(f"round {turn}: " + ", ".join(f"{name} {value:.4g} s" for name, value in taken.items()))
+        for name, task in tasks.items():
+            taken[name].append(seconds_of(task))
+        say(f"round {turn}: " + ", ".join(f"{name} {times[-1]:.4g} s" for name, times in taken.items()))
         if time.perf_counter() - began > seconds:
             break
-    return best
+    return {name: statistics.median(times) for name, times in taken.items()}

@@ -34,7 +34,7 @@ def step_flops(preset: Preset) -> int:
 
 
 class Product:
-    """A product of two square matrices, to be called; ``flops`` are its operations."""
+    """A product of two square matrices, to be called; ``flops`` are the operations of one."""
 
     def __init__(self, kind: str, size: int) -> None:
         self.flops = 2 * size**3
@@ -45,3 +45,8 @@ class Product:
 
     def __call__(self) -> None:
         jax.block_until_ready(self._multiply(*self._factors))
+
+    def repeat(self, times: int) -> None:
+        """So many products, one after the other."""
+        for _ in range(times):
+            self()

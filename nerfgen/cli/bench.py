@@ -14,7 +14,7 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode="rich",
     help="Measure speed, memory and convergence on this machine.\n\n"
-    "What is compared is measured in turns in one run, and the best turn counts. Each prints one JSON object.",
+    "What is compared is measured in turns in one run, and the median turn counts. Each prints one JSON object.",
     epilog=runtime.examples(
         "Examples",
         "nerfgen bench training",
