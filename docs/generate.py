@@ -37,19 +37,23 @@ _DEFAULT_PANELS = ("Arguments", "Options")
 
 def commands() -> str:
     """Every command of the program, in the order of its help."""
-    panels: dict[str, list[Any]] = {}
+    panels: dict[str, list[tuple[str, Any]]] = {}
     for command in app.registered_commands:
-        panels.setdefault(_text(command.rich_help_panel) or "Commands", []).append(command)
+        panel = _text(command.rich_help_panel) or "Commands"
+        panels.setdefault(panel, []).append((_command_name(command), command))
+    for group in app.registered_groups:
+        members = [(f"{group.name} {_command_name(c)}", c) for c in group.typer_instance.registered_commands]
+        panels.setdefault(_text(group.rich_help_panel) or "Commands", []).extend(members)
     lines = []
     for panel, members in panels.items():
         lines += [f"{panel}:", ""]
-        for command in members:
-            name = _command_name(command)
-            lines.append(f"- [`nerfgen {name}`](#nerfgen-{name}): {_first_line(command.callback)}")
+        for name, command in members:
+            anchor = f"nerfgen-{name.replace(' ', '-')}"
+            lines.append(f"- [`nerfgen {name}`](#{anchor}): {_first_line(command.callback)}")
         lines.append("")
     for members in panels.values():
-        for command in members:
-            lines += _command(command)
+        for name, command in members:
+            lines += _command(name, command)
     lines += _presets()
     return "\n".join(lines).rstrip() + "\n"
 
@@ -78,8 +82,7 @@ def rendered(name: str) -> str:
     return f"{written}\n\n{MARKER}\n\n{GENERATED[name]()}"
 
 
-def _command(command: Any) -> list[str]:
-    name = _command_name(command)
+def _command(name: str, command: Any) -> list[str]:
     parameters = _parameters(command.callback)
     arguments = [p for p in parameters if isinstance(p.info, typer.models.ArgumentInfo)]
     usage = " ".join(["nerfgen", name, "[OPTIONS]", *(p.placeholder for p in arguments)])

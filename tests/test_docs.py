@@ -13,6 +13,7 @@ import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import typer
@@ -48,6 +49,16 @@ def shown() -> list[tuple[str, list[str]]]:
 
 
 @cache
+def commands() -> dict[str, Any]:
+    """Every command by its name, those of a group after the group's."""
+    found = {}
+    for name, command in typer.main.get_command(app).commands.items():
+        members = getattr(command, "commands", {})
+        found |= {f"{name} {member}": each for member, each in members.items()} or {name: command}
+    return found
+
+
+@cache
 def generator() -> ModuleType:
     spec = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
     assert spec is not None
@@ -66,11 +77,10 @@ def test_generated_pages_are_current(name: str) -> None:
 def test_every_command_and_option_is_documented() -> None:
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     sections = dict(
-        re.findall(r"^## nerfgen ([\w-]+)\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL)
+        re.findall(r"^## nerfgen ([\w -]+)\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL)
     )
-    commands = typer.main.get_command(app).commands
-    assert sections.keys() == commands.keys()
-    for name, command in commands.items():
+    assert sections.keys() == commands().keys()
+    for name, command in commands().items():
         for parameter in command.params:
             for option in [*parameter.opts, *parameter.secondary_opts]:
                 if option.startswith("-"):
@@ -79,10 +89,10 @@ def test_every_command_and_option_is_documented() -> None:
 
 @pytest.mark.parametrize(("page", "arguments"), shown(), ids=lambda value: " ".join(value) if value else "")
 def test_shown_commands_parse(page: str, arguments: list[str]) -> None:
-    commands = typer.main.get_command(app).commands
-    name, *rest = arguments
-    assert name in commands, page
-    with commands[name].make_context(name, rest):
+    words = 1 if arguments[0] in commands() else 2
+    name, rest = " ".join(arguments[:words]), arguments[words:]
+    assert name in commands(), page
+    with commands()[name].make_context(name, rest):
         pass
 
 
@@ -104,18 +114,16 @@ def test_rates_in_the_method_are_those_of_the_presets(name: str) -> None:
 
 
 def test_commands_in_prose_exist() -> None:
-    commands = typer.main.get_command(app).commands
+    known = {
+        option for each in commands().values() for p in each.params for option in [*p.opts, *p.secondary_opts]
+    }
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         for name in re.findall(r"`nerfgen ([a-z][\w-]*)", text):
-            assert name in commands, (page, name)
+            assert name in typer.main.get_command(app).commands, (page, name)
+        for name in re.findall(r"`nerfgen (bench [a-z]+)", text):
+            assert name in commands(), (page, name)
         for option in re.findall(r"`(--[a-z][\w-]*)", text):
-            known = {
-                opt
-                for command in commands.values()
-                for p in command.params
-                for opt in [*p.opts, *p.secondary_opts]
-            }
             assert option in known | {"--help", "--version", "--check"}, (page, option)
 
 

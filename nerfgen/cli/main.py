@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 import nerfgen
-from nerfgen.cli import demo, fit_cameras, info, landmark, render, runtime, sample, segment, synth, train
+from nerfgen.cli import (
+    bench,
+    demo,
+    fit_cameras,
+    info,
+    landmark,
+    render,
+    runtime,
+    sample,
+    segment,
+    synth,
+    train,
+)
 
 app = typer.Typer(
     name="nerfgen",
@@ -33,6 +45,7 @@ for panel, module, function in (
     (AROUND, info, info.info),
 ):
     app.command(rich_help_panel=panel, epilog=module.EPILOG)(function)
+app.add_typer(bench.app, name="bench", rich_help_panel=AROUND)
 
 
 @app.callback(
