@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nerfgen import artifact
 from nerfgen.errors import InputError
 
 
@@ -23,10 +24,10 @@ class Record:
 
     def __init__(self, path: Path, tensorboard: Path | None, step: int) -> None:
         kept = _lines_until(path, step) if step else []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8")
-        self._file.writelines(kept)
-        self._file.flush()
+        # Replaced as a whole: a run that is killed here keeps what it had.
+        with artifact.atomic_path(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
         self._board = _board(tensorboard, step) if tensorboard else None
 
     def add(self, entry: dict[str, Any]) -> None:
@@ -68,4 +69,4 @@ def _board(folder: Path, step: int) -> Any:
         raise InputError(
             "--tensorboard needs the package tensorboardX: pip install 'nerfgen[tensorboard]'"
         ) from error
-    return SummaryWriter(str(folder), purge_step=step or None)
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
