@@ -20,7 +20,7 @@ from nerfgen.train.cameras import save_refined_cameras
 from nerfgen.train.checkpoint import Checkpoints, load_checkpoint
 from nerfgen.train.execution import Execution
 from nerfgen.train.preset import Preset
-from nerfgen.train.record import Record
+from nerfgen.train.record import Record, check_tensorboard
 from nerfgen.train.run import Limits, Run
 from nerfgen.train.stopping import stop_signals
 
@@ -98,7 +98,10 @@ def train(
             f"{files.cameras} would be replaced by its refined cameras; give -o for another model file"
         )
     mesh = execution.mesh()
-    execution.images_at_a_time(preset, mesh)  # fails before the photographs are framed
+    # What can fail does before the photographs are framed.
+    execution.images_at_a_time(preset, mesh)
+    if tensorboard:
+        check_tensorboard()
     parameters = asdict(preset) | {
         "seed": seed,
         "minutes": minutes,

@@ -62,11 +62,23 @@ def _lines_until(path: Path, step: int) -> list[str]:
     return kept
 
 
-def _board(folder: Path, step: int) -> Any:
+def check_tensorboard() -> None:
+    """Whether TensorBoard's writer is there.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
-        from tensorboardX import SummaryWriter
+        import tensorboardX  # noqa: F401
     except ImportError as error:
         raise InputError(
             "--tensorboard needs the package tensorboardX: pip install 'nerfgen[tensorboard]'"
         ) from error
+
+
+def _board(folder: Path, step: int) -> Any:
+    check_tensorboard()
+    from tensorboardX import SummaryWriter
+
+    # What an earlier run wrote after the step is void.
     return SummaryWriter(str(folder), purge_step=step + 1 if step else None)
