@@ -67,6 +67,7 @@ TINY = {
     "samples": 10,
     "images_per_batch": 20,
     "rays_per_image": 16,
+    "latent_learning_rate": 0.05,
     "camera_learning_rate": 0.0,
     "steps": 60,
 }

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 
 import h5py
 import numpy as np
@@ -140,36 +138,6 @@ def test_info_tells_what_a_file_holds(run, trained, cars):
     text = run("info", cars / "truth.h5").out
     for word in ("truth/1", "cam_to_world", "(40, 4, 4)", "ok=40"):
         assert word in text
-
-
-def wait_for(process, log, words, seconds=120):
-    """Until the log holds the words."""
-    deadline = time.monotonic() + seconds
-    while words not in log.read_text() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert words in log.read_text(), log.read_text()
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_signals_end_training_without_leftovers(cars, tiny_options, tmp_path, number, code):
-    log = tmp_path / "log.txt"
-    folder = tmp_path / "out"
-    folder.mkdir()
-    words = ["train", cars, "--cameras", cars / "truth.h5", "--masks", cars / "truth.h5", *tiny_options]
-    words += ["--steps", 10_000_000, "-o", folder / "model.h5"]
-    # Where the tests themselves run in the background, Ctrl-C is ignored and children inherit that.
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    with open(log, "w") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "nerfgen", *map(str, words)], stderr=stream, stdout=stream
-        )
-    signal.signal(signal.SIGINT, inherited)
-    wait_for(process, log, "training:")
-    process.send_signal(number)
-    assert process.wait(60) == code
-    assert list(folder.iterdir()) == []
-    assert "Traceback" not in log.read_text()
-    assert log.read_text().splitlines()[-1].startswith("nerfgen: ")
 
 
 @pytest.fixture(scope="module")

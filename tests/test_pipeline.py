@@ -40,7 +40,8 @@ def street(tmp_path_factory):
         rays_per_image=32,
         latent_size=24,
         plane_size=24,
-        steps=1500,
+        latent_learning_rate=0.05,
+        steps=2000,
     )
     train(TrainingFiles(folder, truth, truth, folder / "model.h5"), recipe, class_name="car")
     return truth, folder / "model.h5"

@@ -1,15 +1,9 @@
-"""Training: losses against hand-made values, drawn pixels, recipes, determinism, resuming, divergence."""
+"""Training: losses against hand-made values, drawn pixels, recipes, determinism, divergence."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
-import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -163,11 +157,11 @@ def test_training_learns(trained):
     with artifact.reading(trained, "model/1") as file:
         steps, log = file["log_step"][:], file["log_values"][:]
         assert steps[-1] == file.attrs["steps"] == 500
-    loss = log[:, 0]
+    loss, psnr_db = log[:, 0], log[:, -1]
     assert (np.diff(steps) > 0).all()
     assert np.isfinite(log).all()
-    assert loss[-5:].mean() < 0.35 * loss[0]
-    assert log[-5:, 4].mean() > log[0, 4] + 4
+    assert loss[-5:].mean() < 0.1 * loss[0]
+    assert psnr_db[-5:].mean() > psnr_db[0] + 10
 
 
 def test_same_seed_same_bytes_and_another_seed_another_model(cars, tiny, tmp_path):
@@ -218,79 +212,13 @@ def test_the_published_network_trains_too(cars, tiny, tmp_path):
     assert summary["steps"] == 40
 
 
-LONGER = 800
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(cars, tiny, tmp_path_factory):
-    """The model file of a run of ``LONGER`` steps that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("uninterrupted")
-    train(files_in(cars, folder), tiny.with_values(steps=LONGER), class_name="car")
-    return folder / "model.h5"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_run_is_resumed_to_the_same_file(
-    cars, tiny, tiny_options, uninterrupted, tmp_path, number
-):
-    steps = LONGER
-    output = tmp_path / "model.h5"
-    command = [
-        sys.executable,
-        "-m",
-        "nerfgen",
-        "train",
-        cars,
-        "--cameras",
-        cars / "truth.h5",
-        "--masks",
-        cars / "truth.h5",
-    ]
-    command += [
-        *tiny_options,
-        "--steps",
-        steps,
-        "-o",
-        output,
-        "--checkpoint-minutes",
-        "0.01",
-        "--no-preview",
-        "--quiet",
-    ]
-    command = [str(word) for word in command]
-    checkpoint = tmp_path / "model.checkpoint.h5"
-    process = subprocess.Popen(command, env=dict(os.environ))
-    deadline = time.monotonic() + 120
-    while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(number)
-    assert process.wait(60) == (143 if number == signal.SIGTERM else -signal.SIGKILL)
-    assert checkpoint.exists()
-    assert not output.exists()
-    if number == signal.SIGTERM:
-        assert list(tmp_path.iterdir()) == [checkpoint]
-    with h5py.File(checkpoint) as file:
-        assert 0 < file["step"][()] < steps
-    summary = train(
-        files_in(cars, tmp_path),
-        tiny.with_values(steps=steps),
-        class_name="car",
-        resume=True,
-        checkpoint_minutes=60,
-    )
-    assert summary["steps"] == steps
-    assert not checkpoint.exists()
-    assert output.read_bytes() == uninterrupted.read_bytes()
-
-
 def test_a_checkpoint_of_another_run_is_refused(cars, tiny, tmp_path):
     files = files_in(cars, tmp_path)
-    train(files, tiny.with_values(steps=40), class_name="car", seed=5, keep=1, checkpoint_minutes=0.0)
+    train(files, tiny.with_values(steps=40), class_name="car", keep=1, checkpoint_minutes=0.0)
     files.output.unlink()
     assert len(list(tmp_path.glob("model.checkpoint-*.h5"))) == 1
     with pytest.raises(InputError.__base__, match="checkpoint") as caught:
-        train(files, tiny.with_values(steps=40), class_name="car", resume=True)
+        train(files, tiny.with_values(steps=40), class_name="car", seed=5, resume=True)
     assert caught.value.exit_code == 2
     assert not files.output.exists()
 

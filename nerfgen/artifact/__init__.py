@@ -1,6 +1,16 @@
 """The HDF5 files that join the stages: schemas, atomic writing, provenance and joins."""
 
-from nerfgen.artifact.file import allocate, atomic_path, check, create, put, put_inputs, reading, strings
+from nerfgen.artifact.file import (
+    allocate,
+    atomic_path,
+    check,
+    create,
+    put,
+    put_inputs,
+    reading,
+    remove_abandoned,
+    strings,
+)
 from nerfgen.artifact.join import positions, usable
 from nerfgen.artifact.provenance import About, file_digest, file_record, folder_record, is_current
 from nerfgen.artifact.schema import ROOT_ATTRIBUTES, SCHEMAS, STATUSES, USABLE, Dataset, Schema
@@ -28,6 +38,7 @@ __all__ = [
     "put_inputs",
     "put_tree",
     "reading",
+    "remove_abandoned",
     "strings",
     "usable",
 ]

@@ -26,7 +26,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays, because writers of pictures and videos choose their format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    _remove_abandoned(path)
+    remove_abandoned(path.parent, glob.escape(path.stem), path.suffix)
     try:
         yield temporary
         with open(temporary, "rb+") as stream:
@@ -36,11 +36,12 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def _remove_abandoned(path: Path) -> None:
-    """Remove what a killed process left half-written in the place of ``path``."""
-    for other in path.parent.glob(f".{glob.escape(path.stem)}.*.partial{glob.escape(path.suffix)}"):
+def remove_abandoned(folder: Path, stem: str, suffix: str) -> None:
+    """Remove what killed processes left half-written in the place of files whose stem fits a pattern of ``glob``."""
+    for other in folder.glob(f".{stem}.*.partial{glob.escape(suffix)}"):
         owner = other.name.split(".")[-3]
-        if owner.isdigit() and int(owner) != os.getpid() and not _is_running(int(owner)):
+        # In a container every run may have the same number: what bears ours was begun by an earlier process.
+        if owner.isdigit() and (int(owner) == os.getpid() or not _is_running(int(owner))):
             other.unlink(missing_ok=True)
 
 

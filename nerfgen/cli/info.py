@@ -87,9 +87,7 @@ def _describe(file: Path, reporter: runtime.Reporter) -> None:
     lines += [
         f"{name} {tuple(about['shape'])} {about.get('description', '')}" for name, about in datasets.items()
     ]
-    reporter.result(
-        {"attributes": attributes, "statuses": status, "datasets": datasets}, "\n".join(lines)
-    )
+    reporter.result({"attributes": attributes, "statuses": status, "datasets": datasets}, "\n".join(lines))
 
 
 def _plain(value: Any) -> Any:

@@ -122,7 +122,7 @@ def train(
         ),
     ] = False,
     checkpoint_minutes: Annotated[
-        float, typer.Option(min=0.01, help="Time between checkpoints and previews.", rich_help_panel=_RUN)
+        float, typer.Option(min=0.0, help="Time between checkpoints and previews.", rich_help_panel=_RUN)
     ] = 5.0,
     keep: Annotated[
         int,

@@ -47,6 +47,7 @@ class Checkpoints:
 
     def __init__(self, model: Path, keep: int) -> None:
         self.model, self.keep = model, keep
+        self._others: list[Path] = []
 
     def paths(self) -> list[Path]:
         """Those that are there, oldest first."""
@@ -57,10 +58,15 @@ class Checkpoints:
         """The one to go on from."""
         return (self.paths() or [None])[-1]  # type: ignore[list-item]
 
+    def begin_anew(self) -> None:
+        """Those that are there are of another run, and go when this one has its first."""
+        self._others = self.paths()
+
     def save(self, checkpoint: Checkpoint, rows: int, about: artifact.About) -> Path:
         """Write ``checkpoint/1`` with the first ``rows`` rows of the tables, then remove what is too old."""
         step = int(checkpoint.state.step)
         path = self.model.with_name(f"{self.model.stem}.checkpoint-{step:09d}.h5")
+        artifact.remove_abandoned(path.parent, f"{glob.escape(self.model.stem)}.checkpoint-*", path.suffix)
         leaves, _ = jax.tree_util.tree_flatten_with_path(_without_padding(checkpoint.state, rows))
         with artifact.create(path, "checkpoint/1", **about) as file:
             artifact.put(file, "step", step)
@@ -70,15 +76,16 @@ class Checkpoints:
             group = file.create_group("state")
             for place, value in leaves:
                 group.create_dataset(_name(place), data=np.asarray(value))
-        for old in self.paths()[: -max(1, self.keep)]:
+        others, self._others = set(self._others) - {path}, []
+        own = [found for found in self.paths() if found not in others]
+        for old in [*others, *own[: -max(1, self.keep)]]:
             old.unlink(missing_ok=True)
         return path
 
     def finish(self) -> None:
-        """Remove them, unless some are to be kept."""
-        if not self.keep:
-            for path in self.paths():
-                path.unlink(missing_ok=True)
+        """Remove them, but for those of this run that are to be kept."""
+        for path in self._others if self.keep else self.paths():
+            path.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, like: State) -> Checkpoint:

@@ -62,7 +62,7 @@ def estimate(
     batch = jax.device_put(_random_batch(preset, count, listing), NamedSharding(mesh, P(AXIS)))
     compiled = step.lower(state, totals, batch, np.float32(0)).compile()
     memory = compiled.memory_analysis()
-    networks = sum(array.size for array in jax.tree.leaves(state.networks))
+    networks = sum(array.size for array in jax.tree.leaves(state.networks["field"]))
     tables = count * (preset.latent_size + 6)
     state, totals = compiled(state, totals, batch, np.float32(0))
     jax.block_until_ready(totals)

@@ -21,7 +21,7 @@ from nerfgen.train.checkpoint import Checkpoints, load_checkpoint
 from nerfgen.train.data import for_class
 from nerfgen.train.execution import Execution
 from nerfgen.train.preset import Preset
-from nerfgen.train.record import Record
+from nerfgen.train.record import Record, check_tensorboard
 from nerfgen.train.run import Limits, Run
 from nerfgen.train.stopping import stop_signals
 
@@ -90,7 +90,18 @@ def train(
         DivergedError: the loss became NaN or exploded; no model is written, and the last checkpoint is left.
     """
     preset = for_class(preset, class_name, with_masks=files.masks is not None)
+    if not preset.steps and not minutes:
+        raise InputError("a run without limit: give --steps or --minutes")
+    moving = preset.camera_learning_rate > 0 or preset.focal_learning_rate > 0
+    if moving and files.cameras.resolve() == files.refined_cameras.resolve():
+        raise InputError(
+            f"{files.cameras} would be replaced by its refined cameras; give -o for another model file"
+        )
     mesh = execution.mesh()
+    # What can fail does before the photographs are framed.
+    execution.images_at_a_time(preset, mesh)
+    if tensorboard:
+        check_tensorboard()
     parameters = asdict(preset) | {
         "seed": seed,
         "minutes": minutes,
@@ -117,6 +128,7 @@ def train(
             artifact.is_current(found, "checkpoint/1", **about)
             run.take_up(load_checkpoint(found, run.fresh_state()))
         else:
+            checkpoints.begin_anew()
             run.begin()
         run.start(Limits(preset.steps, minutes, checkpoint_minutes))
         with Record(files.log, tensorboard, run.done) as record, stop_signals() as stop:
@@ -125,14 +137,16 @@ def train(
                 if entry:
                     record.add(entry)
                     progress(*run.shown())
-                if stop or (run.checkpoint_due() and run.progress < 1.0):
+                if run.checkpoint_due() and run.progress < 1.0 and not stop:
                     checkpoints.save(run.checkpoint(), len(cache.images), about)
-                    if on_checkpoint and not stop:
+                    if on_checkpoint:
                         on_checkpoint(run.model(class_name))
+            if stop:
+                checkpoints.save(run.checkpoint(), len(cache.images), about)
         model = run.model(class_name)
         summary = run.summary()
         log = run.log
-    if preset.camera_learning_rate > 0 or preset.focal_learning_rate > 0:
+    if moving:
         save_refined_cameras(files.refined_cameras, files.cameras, model, about)
     save_model(files.output, model, parameters=parameters, inputs=inputs, log=np.array(log))
     checkpoints.finish()

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nerfgen import artifact
 from nerfgen.errors import InputError
 
 
@@ -23,10 +24,10 @@ class Record:
 
     def __init__(self, path: Path, tensorboard: Path | None, step: int) -> None:
         kept = _lines_until(path, step) if step else []
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", encoding="utf-8")
-        self._file.writelines(kept)
-        self._file.flush()
+        # Replaced as a whole: a run that is killed here keeps what it had.
+        with artifact.atomic_path(path) as temporary:
+            temporary.write_text("".join(kept), encoding="utf-8")
+        self._file = path.open("a", encoding="utf-8")
         self._board = _board(tensorboard, step) if tensorboard else None
 
     def add(self, entry: dict[str, Any]) -> None:
@@ -61,11 +62,23 @@ def _lines_until(path: Path, step: int) -> list[str]:
     return kept
 
 
-def _board(folder: Path, step: int) -> Any:
+def check_tensorboard() -> None:
+    """Whether TensorBoard's writer is there.
+
+    Raises:
+        InputError: it is not installed.
+    """
     try:
-        from tensorboardX import SummaryWriter
+        import tensorboardX  # noqa: F401
     except ImportError as error:
         raise InputError(
             "--tensorboard needs the package tensorboardX: pip install 'nerfgen[tensorboard]'"
         ) from error
-    return SummaryWriter(str(folder), purge_step=step or None)
+
+
+def _board(folder: Path, step: int) -> Any:
+    check_tensorboard()
+    from tensorboardX import SummaryWriter
+
+    # What an earlier run wrote after the step is void.
+    return SummaryWriter(str(folder), purge_step=step + 1 if step else None)

@@ -1,0 +1,102 @@
+"""The table's optimiser: Adam on the rows of a batch, all others untouched."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from nerfgen.train.table import AXIS, looked_up, new_table, stepped, touched_rows
+
+B1, B2, RATE = 0.9, 0.99, 0.03
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+def on_one_device(function):
+    mesh = Mesh(np.array(jax.devices("cpu")[:1]), (AXIS,))
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=P(), out_specs=P(), check_vma=False))
+
+
+@on_one_device
+def one_step(table, rows, gradient):
+    return stepped(table, touched_rows(table, rows), gradient, jnp.float32(RATE), B1, B2)
+
+
+def test_where_every_row_is_touched_it_is_adam(rng):
+    start = rng.normal(size=(9, 4)).astype(np.float32)
+    table, adam = new_table(jnp.asarray(start)), optax.scale_by_adam(b1=B1, b2=B2)
+    values, moments = jnp.asarray(start), adam.init(jnp.asarray(start))
+    for _ in range(30):
+        rows, gradient = rng.permutation(9), rng.normal(size=(9, 4)).astype(np.float32)
+        table, _ = one_step(table, rows, gradient)
+        in_order = jnp.zeros((9, 4)).at[rows].set(gradient)
+        move, moments = adam.update(in_order, moments)
+        values = values - RATE * move
+    np.testing.assert_allclose(table.values, values, atol=1e-6)
+    np.testing.assert_allclose(table.first, moments.mu, atol=1e-6)
+    np.testing.assert_allclose(table.second, moments.nu, atol=1e-6)
+    np.testing.assert_array_equal(table.touched, 30)
+
+
+def test_it_follows_a_loop_over_rows(rng):
+    """Batches with the same row several times, and rows that are seldom met, each with its own bias correction."""
+    start = rng.normal(size=(12, 3)).astype(np.float32)
+    table = new_table(jnp.asarray(start))
+    value, first, second = start.astype(float), np.zeros((12, 3)), np.zeros((12, 3))
+    times, moved = np.zeros(12, int), np.zeros(3)
+    for _ in range(40):
+        rows = rng.choice(11, 6, p=np.arange(1, 12) / 66)  # the last row is never met
+        gradient = rng.normal(size=(6, 3)).astype(np.float32)
+        table, told = one_step(table, rows, gradient)
+        before = value.copy()
+        for row in set(rows.tolist()):
+            total = gradient[rows == row].astype(float).sum(0)
+            times[row] += 1
+            first[row] = B1 * first[row] + (1 - B1) * total
+            second[row] = B2 * second[row] + (1 - B2) * total**2
+            unbiased = first[row] / (1 - B1 ** times[row]), second[row] / (1 - B2 ** times[row])
+            value[row] -= RATE * unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
+        np.testing.assert_allclose(told, (value - before).sum(0), atol=1e-5)
+        moved += np.asarray(told)
+    assert len(set(times.tolist())) > 4, "the rows are met unequally often"
+    np.testing.assert_array_equal(table.touched, times)
+    np.testing.assert_allclose(table.values, value, atol=1e-5)
+    np.testing.assert_allclose(moved, (np.asarray(table.values) - start).sum(0), atol=1e-4)
+
+
+def test_rows_outside_the_batch_stay_to_the_bit(rng):
+    table = new_table(jnp.asarray(rng.normal(size=(20, 5)), jnp.float32))
+    for _ in range(5):
+        table, _ = one_step(table, rng.permutation(20)[:8], rng.normal(size=(8, 5)).astype(np.float32))
+    before = jax.tree.map(np.asarray, table)
+    rows = np.array([3, 17, 3, 0])
+    after, _ = one_step(table, rows, rng.normal(size=(4, 5)).astype(np.float32))
+    rest = np.setdiff1d(np.arange(20), rows)
+    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+        np.testing.assert_array_equal(np.asarray(new)[rest], old[rest])
+        assert (np.asarray(new)[[0, 3, 17]] != old[[0, 3, 17]]).any()
+
+
+def test_a_first_step_moves_by_the_rate(rng):
+    """However late a row is met first: without a correction of its own it would hardly move."""
+    table = new_table(jnp.zeros((4, 2)))
+    for _ in range(50):
+        table, _ = one_step(table, np.array([0]), np.ones((1, 2), np.float32))
+    table, _ = one_step(table, np.array([2]), np.full((1, 2), -0.01, np.float32))
+    np.testing.assert_allclose(table.values[2], RATE, rtol=1e-4)
+
+
+def test_rows_are_looked_up(rng):
+    values = rng.normal(size=(6, 3)).astype(np.float32)
+    rows = np.array([5, 0, 0, 3])
+    np.testing.assert_array_equal(
+        on_one_device(looked_up)(new_table(jnp.asarray(values)), rows), values[rows]
+    )
