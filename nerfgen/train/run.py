@@ -45,6 +45,7 @@ from nerfgen.train.table import AXIS
 _LOG_EVERY = 20
 _WORK_BETWEEN_LOOKS = 1 << 29
 _HULL_IMAGES = 400
+_HULL_SIZE = 64
 # A loss that is so many times that of the first entry will not come back.
 _DIVERGED = 5.0
 
@@ -110,9 +111,14 @@ class Run:
         """Where a run begins."""
         count = len(self.cache.images)
         chosen = np.arange(0, count, max(1, count // _HULL_IMAGES))
-        masks = np.stack([raster[..., 3] for raster in self.cache.rasters(chosen)])
-        cameras = self.cache.raster_intrinsics[chosen], self.cache.cam_to_world[chosen]
-        hull = hull_of(masks, *cameras, self.bounds)
+        # Every so many pixels are enough for so coarse a grid, and take the same memory at any resolution.
+        stride = max(1, self.cache.size // _HULL_SIZE)
+        masks = np.stack(
+            [raster[stride // 2 :: stride, stride // 2 :: stride, 3] for raster in self.cache.rasters(chosen)]
+        )
+        shrunk = np.array([1 / stride, 1 / stride, 1.0])[:, None]
+        intrinsics = self.cache.raster_intrinsics[chosen] * shrunk
+        hull = hull_of(masks, intrinsics, self.cache.cam_to_world[chosen], self.bounds)
         return initial_state(self.preset, self.bounds, count, self.seed, hull)
 
     def begin(self) -> None:
