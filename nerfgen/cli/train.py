@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -243,6 +245,7 @@ def train(
         return
     watcher = _Watcher(output, data, reporter, preview=preview)
     with (
+        _remedy(output, reporter),
         reporter.progress("framing") as load_progress,
         reporter.progress("training", "steps") as progress,
     ):
@@ -275,6 +278,20 @@ def train(
     if preview:
         reporter.say(f"wrote {watcher.picture}")
     runtime.check_strict(strict, unusable, unusable + summary["images"])
+
+
+@contextmanager
+def _remedy(output: Path, reporter: runtime.Reporter) -> Iterator[None]:
+    """Say how to go on when the run is interrupted after its first checkpoint."""
+    from nerfgen.train.checkpoint import Checkpoints
+
+    try:
+        yield
+    except (KeyboardInterrupt, runtime.Terminated):
+        newest = Checkpoints(output, 0).newest()
+        if newest:
+            reporter.say(f"{newest} holds the run so far; the same command with --resume goes on from it")
+        raise
 
 
 class _Watcher:

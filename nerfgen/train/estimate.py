@@ -35,7 +35,7 @@ def estimate(
     Returns:
         images, steps, devices, platform, precision, images_at_a_time, network_parameters, table_parameters,
         data (placement), data_mib, state_mib (parameters and moments, per device), step_mib (what a step needs
-        besides), seconds_per_step, rays_per_second and hours of the whole run.
+        besides), seconds_per_step, rays_per_second and hours of the whole run, None where minutes end it.
 
     Raises:
         InputError: the files are missing or don't fit.
@@ -88,7 +88,7 @@ def estimate(
         "step_mib": round(memory.temp_size_in_bytes / _MEBIBYTE, 1) if memory else None,
         "seconds_per_step": round(seconds, 4),
         "rays_per_second": round(preset.images_per_batch * preset.rays_per_image / seconds, 1),
-        "hours": round(preset.steps * seconds / 3600, 3),
+        "hours": round(preset.steps * seconds / 3600, 3) if preset.steps else None,
     }
 
 

@@ -47,7 +47,7 @@ _WORK_BETWEEN_LOOKS = 1 << 29
 _HULL_IMAGES = 400
 _HULL_SIZE = 64
 # A loss that is so many times that of the first entry will not come back.
-_DIVERGED = 5.0
+_DIVERGED = 2.0
 
 
 class DivergedError(NerfgenError):
