@@ -38,6 +38,8 @@ SIZES = {
     "frequencies": 3,
     "plane_size": 6,
     "plane_channels": 3,
+    "mirror": True,
+    "odd_channels": 1,
     "background_width": 6,
     "background_depth": 2,
     "density_scale": 4.0,
@@ -181,6 +183,22 @@ def test_planes_continue_with_their_edge_outside(rng):
     planes = jnp.asarray(rng.normal(size=(1, 3, 5, 5, 2)), jnp.float32)
     far = sample_planes(planes, jnp.array([[[1.0, 0.3, 0.2], [7.0, 0.3, 0.2]]]))
     np.testing.assert_allclose(far[0, 0], far[0, 1], rtol=1e-6)
+
+
+def test_mirrored_planes_are_even_but_for_the_odd_channels(rng):
+    points = jnp.asarray(rng.uniform(-1, 1, (1, 30, 3)), jnp.float32)
+    flipped = points * jnp.array([-1.0, 1.0, 1.0])
+    latents = jnp.asarray(rng.normal(size=(1, 6)), jnp.float32)
+    for odd, same in ((0, True), (1, False)):
+        module = PlanesField(plane_size=5, channels=2, width=4, depth=1, mirror=True, odd_channels=odd)
+        shared = module.init(jax.random.key(0), latents, points, method=_both)
+        one, other = (module.apply(shared, latents, some, method=_both) for some in (points, flipped))
+        assert np.allclose(one, other, atol=1e-6) == same
+        # On the plane of symmetry the two sides meet.
+        middle = points * jnp.array([1e-7, 1.0, 1.0])
+        sides = middle, middle * jnp.array([-1.0, 1.0, 1.0])
+        near = (module.apply(shared, latents, some, method=_both) for some in sides)
+        np.testing.assert_allclose(*near, atol=1e-5)
 
 
 def test_planes_are_linear_in_the_code(rng):
