@@ -22,7 +22,7 @@ from nerfgen.train.data import (
     count_skipped,
     framer,
     list_images,
-    pixel_order,
+    packed_pixels,
     require_usable,
 )
 
@@ -180,6 +180,5 @@ _Packed = tuple[np.ndarray, np.ndarray, int, int]
 
 def _pack(raster: Raster) -> _Packed:
     """Pixels (pixel, 4) in their order, the order, and how many are inside the mask and valid."""
-    order, inside, valid = pixel_order(raster.mask[None], raster.valid[None])
-    values = np.concatenate([raster.rgb, raster.mask[..., None]], axis=-1).reshape(-1, 4)
-    return values[order[0]], order[0].astype(np.int32), int(inside[0]), int(valid[0])
+    values, order, inside, valid = packed_pixels(*(array[None] for array in raster))
+    return values[0], order[0].astype(np.int32), int(inside[0]), int(valid[0])

@@ -221,6 +221,17 @@ def for_class(preset: Preset, class_name: str, *, with_masks: bool) -> Preset:
     return replace(preset, mirror=mirror, lambda_mask=preset.lambda_mask if with_masks else 0.0)
 
 
+def packed_pixels(
+    rgb: UInt8[np.ndarray, "images size size 3"],
+    mask: UInt8[np.ndarray, "images size size"],
+    valid: Bool[np.ndarray, "images size size"],
+) -> tuple[UInt8[np.ndarray, "images pixels 4"], np.ndarray, np.ndarray, np.ndarray]:
+    """Colour and mask of all pixels in the order of :func:`pixel_order`, and what that gives."""
+    order, inside, there = pixel_order(mask, valid)
+    values = np.concatenate([rgb, mask[..., None]], axis=-1).reshape(len(order), -1, 4)
+    return np.take_along_axis(values, order[..., None].astype(np.int64), axis=1), order, inside, there
+
+
 def pixel_order(
     mask: UInt8[np.ndarray, "images size size"], valid: Bool[np.ndarray, "images size size"]
 ) -> tuple[np.ndarray, Int[np.ndarray, "images"], Int[np.ndarray, "images"]]:

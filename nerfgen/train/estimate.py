@@ -19,7 +19,7 @@ from nerfgen.train.data import for_class, list_images
 from nerfgen.train.execution import Execution, platform
 from nerfgen.train.loop import TrainingFiles
 from nerfgen.train.preset import Preset
-from nerfgen.train.source import choose_placement
+from nerfgen.train.source import choose_placement, pixel_bytes
 from nerfgen.train.step import OCCUPANCY_SIZE, TERMS, initial_state, make_step, placed
 from nerfgen.train.table import AXIS
 
@@ -71,7 +71,7 @@ def estimate(
         state, totals = compiled(state, totals, batch, np.float32(0))
     jax.block_until_ready(totals)
     seconds = (time.perf_counter() - began) / _TIMED_STEPS
-    pixels = count * preset.size**2 * 6
+    pixels = pixel_bytes(count, preset.size)
     return {
         "images": count,
         "steps": preset.steps,

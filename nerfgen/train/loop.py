@@ -126,7 +126,7 @@ def train(
         found = checkpoints.newest() if resume else None
         if found:
             artifact.is_current(found, "checkpoint/1", **about)
-            run.take_up(load_checkpoint(found, run.fresh_state()))
+            run.take_up(load_checkpoint(found, run.state_shapes()))
         else:
             checkpoints.begin_anew()
             run.begin()

@@ -29,6 +29,7 @@ from nerfgen.train.source import (
     device_pixels,
 )
 from nerfgen.train.step import (
+    OCCUPANCY_SIZE,
     TERMS,
     State,
     corrected_cameras,
@@ -120,6 +121,12 @@ class Run:
         intrinsics = self.cache.raster_intrinsics[chosen] * shrunk
         hull = hull_of(masks, intrinsics, self.cache.cam_to_world[chosen], self.bounds)
         return initial_state(self.preset, self.bounds, count, self.seed, hull)
+
+    def state_shapes(self) -> State:
+        """Structure and shapes of a state, with no values."""
+        grid = np.zeros((OCCUPANCY_SIZE,) * 3, np.float32)
+        count = len(self.cache.images)
+        return jax.eval_shape(lambda: initial_state(self.preset, self.bounds, count, self.seed, grid))
 
     def begin(self) -> None:
         """Start afresh."""

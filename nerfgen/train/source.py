@@ -24,7 +24,7 @@ from jaxtyping import Float, Int
 from nerfgen.errors import InputError
 from nerfgen.train.batch import Array, Batch, Pixels, draw, take
 from nerfgen.train.cache import PixelCache
-from nerfgen.train.data import Framed, pixel_order
+from nerfgen.train.data import Framed, packed_pixels
 
 PLACEMENTS = ("auto", "device", "host", "disk")
 
@@ -47,10 +47,9 @@ def device_pixels(cache: PixelCache) -> Pixels:
 
 def framed_pixels(framed: Framed) -> Pixels:
     """The pixels of photographs that were framed in memory, on the device."""
-    order, inside, valid = pixel_order(framed.mask, framed.valid)
-    values = np.concatenate([framed.rgb, framed.mask[..., None]], axis=-1).reshape(len(order), -1, 4)
+    values, order, inside, valid = packed_pixels(framed.rgb, framed.mask, framed.valid)
     return Pixels(
-        pixels=jnp.asarray(np.take_along_axis(values, order[..., None].astype(np.int64), axis=1)),
+        pixels=jnp.asarray(values),
         order=jnp.asarray(order),
         inside=jnp.asarray(inside),
         valid=jnp.asarray(valid),
@@ -61,7 +60,12 @@ def framed_pixels(framed: Framed) -> Pixels:
 
 def bytes_needed(cache: PixelCache) -> int:
     """Memory of :func:`device_pixels` or of a :class:`HostReader`, but for some bytes an image beside its pixels."""
-    return len(cache.row) * cache.size**2 * (4 + _order_kind(cache.size).itemsize)
+    return pixel_bytes(len(cache.row), cache.size)
+
+
+def pixel_bytes(images: int, size: int) -> int:
+    """The same for so many images of ``size`` x ``size`` pixels that need not be there yet."""
+    return images * size**2 * (4 + _order_kind(size).itemsize)
 
 
 class Reader:
