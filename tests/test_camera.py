@@ -273,7 +273,9 @@ def test_a_folder_is_fitted(folder):
         found, matrices, window = (file[name][:] for name in ("cam_to_world", "intrinsics", "window"))
     assert rotation_angle(found[good, :3, :3], poses[good, :3, :3]).max() < 0.05
     np.testing.assert_allclose(found[good, :3, 3], poses[good, :3, 3], atol=0.02)
-    np.testing.assert_allclose(window[good], sphere_window(matrices[good], found[good]), rtol=1e-12)
+    np.testing.assert_allclose(
+        window[good], sphere_window(matrices[good], found[good], FACE.reach), rtol=1e-12
+    )
     np.testing.assert_allclose(matrices[good, :2, 2], [[SIDE / 2, SIDE * 3 / 8]] * 7)
     np.testing.assert_allclose(matrices[good, 0, 0], FACE.focal * SIDE)
     bad = [2, 4, 5]

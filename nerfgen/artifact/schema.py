@@ -85,7 +85,7 @@ _WINDOW = Dataset(
     "window",
     "float64",
     ("image", 3),
-    "(x0, y0, side) of the square window that shows the unit sphere; may reach beyond the photograph",
+    "(x0, y0, side) of the square window that shows the object; may reach beyond the photograph",
     "pixel",
     "photograph",
 )

@@ -191,7 +191,7 @@ def _fit_and_write(
         good = rows[accepted]
         arrays["intrinsics"][good] = matrices[accepted]
         arrays["cam_to_world"][good] = fit.cam_to_world[accepted]
-        arrays["window"][good] = sphere_window(matrices, fit.cam_to_world)[accepted]
+        arrays["window"][good] = sphere_window(matrices, fit.cam_to_world, described.reach)[accepted]
         arrays["reprojection_rmse"][rows] = fit.rmse
         arrays["iterations"][rows] = fit.iterations
     with artifact.create(output, "cameras/1", **about) as file:

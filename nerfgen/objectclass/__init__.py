@@ -22,6 +22,7 @@ class ObjectClass:
         name, description: for people.
         landmarker, segmenter: default estimators, "" where there is none.
         bounds: half edges (x, y, z) of the box about the origin that holds the object, world units.
+        reach: radius of the sphere about the origin that a photograph's window shows, world units.
         focal: focal length in units of a photograph's longer side, where nothing else is known.
         largest_angle: largest angle of a camera from the frontal one, degrees.
         turn: how far a turntable swings to either side, degrees; 180 or more is all the way round.
@@ -36,6 +37,7 @@ class ObjectClass:
     landmarker: str
     segmenter: str
     bounds: tuple[float, float, float]
+    reach: float
     focal: float
     largest_angle: float
     turn: float
@@ -72,6 +74,7 @@ def object_class(name: str) -> ObjectClass:
         landmarker=values.get("landmarker", ""),
         segmenter=values.get("segmenter", ""),
         bounds=(x, y, z),
+        reach=float(values["reach"]),
         focal=float(values["focal"]),
         largest_angle=float(values["largest_angle"]),
         turn=float(values["turn"]),
