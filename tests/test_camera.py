@@ -65,24 +65,27 @@ def spoilt(rng, landmarks, noise=0.01, outliers=0):
 
 def test_jacobian_agrees_with_finite_differences(rng):
     rotation = Rotation.from_rotvec([3.0, 0.2, -0.3])
-    translation, focal = np.array([0.1, -0.2, 4.0]), np.log(300.0)
+    translation, focal, middle = np.array([0.1, -0.2, 4.0]), np.log(300.0), np.array([0.05, 0.1, 0.3])
 
-    def pixels(change, points):
+    def views(change, points):
         turned = (Rotation.from_rotvec(change[:3]) * rotation).as_matrix()
         local = points @ turned.T + translation + change[3:6]
-        return np.exp(focal + change[6]) * local[:, :2] / local[:, 2:]
+        away = (turned @ middle + translation + change[3:6])[2]
+        size = np.exp(focal + change[6])
+        return np.column_stack([size * local[:, :2] / local[:, 2:], size * (local[:, 2] - away) / away])
 
     with double_precision():
         pose = Pose(rotation.as_matrix(), translation, np.float64(focal))
-        by_pose, by_point = map(np.asarray, projection_jacobian(pose, SHAPE))
-        np.testing.assert_allclose(project_pose(pose, SHAPE)[0], pixels(np.zeros(7), SHAPE), rtol=1e-10)
+        by_pose, by_point = map(np.asarray, projection_jacobian(pose, SHAPE, middle))
+        expected = views(np.zeros(7), SHAPE)
+        np.testing.assert_allclose(project_pose(pose, SHAPE, middle)[0], expected, rtol=1e-9, atol=1e-9)
     for number in range(7):
         step = 1e-6 * np.eye(7)[number]
-        numeric = (pixels(step, SHAPE) - pixels(-step, SHAPE)) / 2e-6
+        numeric = (views(step, SHAPE) - views(-step, SHAPE)) / 2e-6
         np.testing.assert_allclose(by_pose[..., number], numeric, rtol=1e-5, atol=1e-5)
     for axis in range(3):
         step = 1e-6 * np.eye(3)[axis]
-        numeric = (pixels(np.zeros(7), SHAPE + step) - pixels(np.zeros(7), SHAPE - step)) / 2e-6
+        numeric = (views(np.zeros(7), SHAPE + step) - views(np.zeros(7), SHAPE - step)) / 2e-6
         np.testing.assert_allclose(by_point[..., axis], numeric, rtol=1e-5, atol=1e-5)
 
 
@@ -136,6 +139,36 @@ def test_cameras_without_noise_are_recovered_exactly(rng):
     np.testing.assert_allclose(fit.cam_to_world[:, :3, 3], poses[:, :3, 3], atol=1e-5)
     assert fit.rmse.max() < 1e-3
     assert (fit.iterations < 60).all()
+
+
+def relative_depths(shape, focal, poses):
+    """How deep the points lie behind their middle, in pixels at its distance."""
+    local = shape @ poses[:, :3, :3] + invert_rigid(poses)[:, None, :3, 3]
+    middle = local[..., 2].mean(1, keepdims=True)
+    return focal[:, None] * (local[..., 2] - middle) / middle
+
+
+def test_depths_agree_with_the_camera_that_sees_them(rng):
+    landmarks, focal, center, poses = some_portraits(rng, 20)
+    # Where a landmarker sets its zero is of no account.
+    depth = relative_depths(SHAPE, focal, poses) + rng.uniform(-50, 50, (20, 1))
+    fit = solve_cameras(landmarks, SHAPE, focal, center, depth=depth)
+    assert rotation_angle(fit.cam_to_world[:, :3, :3], poses[:, :3, :3]).max() < 1e-4
+    np.testing.assert_allclose(fit.cam_to_world[:, :3, 3], poses[:, :3, 3], atol=1e-5)
+
+
+def test_depths_mend_what_noise_in_the_picture_does_to_the_rotation(rng):
+    landmarks, focal, center, poses = some_portraits(rng, 40)
+    depth = relative_depths(SHAPE, focal, poses)
+    depth += spread(landmarks)[:, None] * rng.normal(0, 0.03, depth.shape)
+    noisy = spoilt(rng, landmarks, 0.03)
+
+    def error(**options):
+        fit = solve_cameras(noisy, SHAPE, focal, center, **options)
+        return np.mean(rotation_angle(fit.cam_to_world[:, :3, :3], poses[:, :3, :3]))
+
+    assert error(depth=depth) < 0.75 * error()
+    assert error(depth=depth, depth_weight=0.0) == pytest.approx(error(), abs=1e-6)
 
 
 def test_five_landmarks_suffice(rng):
@@ -205,6 +238,18 @@ def test_refining_approaches_the_true_shape(rng):
     assert scale == pytest.approx(1, abs=1e-6)
     assert float(rotation_angle(rotation, np.eye(3))) < 1e-3
     np.testing.assert_allclose(shift, 0, atol=1e-6)
+
+
+def test_depths_show_a_shape_that_no_camera_turns_around(rng):
+    # All from the front: how deep the points lie, no picture tells.
+    true = SHAPE * [1.0, 1.0, 1.2]
+    landmarks, focal, center, poses = some_portraits(rng, 60, true, largest_yaw=3.0)
+    depth = relative_depths(true, focal, poses)
+    blind, seeing = (
+        refine(spoilt(rng, landmarks, 0.005), SHAPE, focal, center, depth=some, shape_spread=1.0)
+        for some in (None, depth)
+    )
+    assert shape_error(seeing.canonical, true) < 0.3 * shape_error(blind.canonical, true)
 
 
 def test_a_shared_focal_factor_is_found(rng):

@@ -27,12 +27,13 @@ Points = Literal["mesh", "landmarks"]
 
 @dataclass(frozen=True)
 class Observed:
-    """Landmarks of a folder's images, with what is needed to fit cameras to them."""
+    """Landmarks of a folder's images, with what is needed to fit cameras to them; the mesh has depths too."""
 
     images: list[str]
     status: list[str]
     image_size: np.ndarray
     points: Float[np.ndarray, "images points 2"]
+    depth: Float[np.ndarray, "images points"] | None
     index: np.ndarray
     canonical: Float[np.ndarray, "points 3"]
 
@@ -44,6 +45,7 @@ def fit_folder(
     landmarks: Path | None = None,
     intrinsics: Intrinsics = "fixed",
     points: Points = "mesh",
+    depth_weight: float = 1.0,
     focal: float | None = None,
     refine_canonical: bool = False,
     canonical: tuple[np.ndarray, np.ndarray] | None = None,
@@ -57,6 +59,7 @@ def fit_folder(
         landmarks: file of the landmark stage, by default ``data/landmarks.h5``.
         intrinsics: ``fixed`` focal lengths; one factor for all (``shared``); or one each (``per-image``).
         points: fit to the dense mesh where there is one, or to the class's landmarks only.
+        depth_weight: weight of the mesh's relative depths, as estimated by the landmarker; 0 leaves them out.
         focal: focal length in units of a photograph's longer side; by default that of the class.
         refine_canonical: re-estimate the canonical points together with the cameras first.
         canonical: (index, keypoints) of an earlier fit to use in place of the class's own.
@@ -70,6 +73,7 @@ def fit_folder(
     parameters = {
         "intrinsics": intrinsics,
         "points": points,
+        "depth_weight": depth_weight,
         "focal": focal,
         "refine_canonical": refine_canonical,
         "robust": robust,
@@ -119,7 +123,8 @@ def _observed(file: Any, described: ObjectClass, points: Points) -> Observed:
         # Irises move with the gaze, the rest of the mesh with the head.
         index = np.array([i for i in file["mesh_index"][:] if i in set(described.mesh_index) and i < 468])
         place = {int(value): row for row, value in enumerate(described.mesh_index)}
-        seen = file["mesh"][:, :, :2][:, [list(file["mesh_index"][:]).index(i) for i in index]]
+        mesh = file["mesh"][:][:, [list(file["mesh_index"][:]).index(i) for i in index]].astype(np.float64)
+        seen, depth = mesh[..., :2], mesh[..., 2]
         canonical = described.mesh_canonical[[place[int(i)] for i in index]]
     else:
         names = artifact.strings(file["landmark_names"])
@@ -128,12 +133,18 @@ def _observed(file: Any, described: ObjectClass, points: Points) -> Observed:
                 f"{file.filename}: its landmarks ({', '.join(names)}) are not those of class {described.name} "
                 f"({', '.join(described.landmark_names) or 'which has none'})"
             )
-        seen, canonical, index = file["landmarks"][:], described.canonical, np.arange(len(names))
+        seen, canonical, index = (
+            file["landmarks"][:].astype(np.float64),
+            described.canonical,
+            np.arange(len(names)),
+        )
+        depth = None
     return Observed(
         artifact.strings(file["image"]),
         artifact.strings(file["status"]),
         file["image_size"][:],
-        seen.astype(np.float64),
+        seen,
+        depth,
         index,
         canonical,
     )
@@ -149,9 +160,11 @@ def _fit_and_write(
     count = len(observed.images)
     rows = np.flatnonzero(artifact.usable(observed.status))
     seen, size = observed.points[rows], observed.image_size[rows].astype(float)
+    depth = None if observed.depth is None else observed.depth[rows]
     center, canonical = size / 2, observed.canonical
     focal = size.max(axis=1) * (parameters["focal"] or described.focal)
     robust, intrinsics = parameters["robust"], parameters["intrinsics"]
+    depth_weight = parameters["depth_weight"]
     shared = intrinsics == "shared"
     if len(rows) and (parameters["refine_canonical"] or shared):
         joint = refine(
@@ -159,6 +172,8 @@ def _fit_and_write(
             canonical,
             focal,
             center,
+            depth=depth,
+            depth_weight=depth_weight,
             free_shape=parameters["refine_canonical"],
             free_focal=shared,
             robust=robust,
@@ -179,6 +194,8 @@ def _fit_and_write(
             canonical,
             focal,
             center,
+            depth=depth,
+            depth_weight=depth_weight,
             robust=robust,
             free_focal=intrinsics == "per-image",
             focal_spread=_FOCAL_SPREAD / robust,

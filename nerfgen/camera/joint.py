@@ -23,8 +23,8 @@ from nerfgen.camera.solve import (
     moved,
     project_pose,
     projection_jacobian,
+    relative_views,
     solve_cameras,
-    spread,
 )
 from nerfgen.geometry import invert_rigid, similarity_between
 
@@ -54,6 +54,8 @@ def refine(
     focal: Float[np.ndarray, "images"],
     center: Float[np.ndarray, "images 2"],
     *,
+    depth: Float[np.ndarray, "images points"] | None = None,
+    depth_weight: float = 1.0,
     free_shape: bool = True,
     free_focal: bool = False,
     robust: float = 0.05,
@@ -63,14 +65,18 @@ def refine(
     """Adjust the canonical keypoints and (or) one factor of all focal lengths to the landmarks of all images.
 
     Args:
-        landmarks, canonical, focal, center, robust: as for :func:`nerfgen.camera.solve.solve_cameras`.
+        landmarks, canonical, focal, center, depth, depth_weight, robust: as for
+            :func:`nerfgen.camera.solve.solve_cameras`.
         shape_spread: standard deviation of a point about the template, world units; it ties the shape to its
             start, because turning and scaling shape and cameras together changes no picture.
         focal_spread: standard deviation of the logarithm of the factor.
     """
     every = max(1, -(-len(landmarks) // _MOST_IMAGES))
     landmarks, focal, center = landmarks[::every], focal[::every], center[::every]
-    fit = solve_cameras(landmarks, canonical, focal, center, robust=robust)
+    depth = None if depth is None else depth[::every]
+    fit = solve_cameras(
+        landmarks, canonical, focal, center, depth=depth, depth_weight=depth_weight, robust=robust
+    )
     points = len(canonical)
     # Prior of the shared unknowns (shape, log factor): zero change, with these weights.
     weight = np.full(3 * points + 1, len(landmarks) ** 0.5 / shape_spread**2)
@@ -84,19 +90,25 @@ def refine(
             jnp.asarray(world_to_cam[:, :3, 3]),
             jnp.log(jnp.asarray(fit.focal)),
         )
-        relative = jnp.asarray(landmarks - center[:, None], jnp.float64)
-        unit = jnp.asarray(spread(landmarks), jnp.float64)
+        # Depths stay relative to the middle of the template, whose own depth is not observed.
+        middle = jnp.asarray(canonical.mean(0), jnp.float64)
+        views, unit = (
+            jnp.asarray(array, jnp.float64)
+            for array in relative_views(landmarks, center, depth, depth_weight)
+        )
 
         def total(poses: Pose, shared: np.ndarray) -> float:
             shape = canonical + shared[:-1].reshape(-1, 3)
-            cost = _costs(poses, jnp.asarray(shape), relative, unit, jnp.asarray(shared[-1]), robust)
+            cost = _costs(poses, jnp.asarray(shape), middle, views, unit, jnp.asarray(shared[-1]), robust)
             return float(cost) + 0.5 * float(weight @ shared**2)
 
         cost = first_cost = total(poses, shared)
         damping = 1e-4
         for _ in range(_ITERATIONS):
             shape = jnp.asarray(canonical + shared[:-1].reshape(-1, 3))
-            blocks = _normal_blocks(poses, shape, relative, unit, jnp.asarray(shared[-1]), damping, robust)
+            blocks = _normal_blocks(
+                poses, shape, middle, views, unit, jnp.asarray(shared[-1]), damping, robust
+            )
             reduced, right, own, cross, own_right = (np.array(block) for block in blocks)
             reduced[np.diag_indices_from(reduced)] += weight * (1 + damping)
             right = right - weight * shared
@@ -125,29 +137,35 @@ def refine(
 
 @partial(jax.jit, static_argnames="robust")
 def _costs(
-    poses: Pose, shape: Array, landmarks: Array, unit: Array, log_factor: Array, robust: float
+    poses: Pose, shape: Array, middle: Array, views: Array, unit: Array, log_factor: Array, robust: float
 ) -> Array:
     def one(pose: Pose, points: Array, size: Array) -> Array:
-        pixels, local = project_pose(pose._replace(log_focal=pose.log_focal + log_factor), shape)
-        rho, _ = huber(jnp.sum(((pixels - points) / size) ** 2, -1), robust)
+        expected, local = project_pose(pose._replace(log_focal=pose.log_focal + log_factor), shape, middle)
+        rho, _ = huber(jnp.sum(((expected - points) / size) ** 2, -1), robust)
         return jnp.where(jnp.any(local[:, 2] <= 1e-6), jnp.inf, rho.sum())
 
-    return jax.vmap(one)(poses, landmarks, unit).sum()
+    return jax.vmap(one)(poses, views, unit).sum()
 
 
 @partial(jax.jit, static_argnames="robust")
 def _normal_blocks(
-    poses: Pose, shape: Array, landmarks: Array, unit: Array, log_factor: Array, damping: Array, robust: float
+    poses: Pose,
+    shape: Array,
+    middle: Array,
+    views: Array,
+    unit: Array,
+    log_factor: Array,
+    damping: Array,
+    robust: float,
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Reduced matrix and right side of the shared unknowns; the camera blocks, their coupling and right sides."""
 
     def one(pose: Pose, points: Array, size: Array) -> tuple[Array, ...]:
         pose = pose._replace(log_focal=pose.log_focal + log_factor)
-        pixels, _ = project_pose(pose, shape)
-        residual = (pixels - points) / size
+        residual = (project_pose(pose, shape, middle)[0] - points) / size
         _, weight = huber(jnp.sum(residual**2, -1), robust)
-        by_pose, by_point = projection_jacobian(pose, shape)
-        by_pose, by_point = by_pose / size, by_point / size
+        by_pose, by_point = projection_jacobian(pose, shape, middle)
+        by_pose, by_point = by_pose / size[:, None], by_point / size[:, None]
         weighted_pose, weighted_point = by_pose * weight[:, None, None], by_point * weight[:, None, None]
         own = jnp.einsum("pri,prj->ij", weighted_pose, by_pose)
         coupling = jnp.einsum("pri,prj->ipj", weighted_pose, by_point).reshape(7, -1)
@@ -159,7 +177,7 @@ def _normal_blocks(
             -jnp.einsum("pri,pr->pi", weighted_point, residual).reshape(-1),
         )
 
-    own, coupling, own_right, point_blocks, point_right = jax.vmap(one)(poses, landmarks, unit)
+    own, coupling, own_right, point_blocks, point_right = jax.vmap(one)(poses, views, unit)
     # The seventh number, the log focal length, is shared: it joins the shape.
     cross = jnp.concatenate([coupling[:, :6], own[:, :6, 6:]], axis=-1)
     count = 3 * shape.shape[0]

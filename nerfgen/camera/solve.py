@@ -5,6 +5,9 @@
 with Huber's rho, by Levenberg-Marquardt on the six numbers of the pose and, by choice, the logarithm of
 the focal length. Residuals are measured in units of the landmarks' own spread in the image, so that the
 robust scale means the same in a thumbnail and in a large photograph.
+
+A landmarker that also estimates how deep its points lie, relative to one another and in pixels, adds a third
+component to each residual. It says more about pitch than the pixels do, which barely change with it.
 """
 
 from __future__ import annotations
@@ -72,32 +75,45 @@ def spread(landmarks: Float[np.ndarray, "images points 2"]) -> Float[np.ndarray,
     return np.sqrt((centred**2).sum(-1).mean(-1))
 
 
-def project_pose(pose: Pose, points: Float[Array, "points 3"]) -> tuple[Array, Array]:
-    """Pixels relative to the principal point, and camera coordinates, of world points."""
+def project_pose(
+    pose: Pose, points: Float[Array, "points 3"], middle: Float[Array, "3"]
+) -> tuple[Float[Array, "points 3"], Float[Array, "points 3"]]:
+    """Views of world points, and their camera coordinates.
+
+    A view is the pixel relative to the principal point, and the depth relative to that of the world point
+    ``middle``, in pixels at its distance.
+    """
     local = points @ pose.rotation.T + pose.translation
-    return jnp.exp(pose.log_focal) * local[:, :2] / local[:, 2:], local
+    focal, center = jnp.exp(pose.log_focal), pose.rotation @ middle + pose.translation
+    pixels = focal * local[:, :2] / local[:, 2:]
+    return jnp.concatenate([pixels, focal * (local[:, 2:] / center[2] - 1)], -1), local
 
 
 def projection_jacobian(
-    pose: Pose, points: Float[Array, "points 3"]
-) -> tuple[Float[Array, "points 2 7"], Float[Array, "points 2 3"]]:
-    """Derivatives of the pixels: by (rotation, translation, log focal), and by the world points.
+    pose: Pose, points: Float[Array, "points 3"], middle: Float[Array, "3"]
+) -> tuple[Float[Array, "points 3 7"], Float[Array, "points 3 3"]]:
+    """Derivatives of the views: by (rotation, translation, log focal), and by the world points.
 
     The rotation is perturbed from the left, exp([w]x) R.
     """
-    pixels, local = project_pose(pose, points)
-    focal = jnp.exp(pose.log_focal)
+    views, local = project_pose(pose, points, middle)
+    focal, center = jnp.exp(pose.log_focal), pose.rotation @ middle + pose.translation
     depth = local[:, 2]
     zero = jnp.zeros_like(depth)
     by_local = jnp.stack(
         [
-            jnp.stack([focal / depth, zero, -pixels[:, 0] / depth], -1),
-            jnp.stack([zero, focal / depth, -pixels[:, 1] / depth], -1),
+            jnp.stack([focal / depth, zero, -views[:, 0] / depth], -1),
+            jnp.stack([zero, focal / depth, -views[:, 1] / depth], -1),
+            jnp.stack([zero, zero, zero + focal / center[2]], -1),
         ],
         axis=1,
     )
+    by_center = (-focal * depth / center[2] ** 2)[:, None] * jnp.array([0.0, 0.0, 1.0])
     by_rotation = -by_local @ skew(local - pose.translation)
-    return jnp.concatenate([by_rotation, by_local, pixels[:, :, None]], axis=-1), by_local @ pose.rotation
+    by_rotation = by_rotation.at[:, 2].add(-by_center @ skew(center - pose.translation))
+    by_translation = by_local.at[:, 2].add(by_center)
+    by_pose = jnp.concatenate([by_rotation, by_translation, views[:, :, None]], axis=-1)
+    return by_pose, by_local @ pose.rotation
 
 
 def huber(
@@ -149,7 +165,7 @@ class _Search(NamedTuple):
 
 
 def _solve_one(
-    landmarks: Array,
+    views: Array,
     canonical: Array,
     unit: Array,
     start: Pose,
@@ -157,21 +173,25 @@ def _solve_one(
     robust: float,
     free_focal: bool,
 ) -> tuple[Pose, Array, Array, Array]:
-    """Levenberg-Marquardt for one image; ``prior`` is (mean, standard deviation) of the log focal length."""
+    """Levenberg-Marquardt for one image.
+
+    Residuals are measured in ``unit``, of each component of a view; ``prior`` is (mean, standard deviation) of
+    the log focal length.
+    """
+    middle = canonical.mean(0)
 
     def cost_of(pose: Pose) -> Array:
-        pixels, local = project_pose(pose, canonical)
-        rho, _ = huber(jnp.sum(((pixels - landmarks) / unit) ** 2, -1), robust)
+        expected, local = project_pose(pose, canonical, middle)
+        rho, _ = huber(jnp.sum(((expected - views) / unit) ** 2, -1), robust)
         behind = jnp.any(local[:, 2] <= 1e-6)
         tie = 0.5 * ((pose.log_focal - prior[0]) / prior[1]) ** 2 if free_focal else 0.0
         return jnp.where(behind, jnp.inf, rho.sum() + tie)
 
     def iterate(search: _Search) -> _Search:
         pose = search.pose
-        pixels, _ = project_pose(pose, canonical)
-        residual = (pixels - landmarks) / unit
+        residual = (project_pose(pose, canonical, middle)[0] - views) / unit
         _, weight = huber(jnp.sum(residual**2, -1), robust)
-        jacobian = projection_jacobian(pose, canonical)[0] / unit
+        jacobian = projection_jacobian(pose, canonical, middle)[0] / unit[:, None]
         weighted = jacobian * weight[:, None, None]
         normal = jnp.einsum("pri,prj->ij", weighted, jacobian)
         gradient = jnp.einsum("pri,pr->i", weighted, residual)
@@ -199,14 +219,14 @@ def _solve_one(
 
     first = _Search(start, cost_of(start), jnp.asarray(1e-3), jnp.asarray(0), jnp.asarray(False))
     last = jax.lax.while_loop(lambda s: ~s.done & (s.iterations < MAX_ITERATIONS), iterate, first)
-    pixels, local = project_pose(last.pose, canonical)
-    rmse = jnp.sqrt(jnp.mean(jnp.sum((pixels - landmarks) ** 2, -1)))
+    expected, local = project_pose(last.pose, canonical, middle)
+    rmse = jnp.sqrt(jnp.mean(jnp.sum((expected - views)[:, :2] ** 2, -1)))
     return last.pose, last.cost, rmse, last.iterations * jnp.where(jnp.all(local[:, 2] > 0), 1, -1)
 
 
 @partial(jax.jit, static_argnames=("robust", "free_focal"))
 def _solve_batch(
-    landmarks: Array,
+    views: Array,
     canonical: Array,
     unit: Array,
     log_focal: Array,
@@ -215,11 +235,28 @@ def _solve_batch(
     free_focal: bool,
 ) -> tuple[Pose, Array, Array, Array]:
     def solve(points: Array, size: Array, focal: Array) -> tuple[Pose, Array, Array, Array]:
-        start = frontal_start(points, canonical, focal)
+        start = frontal_start(points[:, :2], canonical, focal)
         prior = jnp.stack([focal, focal_spread])
         return _solve_one(points, canonical, size, start, prior, robust, free_focal)
 
-    return jax.vmap(solve)(landmarks, unit, log_focal)
+    return jax.vmap(solve)(views, unit, log_focal)
+
+
+def relative_views(
+    landmarks: Float[np.ndarray, "images points 2"],
+    center: Float[np.ndarray, "images 2"],
+    depth: Float[np.ndarray, "images points"] | None,
+    depth_weight: float,
+) -> tuple[Float[np.ndarray, "images points 3"], Float[np.ndarray, "images 3"]]:
+    """Landmarks and depths as :func:`project_pose` predicts them, and the unit of each component's residual."""
+    unit = spread(landmarks)
+    if depth is None:
+        depth, depth_weight = np.zeros(landmarks.shape[:2]), 0.0
+    views = np.concatenate(
+        [landmarks - center[:, None], (depth - depth.mean(1, keepdims=True))[..., None]], -1
+    )
+    with np.errstate(divide="ignore"):
+        return views, unit[:, None] / np.array([1.0, 1.0, depth_weight])
 
 
 def solve_cameras(
@@ -228,6 +265,8 @@ def solve_cameras(
     focal: Float[np.ndarray, "images"],
     center: Float[np.ndarray, "images 2"],
     *,
+    depth: Float[np.ndarray, "images points"] | None = None,
+    depth_weight: float = 1.0,
     robust: float = 0.05,
     free_focal: bool = False,
     focal_spread: float = 0.3,
@@ -239,12 +278,13 @@ def solve_cameras(
         canonical: world units, in the same order.
         focal: focal lengths in pixels, kept or, with ``free_focal``, the mean of a log-normal prior.
         center: principal points, pixels.
+        depth: how deep the landmarks lie, larger is farther, pixels; only differences within an image count.
+        depth_weight: weight of a residual in depth relative to one in the image.
         robust: Huber's scale in units of the landmarks' spread.
         focal_spread: standard deviation of that prior on the logarithm, in the same units as a residual of
             one spread.
     """
-    relative = landmarks - center[:, None]
-    unit = spread(landmarks)
+    views, unit = relative_views(landmarks, center, depth, depth_weight)
     parts = []
     with double_precision():
         for begin in range(0, len(landmarks), _BATCH):
@@ -252,7 +292,7 @@ def solve_cameras(
             # The last batch is filled up by repetition, so that one shape is compiled.
             rows = np.resize(np.arange(len(landmarks))[part], min(_BATCH, max(len(landmarks), 1)))
             result = _solve_batch(
-                jnp.asarray(relative[rows], jnp.float64),
+                jnp.asarray(views[rows], jnp.float64),
                 jnp.asarray(canonical, jnp.float64),
                 jnp.asarray(unit[rows], jnp.float64),
                 jnp.log(jnp.asarray(focal[rows], jnp.float64)),
@@ -268,7 +308,7 @@ def solve_cameras(
         cam_to_world=invert_rigid(world_to_cam),
         focal=np.exp(pose.log_focal),
         rmse=rmse,
-        relative_rmse=rmse / unit,
+        relative_rmse=rmse / unit[:, 0],
         cost=cost,
         iterations=np.abs(iterations),
         in_front=iterations > 0,

@@ -59,6 +59,13 @@ def fit_cameras(
         Points,
         typer.Option(help="Fit to the dense mesh where the landmarker gives one, or to the few landmarks."),
     ] = Points.mesh,
+    depth_weight: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            help="Weight of the mesh's own relative depths against its pixels; 0 fits to the pixels alone.",
+        ),
+    ] = 1.0,
     refine_canonical: Annotated[
         bool,
         typer.Option(
@@ -105,6 +112,7 @@ def fit_cameras(
         landmarks=landmarks,
         intrinsics=intrinsics.value,
         points=points.value,
+        depth_weight=depth_weight,
         focal=focal,
         refine_canonical=refine_canonical,
         robust=robust,
