@@ -86,6 +86,7 @@ def test_missing_things_are_told_in_one_line_with_the_next_command(run, tmp_path
         (["sample", nowhere / "model.h5"], "model.h5 does not exist"),
         (["info", nowhere], "nowhere does not exist"),
         (["render", trained, "--rows", "99"], "rows 0 to 39"),
+        (["render", trained, "--rows", "0,5-3"], "rows such as 0,5-9"),
         (["render", trained, "--rows", "1", "--image", "x.jpg"], "exclude each other"),
         (["sample", trained, "--yaw", "left", "-o", tmp_path / "s.h5"], "--yaw left"),
     ):

@@ -130,7 +130,7 @@ def parse_rows(text: str, count: int) -> list[int]:
     rows: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdigit() or (dash and not (last.isdigit() and int(first) <= int(last))):
             raise InputError(f"--rows {text}: give rows such as 0,5-9, or all")
         rows += range(int(first), int(last or first) + 1)
     if not rows or max(rows) >= count:

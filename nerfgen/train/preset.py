@@ -179,7 +179,7 @@ FAST = replace(
     PAPER,
     size=64,
     field="planes",
-    latent_size=64,
+    latent_size=32,
     width=32,
     depth=2,
     mirror=True,
@@ -188,6 +188,8 @@ FAST = replace(
     background_depth=2,
     sampler="guided",
     samples=16,
+    images_per_batch=64,
+    rays_per_image=16,
     foreground_share=0.75,
     steps=4_000,
     learning_rate=5e-3,
@@ -210,7 +212,7 @@ QUALITY = replace(
     plane_channels=16,
     background_width=64,
     samples=24,
-    images_per_batch=64,
+    rays_per_image=32,
     steps=60_000,
 )
 
