@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec as P
 from nerfgen.geometry import intrinsic_matrix, turned_camera
 from nerfgen.objectclass import object_class
 from nerfgen.train.batch import Batch, Pixels
-from nerfgen.train.execution import Execution
+from nerfgen.train.execution import Execution, keep_freed_memory, platform
 from nerfgen.train.preset import Preset
 from nerfgen.train.step import OCCUPANCY_SIZE, TERMS, State, initial_state, make_step, placed
 from nerfgen.train.table import AXIS
@@ -47,6 +47,8 @@ class Stepper:
         precision: str = "auto",
     ) -> None:
         mesh, self._step = _step(preset, rows, streamed, precision)
+        if platform(mesh) == "cpu":
+            keep_freed_memory()
         if source is None:
             batches = jax.device_put(list(random_batches(preset, rows, 8)), NamedSharding(mesh, P(AXIS)))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +20,9 @@ from nerfgen.train.table import AXIS
 
 # Points that a coordinate network is best asked for at a time on a CPU: their activations stay in its caches.
 _POINTS_IN_CACHE = 4096
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 @dataclass(frozen=True)
@@ -96,6 +101,18 @@ class Execution:
             return own
         most = max(1, _POINTS_IN_CACHE // (preset.rays_per_image * preset.samples))
         return max(count for count in range(1, own + 1) if own % count == 0 and count <= most)
+
+
+def keep_freed_memory() -> bool:
+    """Have this process keep large blocks that it frees, and hand them out again; whether the C library can.
+
+    On a CPU a step takes tens of megabytes and frees them. glibc returns them to the system each time, and the next
+    step waits while the same pages are cleared anew.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
 
 
 def platform(mesh: Mesh) -> str:

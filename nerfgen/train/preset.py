@@ -206,11 +206,8 @@ FAST = replace(
 QUALITY = replace(
     FAST,
     size=128,
-    latent_size=128,
-    width=64,
-    plane_size=64,
-    plane_channels=16,
-    background_width=64,
+    latent_size=96,
+    plane_size=48,
     samples=24,
     rays_per_image=32,
     steps=60_000,
