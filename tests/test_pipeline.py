@@ -41,7 +41,7 @@ def street(tmp_path_factory):
         latent_size=24,
         plane_size=24,
         latent_learning_rate=0.05,
-        steps=2000,
+        steps=1200,
     )
     train(TrainingFiles(folder, truth, truth, folder / "model.h5"), recipe, class_name="car")
     return truth, folder / "model.h5"
