@@ -14,9 +14,9 @@ from jax.sharding import PartitionSpec as P
 from nerfgen.geometry import intrinsic_matrix, turned_camera
 from nerfgen.objectclass import object_class
 from nerfgen.train.batch import Batch, Pixels
-from nerfgen.train.execution import Execution, keep_freed_memory, platform
+from nerfgen.train.execution import Execution
 from nerfgen.train.preset import Preset
-from nerfgen.train.step import OCCUPANCY_SIZE, TERMS, State, initial_state, make_step, placed
+from nerfgen.train.step import OCCUPANCY_SIZE, TERMS, State, initial_state, make_step, no_totals, placed
 from nerfgen.train.table import AXIS
 
 SEED = 0
@@ -47,8 +47,6 @@ class Stepper:
         precision: str = "auto",
     ) -> None:
         mesh, self._step = _step(preset, rows, streamed, precision)
-        if platform(mesh) == "cpu":
-            keep_freed_memory()
         if source is None:
             batches = jax.device_put(list(random_batches(preset, rows, 8)), NamedSharding(mesh, P(AXIS)))
 
@@ -57,7 +55,7 @@ class Stepper:
 
         self._source, self._done = source, 0
         self._state = placed(fresh_state(preset, rows), mesh)
-        self._totals = jax.device_put(np.zeros(len(TERMS), np.float32), NamedSharding(mesh, P()))
+        self._totals = no_totals(mesh)
         before = self._place_of_table()
         self.run(1)
         self.in_place = before == self._place_of_table()

@@ -20,7 +20,7 @@ from nerfgen.train.execution import Execution, platform
 from nerfgen.train.loop import TrainingFiles
 from nerfgen.train.preset import Preset
 from nerfgen.train.source import choose_placement, pixel_bytes
-from nerfgen.train.step import OCCUPANCY_SIZE, TERMS, initial_state, make_step, placed
+from nerfgen.train.step import OCCUPANCY_SIZE, initial_state, make_step, no_totals, placed
 from nerfgen.train.table import AXIS
 
 _TIMED_STEPS = 3
@@ -58,7 +58,7 @@ def estimate(
         streamed=True,
     )
     state = placed(initial_state(preset, bounds, count, 0, np.ones((OCCUPANCY_SIZE,) * 3, np.float32)), mesh)
-    totals = jax.device_put(np.zeros(len(TERMS), np.float32), NamedSharding(mesh, P()))
+    totals = no_totals(mesh)
     batch = jax.device_put(_random_batch(preset, count, listing), NamedSharding(mesh, P(AXIS)))
     compiled = step.lower(state, totals, batch, np.float32(0)).compile()
     memory = compiled.memory_analysis()

@@ -19,7 +19,7 @@ from nerfgen.train.cache import pixel_cache
 from nerfgen.train.cameras import save_refined_cameras
 from nerfgen.train.checkpoint import Checkpoints, load_checkpoint
 from nerfgen.train.data import for_class
-from nerfgen.train.execution import Execution, keep_freed_memory, platform
+from nerfgen.train.execution import Execution
 from nerfgen.train.preset import Preset
 from nerfgen.train.record import Record, check_tensorboard
 from nerfgen.train.run import Limits, Run
@@ -98,8 +98,6 @@ def train(
             f"{files.cameras} would be replaced by its refined cameras; give -o for another model file"
         )
     mesh = execution.mesh()
-    if platform(mesh) == "cpu":
-        keep_freed_memory()
     # What can fail does before the photographs are framed.
     execution.images_at_a_time(preset, mesh)
     if tensorboard:

@@ -36,6 +36,7 @@ from nerfgen.train.step import (
     hull_of,
     initial_state,
     make_step,
+    no_totals,
     placed,
     with_focal,
 )
@@ -130,13 +131,14 @@ class Run:
 
     def begin(self) -> None:
         """Start afresh."""
-        self._put(self.fresh_state(), np.zeros(len(TERMS), np.float32))
+        self.state, self.totals = placed(self.fresh_state(), self.mesh), no_totals(self.mesh)
 
     def take_up(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint."""
         self.log, self.seconds_before = checkpoint.log, checkpoint.seconds
         self.done = self.first = int(checkpoint.state.step)
-        self._put(checkpoint.state, checkpoint.totals)
+        self.state = placed(checkpoint.state, self.mesh)
+        self.totals = jax.device_put(checkpoint.totals, no_totals(self.mesh).sharding)
 
     def start(self, limits: Limits) -> None:
         """Set the stopping rules, compile the step and start the clock, so that a time limit buys training."""
@@ -241,15 +243,11 @@ class Run:
             "seconds": self.seconds,
         }
 
-    def _put(self, state: State, totals: np.ndarray) -> None:
-        self.state = placed(state, self.mesh)
-        self.totals = jax.device_put(totals, NamedSharding(self.mesh, P()))
-
     def _look(self) -> dict[str, Any]:
         """Read the losses since the last entry."""
         count = self.done - (self.log[-1][0] if self.log else 0)
         means = dict(zip(TERMS, np.asarray(self.totals, np.float64) / count, strict=True))
-        self.totals = jax.device_put(np.zeros(len(TERMS), np.float32), NamedSharding(self.mesh, P()))
+        self.totals = no_totals(self.mesh)
         first = self.log[0][1 + TERMS.index("loss")] if self.log else means["loss"]
         if not all(np.isfinite(value) for value in means.values()) or means["loss"] > _DIVERGED * first:
             raise DivergedError(

@@ -22,6 +22,7 @@ from nerfgen.field import GenerativeField
 from nerfgen.geometry import pixel_rays, rigid, rotation_from_vector
 from nerfgen.scene import foreground_of, see
 from nerfgen.train.batch import Batch, Pixels, draw, take
+from nerfgen.train.execution import keep_freed_memory, platform
 from nerfgen.train.loss import training_losses
 from nerfgen.train.preset import Preset
 from nerfgen.train.table import AXIS, Table, looked_up, new_table, stepped, touched_rows
@@ -111,6 +112,11 @@ def placed(state: State, mesh: Mesh) -> State:
     return jax.device_put(state, shardings)
 
 
+def no_totals(mesh: Mesh) -> Float[jax.Array, "terms"]:
+    """Sums of the loss terms (``TERMS``) before any step, on the devices of a mesh."""
+    return jax.device_put(np.zeros(len(TERMS), np.float32), NamedSharding(mesh, P()))
+
+
 def initial_state(
     preset: Preset,
     bounds: tuple[float, float, float],
@@ -171,6 +177,8 @@ def make_step(
     ``totals`` are sums of ``TERMS`` over steps, to which this step's are added. ``data`` are all :class:`Pixels`, of
     which it draws its own batch or, if ``streamed``, a :class:`Batch`. ``progress`` in [0, 1] is the share of the run
     that is done: it sets the learning rates. The random numbers of a step depend on ``seed`` and its number only.
+
+    On a CPU, the process keeps from now on what it frees (:func:`keep_freed_memory`).
 
     Args:
         images_at_a_time: images per device in one pass; passes are made one after the other, and their gradients
@@ -299,6 +307,8 @@ def make_step(
         out_specs=(specs, P()),
         check_vma=False,
     )
+    if platform(mesh) == "cpu":
+        keep_freed_memory()
     return jax.jit(parallel, donate_argnums=(0, 1))
 
 
