@@ -24,7 +24,18 @@ from nerfgen.train.step import with_focal
 
 # Long enough for three refreshes of the occupancy.
 STEPS = 60
-ENTRY = {"step", "loss", "rgb", "mask", "hard", "psnr_db", "gradient_norm", "latent_norm", "learning_rate"}
+ENTRY = {
+    "step",
+    "loss",
+    "rgb",
+    "mask",
+    "hard",
+    "smooth",
+    "psnr_db",
+    "gradient_norm",
+    "latent_norm",
+    "learning_rate",
+}
 ENTRY |= {"rays_per_second", "data_wait_share", "seconds"}
 
 
@@ -181,7 +192,9 @@ def test_every_entry_of_the_log_is_finite(trained):
     assert rates[-1] == pytest.approx(preset["learning_rate"] * preset["final_rate"])
     assert (np.diff(rates) < 0).all()
     stored = log_of(trained)
-    for column, name in enumerate(["step", "loss", "rgb", "mask", "hard", "gradient_norm", "latent_norm"]):
+    for column, name in enumerate(
+        ["step", "loss", "rgb", "mask", "hard", "smooth", "gradient_norm", "latent_norm"]
+    ):
         np.testing.assert_allclose([entry[name] for entry in log], stored[:, column], rtol=1e-6)
 
 

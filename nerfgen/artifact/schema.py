@@ -333,8 +333,8 @@ SCHEMAS: dict[str, Schema] = {
                 Dataset(
                     "log_values",
                     "float32",
-                    ("log", 7),
-                    "means since the entry before: loss, L_rgb, L_mask, L_hard, norm of the gradient, "
+                    ("log", 8),
+                    "means since the entry before: loss, L_rgb, L_mask, L_hard, L_smooth, norm of the gradient, "
                     "mean norm of the codes; and PSNR in dB",
                 ),
             ),

@@ -2,6 +2,15 @@
 
 from nerfgen.field.encoding import positional_encoding
 from nerfgen.field.model import FieldConfig, GenerativeField
+from nerfgen.field.planes import roughness
 from nerfgen.field.stored import Model, load_model, save_model
 
-__all__ = ["FieldConfig", "GenerativeField", "Model", "load_model", "positional_encoding", "save_model"]
+__all__ = [
+    "FieldConfig",
+    "GenerativeField",
+    "Model",
+    "load_model",
+    "positional_encoding",
+    "roughness",
+    "save_model",
+]

@@ -71,6 +71,29 @@ class PlanesField(nn.Module):
         return self.outputs(hidden)
 
 
+def roughness(
+    planes: dict[str, Array], latents: Float[Array, "images latent"], size: int
+) -> Float[Array, ""]:
+    """Mean squared difference between neighbours in the planes of objects with such codes.
+
+    That is mean |D B0|^2 + sum_d mean(z_d^2) |D B_d|^2, the numbers of a code being taken as independent and of mean 0.
+    It is the same whatever the scale of the codes, and does not pull at them.
+
+    Args:
+        planes: ``kernel`` B and ``bias`` B0 of the layer.
+        size: edge of a plane.
+    """
+
+    def of_each(stacked: Array) -> Array:
+        stacked = stacked.reshape(len(stacked), 3, size, size, -1)
+        down = stacked[:, :, 1:] - stacked[:, :, :-1]
+        right = stacked[:, :, :, 1:] - stacked[:, :, :, :-1]
+        return 0.5 * (jnp.mean(down**2, axis=(1, 2, 3, 4)) + jnp.mean(right**2, axis=(1, 2, 3, 4)))
+
+    shares = jax.lax.stop_gradient(jnp.mean(latents**2, axis=0))
+    return of_each(planes["bias"][None])[0] + jnp.vdot(shares, of_each(planes["kernel"]))
+
+
 @jax.custom_vjp
 def sample_planes(
     planes: Float[Array, "images 3 size size channels"], points: Float[Array, "images points 3"]

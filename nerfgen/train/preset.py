@@ -35,6 +35,8 @@ class Preset:
         latent_std: standard deviation of the table's first values; what of them training does not overwrite
             stays in the objects as noise.
         lambda_mask, lambda_hard: weights of the mask loss and of the hard-surface loss.
+        lambda_smooth: weight of the squared differences between neighbours in the planes (only ``planes``): without it
+            sides that few photographs show are grainy.
         camera_learning_rate: Adam's rate for a six-number correction of each camera; 0 keeps cameras as they are.
         camera_start: share of the run after which cameras move.
         pose_share: where cameras move, share of the run in which codes have only ``pose_latent_size`` numbers,
@@ -71,6 +73,7 @@ class Preset:
     latent_std: float
     lambda_mask: float
     lambda_hard: float
+    lambda_smooth: float
     camera_learning_rate: float
     camera_start: float
     pose_share: float
@@ -113,7 +116,14 @@ _MAY_BE_ZERO = {
     "latent_learning_rate",
     "latent_std",
 }
-_MAY_BE_ZERO |= {"lambda_mask", "lambda_hard", "camera_learning_rate", "camera_start", "pose_share"}
+_MAY_BE_ZERO |= {
+    "lambda_mask",
+    "lambda_hard",
+    "lambda_smooth",
+    "camera_learning_rate",
+    "camera_start",
+    "pose_share",
+}
 _MAY_BE_ZERO |= {"focal_learning_rate", "odd_channels"}
 _AT_MOST_ONE = {"foreground_share", "final_rate", "adam_b2", "camera_start", "pose_share", "pose_fade"}
 
@@ -164,6 +174,7 @@ PAPER = Preset(
     latent_std=0.1,
     lambda_mask=1.0,
     lambda_hard=0.1,
+    lambda_smooth=0.0,
     camera_learning_rate=0.0,
     camera_start=0.0,
     pose_share=0.0,
@@ -197,6 +208,7 @@ FAST = replace(
     final_rate=0.02,
     adam_b2=0.99,
     latent_std=0.01,
+    lambda_smooth=3.0,
     camera_learning_rate=2.5e-2,
     camera_start=0.08,
     pose_share=0.4,

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int
 
-from nerfgen.field import GenerativeField
+from nerfgen.field import GenerativeField, roughness
 from nerfgen.geometry import pixel_rays, rigid, rotation_from_vector
 from nerfgen.scene import foreground_of, see
 from nerfgen.train.batch import Batch, Pixels, draw, take
@@ -33,7 +33,8 @@ _OCCUPANCY_EVERY = 16
 _OCCUPANCY_CODES = 8
 _B1 = 0.9
 
-TERMS = ("loss", "rgb", "mask", "hard", "gradient_norm", "latent_norm")
+LOSSES = ("loss", "rgb", "mask", "hard", "smooth")
+TERMS = (*LOSSES, "gradient_norm", "latent_norm")
 
 
 @jax.tree_util.register_dataclass
@@ -198,10 +199,11 @@ def make_step(
         if preset.focal_learning_rate > 0:
             intrinsics, poses = with_focal(intrinsics, poses, jnp.exp(unknown["networks"]["log_focal"]))
         origins, directions = pixel_rays(batch.centers, intrinsics, poses)
+        field, latents = unknown["networks"]["field"], active_latents(unknown["latents"], preset, progress)
         rays, background = see(
             config,
-            unknown["networks"]["field"],
-            active_latents(unknown["latents"], preset, progress),
+            field,
+            latents,
             origins,
             directions,
             samples=preset.samples,
@@ -213,8 +215,12 @@ def make_step(
         target = batch.rgb_mask / 255.0
         terms = training_losses(rays, background, target[..., :3], target[..., 3])
         total = terms["rgb"] + preset.lambda_mask * terms["mask"] + preset.lambda_hard * terms["hard"]
+        terms["smooth"] = jnp.zeros(())
+        if config.kind == "planes":
+            terms["smooth"] = roughness(field["foreground"]["planes"], latents, config.plane_size)
+            total = total + preset.lambda_smooth * terms["smooth"]
         share = 1.0 / (passes * mesh.size)
-        values = jnp.stack([total, terms["rgb"], terms["mask"], terms["hard"]])
+        values = jnp.stack([total, *(terms[name] for name in LOSSES[1:])])
         return share * total, share * values
 
     differentiate = jax.grad(losses, has_aux=True)
@@ -242,7 +248,7 @@ def make_step(
             )
             return jax.tree.map(jnp.add, sums, (gradient.pop("networks"), terms)), gradient
 
-        zeros = (jax.tree.map(jnp.zeros_like, networks), jnp.zeros(4))
+        zeros = (jax.tree.map(jnp.zeros_like, networks), jnp.zeros(len(LOSSES)))
         (summed, terms), gradient = jax.lax.scan(one_pass, zeros, parts)
         return summed, jax.tree.map(lambda array: array.reshape(own, *array.shape[2:]), gradient), terms
 
