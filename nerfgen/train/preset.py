@@ -35,8 +35,8 @@ class Preset:
         latent_std: standard deviation of the table's first values; what of them training does not overwrite
             stays in the objects as noise.
         lambda_mask, lambda_hard: weights of the mask loss and of the hard-surface loss.
-        lambda_smooth: weight of the squared differences between neighbours in the planes (only ``planes``): without it
-            sides that few photographs show are grainy.
+        lambda_smooth: weight, at the end of the run, of squared differences between neighbours in the planes (only
+            ``planes``); it grows from 0. Without it, what few photographs show is grainy.
         camera_learning_rate: Adam's rate for a six-number correction of each camera; 0 keeps cameras as they are.
         camera_start: share of the run after which cameras move.
         pose_share: where cameras move, share of the run in which codes have only ``pose_latent_size`` numbers,

@@ -218,7 +218,8 @@ def make_step(
         terms["smooth"] = jnp.zeros(())
         if config.kind == "planes":
             terms["smooth"] = roughness(field["foreground"]["planes"], latents, config.plane_size)
-            total = total + preset.lambda_smooth * terms["smooth"]
+            # It grows with the run: smooth planes from the start would take features for errors of the cameras.
+            total = total + preset.lambda_smooth * progress * terms["smooth"]
         share = 1.0 / (passes * mesh.size)
         values = jnp.stack([total, *(terms[name] for name in LOSSES[1:])])
         return share * total, share * values
