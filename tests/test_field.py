@@ -21,6 +21,7 @@ from nerfgen.field import (
     Model,
     load_model,
     positional_encoding,
+    roughness,
     save_model,
 )
 from nerfgen.field.mlp import ConcatenatedField
@@ -213,6 +214,27 @@ def test_planes_are_linear_in_the_code(rng):
         planes(0.3 * first + 0.7 * second), 0.3 * planes(first) + 0.7 * planes(second), atol=1e-5
     )
     assert np.abs(planes(first) - planes(second)).max() > 0.1
+
+
+def test_roughness_is_that_of_the_planes_of_all_objects(rng):
+    """Of codes with every combination of signs, which are independent numbers of mean 0, from the planes themselves."""
+    module, size = PlanesField(plane_size=5, channels=2, width=4, depth=1), 5
+    spread = np.array([0.5, 1.5, 0.1])
+    signs = np.stack(np.meshgrid(*[[-1.0, 1.0]] * 3), axis=-1).reshape(-1, 3)
+    latents = jnp.asarray(signs * spread, jnp.float32)
+    variables = jax.jit(partial(module.init, method=_both))(
+        jax.random.key(1), latents, jnp.zeros((len(latents), 1, 3))
+    )
+    layer = variables["params"]["planes"]
+    planes = np.asarray(module.apply(variables, latents, method="condition")["planes"])
+    expected = 0.5 * sum(np.mean(np.diff(planes, axis=axis) ** 2) for axis in (2, 3))
+    assert roughness(layer, latents, size) == pytest.approx(expected, rel=1e-5)
+    # The scale of codes is no matter, if planes stay the same; nor are codes pulled at.
+    scaled = {"bias": layer["bias"], "kernel": layer["kernel"] / 7}
+    assert roughness(scaled, 7 * latents, size) == pytest.approx(expected, rel=1e-5)
+    assert not np.asarray(jax.grad(roughness, argnums=1)(layer, latents, size)).any()
+    even = jax.tree.map(jnp.ones_like, layer)
+    assert roughness(even, latents, size) == 0
 
 
 def test_each_plane_spans_its_two_coordinates(rng):

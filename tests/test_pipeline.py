@@ -179,7 +179,7 @@ KEYS = {
 def demo(run, tmp_path_factory):
     """`nerfgen demo --quick` on heads: (folder, how it ended)."""
     pytest.importorskip("mediapipe")
-    folder = tmp_path_factory.mktemp("demo")
+    folder = tmp_path_factory.mktemp("demo") / "with a space"
     return folder, run("demo", folder, "--quick", timeout=1200)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import enum
 import json
+import shlex
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,7 +37,9 @@ class _Scale:
     heldout_objects: int
     views: int
     steps: int
-    settings: list[str] = field(default_factory=list)
+    shown: int = 6
+    frames: int = 24
+    settings: tuple[str, ...] = ()
 
 
 _SCALES = {
@@ -48,10 +51,12 @@ _SCALES = {
         heldout_objects=6,
         views=2,
         steps=300,
-        settings=["--set", "camera_learning_rate=0.002"],
+        shown=3,
+        frames=12,
+        settings=("camera_learning_rate=0.002",),
     ),
     (Kind.cars, False): _Scale(images=1200, size=64, heldout_objects=24, views=4, steps=7000),
-    (Kind.cars, True): _Scale(images=150, size=48, heldout_objects=6, views=2, steps=300),
+    (Kind.cars, True): _Scale(images=150, size=48, heldout_objects=6, views=2, steps=300, shown=3, frames=12),
 }
 
 
@@ -79,66 +84,14 @@ def demo(
     scale = _SCALES[kind, quick]
     photos, pictures = out / kind.value, out / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
-    model, truth = photos / "model.h5", photos / "truth.h5"
-    again = ["--overwrite"] if overwrite else []
-    stages: list[tuple[str, list[str]]] = [
-        (
-            "synth",
-            f"synth {kind.value} {photos} -n {scale.images} --size {scale.size} --views {scale.views} "
-            f"--heldout-objects {scale.heldout_objects} --seed {seed}".split(),
-        )
-    ]
-    if kind is Kind.heads:
-        stages += [
-            ("landmark", ["landmark", str(photos), "--picture", str(pictures / "landmarks.png")]),
-            (
-                "fit-cameras",
-                [
-                    "fit-cameras",
-                    str(photos),
-                    "--refine-canonical",
-                    "--picture",
-                    str(pictures / "cameras.png"),
-                ],
-            ),
-            (
-                "segment",
-                ["segment", str(photos), "--size", str(scale.size), "--picture", str(pictures / "masks.png")],
-            ),
-            ("train", f"train {photos} --steps {scale.steps} --seed {seed}".split() + scale.settings),
-        ]
-    else:
-        stages += [
-            (
-                "train",
-                f"train {photos} --cameras {truth} --masks {truth} --steps {scale.steps} --seed {seed}".split(),
-            )
-        ]
-    stages += [
-        (
-            "render",
-            f"render {model} --rows 0-5 --size {2 * scale.size} --sheet {pictures / 'turned.png'}".split(),
-        ),
-        (
-            "sample",
-            [
-                "sample",
-                str(model),
-                "-n",
-                "6",
-                "--orbit",
-                "24",
-                "--seed",
-                str(seed),
-                "--video",
-                str(pictures / "new.gif"),
-            ],
-        ),
-    ]
+    again = " --overwrite" if overwrite else ""
     start = time.monotonic()
-    seconds = {name: _run(command + again, reporter) for name, command in stages}
+    seconds = {
+        line.split()[0]: _run(line + again, reporter)
+        for line in _commands(kind, scale, photos, pictures, seed)
+    }
     began = time.monotonic()
-    summary = _judged(photos, model, truth, kind)
+    summary = _judged(photos, kind)
     seconds["judge"] = time.monotonic() - began
     seconds["total"] = time.monotonic() - start
     summary["seconds"] = {name: round(value, 2) for name, value in seconds.items()}
@@ -146,11 +99,43 @@ def demo(
     reporter.result(summary, _told(summary, out))
 
 
-def _run(command: list[str], reporter: runtime.Reporter) -> float:
+def _commands(kind: Kind, scale: _Scale, photos: Path, pictures: Path, seed: int) -> list[str]:
+    """The pipeline as it would be typed, without the program's name."""
+
+    def quoted(path: Path) -> str:
+        return shlex.quote(str(path))
+
+    folder, model, truth = (quoted(path) for path in (photos, photos / "model.h5", photos / "truth.h5"))
+
+    def picture(name: str) -> str:
+        return quoted(pictures / name)
+
+    made = (
+        f"synth {kind.value} {folder} -n {scale.images} --size {scale.size} --views {scale.views} "
+        f"--heldout-objects {scale.heldout_objects} --seed {seed}"
+    )
+    estimated = [
+        f"landmark {folder} --picture {picture('landmarks.png')}",
+        f"fit-cameras {folder} --refine-canonical --picture {picture('cameras.png')}",
+        f"segment {folder} --size {scale.size} --picture {picture('masks.png')}",
+    ]
+    given = f" --cameras {truth} --masks {truth}" if kind is Kind.cars else ""
+    settings = "".join(f" --set {setting}" for setting in scale.settings)
+    return [
+        made,
+        *(estimated if kind is Kind.heads else []),
+        f"train {folder}{given} --steps {scale.steps} --seed {seed}{settings}",
+        f"render {model} --rows 0-{scale.shown - 1} --size {2 * scale.size} --sheet {picture('turned.png')}",
+        f"sample {model} -n {scale.shown} --orbit {scale.frames} --seed {seed} --video {picture('new.gif')}",
+    ]
+
+
+def _run(line: str, reporter: runtime.Reporter) -> float:
     """Run one command as a user would, and say so; its results go to stderr. Returns seconds."""
     from nerfgen.errors import NerfgenError
 
-    reporter.say(f"\n$ nerfgen {' '.join(command)}")
+    reporter.say(f"\n$ nerfgen {line}")
+    command = shlex.split(line)
     began = time.monotonic()
     quiet = ["--quiet"] if reporter.quiet else []
     done = subprocess.run(
@@ -165,14 +150,14 @@ def _run(command: list[str], reporter: runtime.Reporter) -> float:
     return time.monotonic() - began
 
 
-def _judged(photos: Path, model_file: Path, truth: Path, kind: Kind) -> dict[str, Any]:
+def _judged(photos: Path, kind: Kind) -> dict[str, Any]:
     import numpy as np
 
     from nerfgen import artifact
     from nerfgen.field import load_model
     from nerfgen.metric import camera_errors, judge
 
-    model = load_model(model_file)
+    model, truth = load_model(photos / "model.h5"), photos / "truth.h5"
     scores = judge(model, truth)
     detected, images = len(model.images), len(model.images)
     if kind is Kind.heads:
