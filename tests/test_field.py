@@ -396,7 +396,7 @@ def stored(network, rng):
 
 
 def save(path, model):
-    save_model(path, model, parameters={"seed": 0}, inputs=[], log=np.ones((2, 8)))
+    save_model(path, model, parameters={"seed": 0}, inputs=[], log=np.ones((2, 9)))
 
 
 def test_a_model_file_gives_the_model_back(stored, tmp_path, rng):

@@ -353,10 +353,10 @@ SCHEMAS: dict[str, Schema] = {
                 Dataset(
                     "log",
                     "float64",
-                    ("log", 8),
+                    ("log", 9),
                     "step and values of the model's log so far",
                 ),
-                Dataset("totals", "float32", (6,), "sums of the log's terms since its last entry"),
+                Dataset("totals", "float32", (7,), "sums of the log's terms since its last entry"),
             ),
             {"seconds": "training time so far, which `--minutes` counts from"},
             {"state": "arrays of parameters, table, camera corrections, moments and occupancy"},
