@@ -20,6 +20,7 @@ from nerfgen.generate import (
     render_views,
     table_objects,
     truncated_draws,
+    turned_cameras,
     turned_views,
 )
 from nerfgen.generate import views as views_module
@@ -175,7 +176,8 @@ def test_a_views_file_holds_the_photographs_own_view_first(model, tmp_path):
     output = tmp_path / "views.h5"
     objects = table_objects(model, [3, 1])
     about = {"object_class": "car", "parameters": {}, "inputs": []}
-    render_to_file(model, objects, output, angles=angles, distance=3.0, size=16, samples=8, about=about)
+    cameras = turned_cameras(angles[:, 0], angles[:, 1], 3.0)
+    render_to_file(model, objects, output, cameras=cameras, size=16, samples=8, about=about)
     with artifact.reading(output, "views/1") as file:
         assert artifact.strings(file["name"]) == [model.images[3], model.images[1]]
         assert file["rgb"].shape == (2, 3, 16, 16, 3)

@@ -93,7 +93,7 @@ def put(file: h5py.File, name: str, values: Any) -> h5py.Dataset:
         dataset = file.create_dataset(name, data=np.asarray(values, dtype=object), dtype=h5py.string_dtype())
     else:
         array = np.asarray(values).astype(spec.kind)
-        dataset = file.create_dataset(name, data=array, **_storage(array.shape, array.dtype))
+        dataset = file.create_dataset(name, data=array, **_storage(array.shape, array.dtype, spec))
     _describe(dataset, spec)
     return dataset
 
@@ -101,11 +101,13 @@ def put(file: h5py.File, name: str, values: Any) -> h5py.Dataset:
 def allocate(file: h5py.File, name: str, shape: tuple[int, ...], *, compressed: bool = True) -> h5py.Dataset:
     """An empty dataset of the file's schema, to be filled item by item; one item is one chunk.
 
+    An item is an image, or a view of an object.
+
     Args:
         compressed: False for items that are read again and again, in any order.
     """
     spec = _spec(file, name)
-    storage = _storage(shape, np.dtype(spec.kind)) if compressed else {"chunks": (1, *shape[1:])}
+    storage = _storage(shape, np.dtype(spec.kind), spec) if compressed else {"chunks": _item(shape, spec)}
     dataset = file.create_dataset(name, shape=shape, dtype=spec.kind, **storage)
     _describe(dataset, spec)
     return dataset
@@ -184,8 +186,14 @@ def _describe(dataset: h5py.Dataset, spec: Dataset) -> None:
         dataset.attrs["frame"] = spec.frame
 
 
-def _storage(shape: tuple[int, ...], dtype: np.dtype) -> dict[str, Any]:
-    """Large arrays are compressed, one item of the first axis a chunk; small ones are stored as they are."""
+def _item(shape: tuple[int, ...], spec: Dataset) -> tuple[int, ...]:
+    """The shape of a chunk: one image, or one view of one object."""
+    axes = 2 if spec.shape[:2] == ("object", "view") else 1
+    return (1,) * axes + shape[axes:]
+
+
+def _storage(shape: tuple[int, ...], dtype: np.dtype, spec: Dataset) -> dict[str, Any]:
+    """Large arrays are compressed, one item a chunk; small ones are stored as they are."""
     if len(shape) < 3 or int(np.prod(shape)) * dtype.itemsize < _CHUNKED_FROM_BYTES:
         return {}
-    return {"chunks": (1, *shape[1:]), "compression": "gzip", "compression_opts": 4, "shuffle": True}
+    return {"chunks": _item(shape, spec), "compression": "gzip", "compression_opts": 4, "shuffle": True}

@@ -23,13 +23,15 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Schema:
-    """A kind of file. ``groups`` hold trees of arrays whose names depend on the model."""
+    """A kind of file. ``groups`` hold trees of arrays whose names depend on the model; not every file has the
+    ``optional_groups``."""
 
     name: str
     title: str
     datasets: tuple[Dataset, ...]
     attributes: dict[str, str] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
+    optional_groups: dict[str, str] = field(default_factory=dict)
 
 
 ROOT_ATTRIBUTES = {
@@ -379,6 +381,22 @@ SCHEMAS: dict[str, Schema] = {
                 ),
                 Dataset("latents", "float32", ("object", "latent"), "code of each object"),
                 Dataset(
+                    "own_intrinsics",
+                    "float64",
+                    ("object", 3, 3),
+                    "pinhole matrix of the object's own photograph, for a picture whose edge is 1",
+                    optional=True,
+                ),
+                Dataset(
+                    "own_cam_to_world",
+                    "float64",
+                    ("object", 4, 4),
+                    "camera pose of the object's own photograph, OpenCV axes",
+                    "world",
+                    "world",
+                    optional=True,
+                ),
+                Dataset(
                     "coefficients",
                     "float32",
                     ("object", "component"),
@@ -397,7 +415,7 @@ SCHEMAS: dict[str, Schema] = {
                     "angles",
                     "float32",
                     ("view", 2),
-                    "yaw and pitch of each view; NaN for the photograph's own camera",
+                    "yaw and pitch of each view's camera; NaN for the photograph's own, which differs by object",
                     "degree",
                 ),
                 Dataset(
@@ -417,6 +435,12 @@ SCHEMAS: dict[str, Schema] = {
                 ),
                 Dataset("rgb", "uint8", ("object", "view", "line", "column", 3), "colour with background"),
                 Dataset(
+                    "rgba",
+                    "uint8",
+                    ("object", "view", "line", "column", 4),
+                    "colour of the object without background, not multiplied by its opacity, and opacity times 255",
+                ),
+                Dataset(
                     "opacity",
                     "uint8",
                     ("object", "view", "line", "column"),
@@ -430,7 +454,18 @@ SCHEMAS: dict[str, Schema] = {
                     "expected depth along the optical axis; 0 where opacity is below 0.5",
                     "world",
                 ),
+                Dataset(
+                    "normals",
+                    "float16",
+                    ("object", "view", "line", "column", 3),
+                    "unit normal of the surface, towards the camera; 0 where opacity is below 0.5",
+                    frame="world",
+                ),
             ),
+            optional_groups={
+                "tuned": "for an object whose photograph the network was tuned to, by its number: what is added "
+                "to the model's parameters",
+            },
         ),
     )
 }

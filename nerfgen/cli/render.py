@@ -59,7 +59,7 @@ def render(
     from nerfgen import artifact
     from nerfgen.errors import InputError
     from nerfgen.field import load_model
-    from nerfgen.generate import photograph_objects, render_to_file, table_objects
+    from nerfgen.generate import photograph_objects, render_to_file, table_objects, turned_cameras
     from nerfgen.generate.photograph import photograph_files
     from nerfgen.generate.sheet import framed_photograph
 
@@ -109,8 +109,7 @@ def render(
                 trained,
                 objects,
                 output,
-                angles=angles,
-                distance=distance,
+                cameras=turned_cameras(angles[:, 0], angles[:, 1], distance),
                 size=size,
                 samples=samples,
                 about=about,

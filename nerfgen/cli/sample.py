@@ -48,7 +48,7 @@ def sample(
 
     from nerfgen import artifact
     from nerfgen.field import load_model
-    from nerfgen.generate import Objects, principal_axes, render_to_file, truncated_draws
+    from nerfgen.generate import Objects, principal_axes, render_to_file, truncated_draws, turned_cameras
 
     path = model / "model.h5" if model.is_dir() else model
     trained = load_model(path)
@@ -78,8 +78,6 @@ def sample(
             status=["ok"] * count,
             rows=np.full(count, -1),
             latents=principal.codes(coefficients),
-            intrinsics=None,
-            cam_to_world=None,
             extra={"coefficients": coefficients},
         )
         with reporter.progress("rendering", "objects") as progress:
@@ -87,8 +85,7 @@ def sample(
                 trained,
                 objects,
                 output,
-                angles=angles,
-                distance=distance,
+                cameras=turned_cameras(angles[:, 0], angles[:, 1], distance),
                 size=size,
                 samples=samples,
                 about=about,

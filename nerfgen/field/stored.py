@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,10 @@ class Model:
         """Edge of the rasters that it was trained on, pixels."""
         return int(self.preset["size"])
 
+    def tuned(self, delta: dict[str, Any] | None) -> Model:
+        """The model with ``delta``, a tree like that of the parameters or a part of it, added to its parameters."""
+        return replace(self, parameters=_added(self.parameters, delta)) if delta else self
+
 
 _TABLE = (
     "latents",
@@ -92,6 +96,13 @@ def save_model(
         file.attrs["preset"] = json.dumps(model.preset, sort_keys=True)
         file.attrs["bounds"] = model.config.bounds
         file.attrs["steps"] = model.steps
+
+
+def _added(tree: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+    def added(value: Any, change: Any) -> Any:
+        return _added(value, change) if isinstance(value, dict) else value + np.asarray(change, np.float32)
+
+    return tree | {name: added(tree[name], change) for name, change in delta.items()}
 
 
 def _three(values: np.ndarray) -> tuple[float, float, float]:

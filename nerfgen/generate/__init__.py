@@ -1,11 +1,12 @@
 """What a trained model makes: views of codes, new codes, codes of photographs."""
 
+from nerfgen.generate.codes import Objects, find_objects, stored_objects, table_objects
 from nerfgen.generate.fit import Fitted, fit_latents
 from nerfgen.generate.flatness import FLAT, flatness
 from nerfgen.generate.photograph import photograph_objects
 from nerfgen.generate.sampling import Principal, principal_axes, truncated_draws
-from nerfgen.generate.store import Objects, render_to_file, table_objects
-from nerfgen.generate.views import Views, framing_intrinsics, render_views, turned_views
+from nerfgen.generate.store import render_to_file
+from nerfgen.generate.views import Views, framing_intrinsics, render_views, turned_cameras, turned_views
 
 __all__ = [
     "FLAT",
@@ -13,6 +14,7 @@ __all__ = [
     "Objects",
     "Principal",
     "Views",
+    "find_objects",
     "fit_latents",
     "flatness",
     "framing_intrinsics",
@@ -20,7 +22,9 @@ __all__ = [
     "principal_axes",
     "render_to_file",
     "render_views",
+    "stored_objects",
     "table_objects",
     "truncated_draws",
+    "turned_cameras",
     "turned_views",
 ]

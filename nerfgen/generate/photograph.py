@@ -13,9 +13,9 @@ from nerfgen import artifact
 from nerfgen.camera import fit_folder
 from nerfgen.errors import InputError
 from nerfgen.field import Model
+from nerfgen.generate.codes import Objects
 from nerfgen.generate.fit import fit_latents
-from nerfgen.generate.store import Objects
-from nerfgen.geometry import window_intrinsics
+from nerfgen.geometry import Cameras, window_intrinsics
 from nerfgen.landmark import landmark_folder
 from nerfgen.mask import segment_folder
 from nerfgen.parallel import Progress, silent
@@ -82,8 +82,7 @@ def photograph_objects(
         status=status,
         rows=np.full(count, -1),
         latents=latents,
-        intrinsics=intrinsics,
-        cam_to_world=poses,
+        cameras=Cameras(intrinsics, poses),
         extra={"fit_psnr": quality},
     )
     return objects, shown

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from nerfgen.field import Model
-from nerfgen.generate.store import table_objects
+from nerfgen.generate.codes import table_objects
 from nerfgen.generate.views import render_views, turned_views
 from nerfgen.geometry import yaw_pitch_roll
 from nerfgen.photo import UnreadableImageError, decode, resample_window
@@ -33,20 +33,19 @@ def preview_picture(model: Model, data: Path) -> UInt8[np.ndarray, "height width
     size = model.size
     rows = np.unique(np.linspace(0, len(model.images) - 1, _PREVIEW_ROWS).astype(int)).tolist()
     objects = table_objects(model, rows)
-    assert objects.intrinsics is not None
-    assert objects.cam_to_world is not None
+    assert objects.cameras is not None
     cells = []
     for place, row in enumerate(rows):
-        pitch = yaw_pitch_roll(objects.cam_to_world[place])[1]
+        pitch = yaw_pitch_roll(objects.cameras.cam_to_world[place])[1]
         turned_k, turned = turned_views(
             np.array([-_PREVIEW_TURN, _PREVIEW_TURN]), np.full(2, pitch), model.distance, size
         )
-        own_k = objects.intrinsics[place] * np.array([[size], [size], [1.0]])
+        own_k = objects.cameras.matrices(size)[place]
         views = render_views(
             model,
             np.tile(objects.latents[place], (3, 1)),
             np.concatenate([own_k[None], turned_k]),
-            np.concatenate([objects.cam_to_world[place][None], turned]),
+            np.concatenate([objects.cameras.cam_to_world[place][None], turned]),
             size,
         )
         cells += [framed_photograph(model, row, data, size), *views.rgb, shade_depth(views.depth[0])]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from nerfgen.field import FieldConfig, Model
-from nerfgen.geometry import intrinsic_matrix, optical_axis, pixel_centers, pixel_rays, turned_camera
+from nerfgen.geometry import Cameras, intrinsic_matrix, optical_axis, pixel_centers, pixel_rays, turned_camera
 from nerfgen.parallel import Progress, silent
 from nerfgen.scene import see
 from nerfgen.volume import widened
@@ -31,12 +31,26 @@ class Views:
         foreground: premultiplied by opacity, in [0, 1].
         opacity: accumulated, in [0, 1].
         depth: expected depth along the optical axis, world units; 0 where opacity is below 0.5.
+        normals: unit normals of the surface in the world, towards the camera, 0 where there is no depth; None where
+            they were not asked for.
     """
 
     rgb: UInt8[np.ndarray, "views size size 3"]
     foreground: Float[np.ndarray, "views size size 3"]
     opacity: Float[np.ndarray, "views size size"]
     depth: Float[np.ndarray, "views size size"]
+    normals: Float[np.ndarray, "views size size 3"] | None = None
+
+    @property
+    def rgba(self) -> UInt8[np.ndarray, "views size size 4"]:
+        """Colour of the object alone, not multiplied by its opacity, and opacity times 255."""
+        color = self.foreground / np.maximum(self.opacity, 1e-6)[..., None]
+        return eight_bits(np.concatenate([color, self.opacity[..., None]], axis=-1))
+
+
+def eight_bits(values: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
+    """Values in [0, 1] times 255, rounded; what lies outside is clipped."""
+    return np.round(values.clip(0, 1) * 255).astype(np.uint8)
 
 
 def framing_intrinsics(distance: Float[np.ndarray, "*views"], size: int) -> Float[np.ndarray, "*views 3 3"]:
@@ -46,12 +60,20 @@ def framing_intrinsics(distance: Float[np.ndarray, "*views"], size: int) -> Floa
     return intrinsic_matrix(focal, np.full((*distance.shape, 2), size / 2))
 
 
+def turned_cameras(
+    yaw: Float[np.ndarray, "views"], pitch: Float[np.ndarray, "views"], distance: float
+) -> Cameras:
+    """Cameras that see the object turned, the unit sphere filling the picture."""
+    poses = turned_camera(yaw, pitch, distance)
+    return Cameras(framing_intrinsics(np.full(len(poses), distance), 1), poses)
+
+
 def turned_views(
     yaw: Float[np.ndarray, "views"], pitch: Float[np.ndarray, "views"], distance: float, size: int
 ) -> tuple[Float[np.ndarray, "views 3 3"], Float[np.ndarray, "views 4 4"]]:
-    """Intrinsics and poses of cameras that see the object turned, the unit sphere filling the picture."""
-    poses = turned_camera(yaw, pitch, distance)
-    return framing_intrinsics(np.full(len(poses), distance), size), poses
+    """:func:`turned_cameras` as intrinsics of pictures of ``size`` pixels, and poses."""
+    cameras = turned_cameras(yaw, pitch, distance)
+    return cameras.matrices(size), cameras.cam_to_world
 
 
 def render_views(
@@ -62,12 +84,16 @@ def render_views(
     size: int,
     *,
     samples: int = 0,
+    antialias: int = 1,
+    with_normals: bool = False,
     progress: Progress = silent,
 ) -> Views:
     """Render each code from its camera as a ``size`` x ``size`` picture.
 
     Args:
         samples: a ray; 0 for twice as many as in training.
+        antialias: rays a pixel along either side, which are averaged.
+        with_normals: also find the surface's normals.
     """
     samples = samples or _FINER * int(model.preset["samples"])
     guided = model.preset["sampler"] == "guided"
@@ -101,6 +127,7 @@ def render_views(
         foreground=pictures["foreground"].reshape(*shape, 3),
         opacity=opacity,
         depth=np.where(opacity >= 0.5, pictures["depth"].reshape(shape), 0.0),
+        normals=np.zeros((*shape, 3), np.float32) if with_normals else None,
     )
 
 

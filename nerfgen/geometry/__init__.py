@@ -1,6 +1,7 @@
 """Pinhole cameras, poses, rays and camera paths. Reads no files."""
 
 from nerfgen.geometry.camera import (
+    Cameras,
     intrinsic_matrix,
     optical_axis,
     pixel_centers,
@@ -23,6 +24,7 @@ from nerfgen.geometry.pose import (
 
 __all__ = [
     "FRONTAL_ROTATION",
+    "Cameras",
     "intrinsic_matrix",
     "invert_rigid",
     "optical_axis",

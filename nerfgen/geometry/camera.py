@@ -11,12 +11,28 @@ Every function takes numpy or JAX arrays, with any leading batch axes, and retur
 from __future__ import annotations
 
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 Array = Any
+
+
+class Cameras(NamedTuple):
+    """Pinhole cameras of square pictures, whatever the pictures' size.
+
+    Attributes:
+        intrinsics: matrices of pictures whose edge is 1.
+        cam_to_world: poses.
+    """
+
+    intrinsics: Float[np.ndarray, "views 3 3"]
+    cam_to_world: Float[np.ndarray, "views 4 4"]
+
+    def matrices(self, size: int) -> Float[np.ndarray, "views 3 3"]:
+        """Intrinsics of pictures of ``size`` x ``size`` pixels."""
+        return self.intrinsics * np.array([[size], [size], [1.0]])
 
 
 def array_namespace(*arrays: Array) -> ModuleType:
