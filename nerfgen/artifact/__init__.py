@@ -12,7 +12,14 @@ from nerfgen.artifact.file import (
     strings,
 )
 from nerfgen.artifact.join import positions, usable
-from nerfgen.artifact.provenance import About, file_digest, file_record, folder_record, is_current
+from nerfgen.artifact.provenance import (
+    About,
+    check_origin,
+    file_digest,
+    file_record,
+    folder_record,
+    is_current,
+)
 from nerfgen.artifact.schema import ROOT_ATTRIBUTES, SCHEMAS, STATUSES, USABLE, Dataset, Schema
 from nerfgen.artifact.tree import get_tree, put_tree
 
@@ -27,6 +34,7 @@ __all__ = [
     "allocate",
     "atomic_path",
     "check",
+    "check_origin",
     "create",
     "file_digest",
     "file_record",

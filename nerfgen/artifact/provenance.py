@@ -10,10 +10,11 @@ from typing import Any, TypedDict
 
 import h5py
 
-from nerfgen.artifact.schema import SCHEMAS
+from nerfgen.artifact.schema import ROOT_ATTRIBUTES
 from nerfgen.errors import OutputExistsError
 
 _BLOCK = 1 << 20
+_REMEDY = "give --overwrite to replace it or -o for another place"
 
 
 class About(TypedDict):
@@ -72,32 +73,51 @@ def is_current(
     """
     if overwrite or not path.exists():
         return False
-    remedy = "give --overwrite to replace it or -o for another place"
     try:
         with h5py.File(path, "r") as file:
-            found_schema = file.attrs.get("nerfgen_schema")
-            if found_schema not in SCHEMAS:
-                raise OutputExistsError(f"{path} exists and was not written by nerfgen; {remedy}")
-            found = {
-                "schema": found_schema,
-                "class": file.attrs["class"],
-                **{f"parameter {k}": v for k, v in json.loads(file.attrs["parameters"]).items()},
-                **_input_items(json.loads(file.attrs["inputs"])),
-            }
+            found = {name: str(value) for name, value in file.attrs.items() if name in ROOT_ATTRIBUTES}
     except OSError as error:
-        raise OutputExistsError(f"{path} exists but can't be read as HDF5 ({error}); {remedy}") from error
+        raise OutputExistsError(f"{path} exists but can't be read as HDF5 ({error}); {_REMEDY}") from error
+    check_origin(path, found, schema, object_class=object_class, parameters=parameters, inputs=inputs)
+    return True
+
+
+def check_origin(
+    path: Path,
+    found: Mapping[str, str],
+    schema: str,
+    *,
+    object_class: str,
+    parameters: Mapping[str, Any],
+    inputs: list[dict[str, Any]],
+) -> None:
+    """Compare what an existing file says of itself with what would be made now.
+
+    Args:
+        found: the file's root attributes.
+
+    Raises:
+        OutputExistsError: naming the first difference.
+    """
+    if not found.keys() >= ROOT_ATTRIBUTES.keys():
+        raise OutputExistsError(f"{path} exists and was not written by nerfgen; {_REMEDY}")
+    there = {
+        "schema": found["nerfgen_schema"],
+        "class": found["class"],
+        **{f"parameter {k}": v for k, v in json.loads(found["parameters"]).items()},
+        **_input_items(json.loads(found["inputs"])),
+    }
     wanted = {
         "schema": schema,
         "class": object_class,
         **{f"parameter {k}": v for k, v in json.loads(json.dumps(parameters)).items()},
         **_input_items(inputs),
     }
-    for key in [*wanted, *found]:
-        if wanted.get(key) != found.get(key):
+    for key in [*wanted, *there]:
+        if wanted.get(key) != there.get(key):
             raise OutputExistsError(
-                f"{path} exists with another {key} ({_short(found.get(key))}, now {_short(wanted.get(key))}); {remedy}"
+                f"{path} exists with another {key} ({_short(there.get(key))}, now {_short(wanted.get(key))}); {_REMEDY}"
             )
-    return True
 
 
 def _input_items(inputs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,0 +1,28 @@
+"""Surfaces: meshes of a model's objects, and their files."""
+
+from nerfgen.surface.extract import Meshing, NoSurfaceError, Surface, extract_surface
+from nerfgen.surface.mesh import Mesh
+from nerfgen.surface.objects import object_surface
+from nerfgen.surface.write import (
+    FORMATS,
+    SCHEMA,
+    check_mesh_name,
+    linear_color,
+    read_account,
+    write_surface,
+)
+
+__all__ = [
+    "FORMATS",
+    "SCHEMA",
+    "Mesh",
+    "Meshing",
+    "NoSurfaceError",
+    "Surface",
+    "check_mesh_name",
+    "extract_surface",
+    "linear_color",
+    "object_surface",
+    "read_account",
+    "write_surface",
+]
