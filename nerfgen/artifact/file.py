@@ -6,6 +6,7 @@ import contextlib
 import glob
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,42 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that is flushed and renamed to it on success, removed on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        if _is_abandoned(other.name.split(".")[-2]):
+            shutil.rmtree(other)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if hasattr(os, "sync"):  # thousands of files: all at once
+            os.sync()
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder and all in it; from the first moment on it is gone from its place."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    os.replace(path, aside)
+    shutil.rmtree(aside)
+
+
 def remove_abandoned(folder: Path, stem: str, suffix: str) -> None:
     """Remove what killed processes left half-written in the place of files whose stem fits a pattern of ``glob``."""
     for other in folder.glob(f".{stem}.*.partial{glob.escape(suffix)}"):
-        owner = other.name.split(".")[-3]
-        # In a container every run may have the same number: what bears ours was begun by an earlier process.
-        if owner.isdigit() and (int(owner) == os.getpid() or not _is_running(int(owner))):
+        if _is_abandoned(other.name.split(".")[-3]):
             other.unlink(missing_ok=True)
+
+
+def _is_abandoned(owner: str) -> bool:
+    """Whether no process of this number is at work. In a container every run may have the same number: what bears
+    ours was begun by an earlier process."""
+    return owner.isdigit() and (int(owner) == os.getpid() or not _is_running(int(owner)))
 
 
 def _is_running(process: int) -> bool:
