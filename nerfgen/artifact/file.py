@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import io
 import json
 import os
 import shutil
@@ -101,14 +102,52 @@ def create(
         parameters: everything that the content depends on (JSON).
         inputs: provenance records, see :mod:`nerfgen.artifact.provenance`.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["nerfgen_schema"] = schema
-        file.attrs["nerfgen_version"] = nerfgen.__version__
-        file.attrs["class"] = object_class
-        file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
-        put_inputs(file, inputs)
-        yield file
-        check(file, path)
+    with atomic_path(path) as temporary, _Stream(temporary) as stream:
+        try:
+            with h5py.File(stream, "w") as file, stream.left_open():
+                file.attrs["nerfgen_schema"] = schema
+                file.attrs["nerfgen_version"] = nerfgen.__version__
+                file.attrs["class"] = object_class
+                file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
+                put_inputs(file, inputs)
+                yield file
+                check(file, path)
+        finally:
+            if stream.error:
+                raise OSError(stream.error.errno, stream.error.strerror, str(path)) from stream.error
+
+
+class _Stream(io.FileIO):
+    """A new file for the HDF5 library, which would crash the process if it failed to close one.
+
+    Errors of writing are raised inside :meth:`left_open` only, and only the first. It is kept as ``error``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.error: OSError | None = None
+        self._is_open = False
+
+    @contextlib.contextmanager
+    def left_open(self) -> Iterator[None]:
+        """While data are written; what comes after is HDF5 closing the file."""
+        self._is_open = True
+        try:
+            yield
+        finally:
+            self._is_open = False
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest and not self.error:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.error = error
+                if self._is_open:
+                    raise
+        return size
 
 
 def put_inputs(file: h5py.File, inputs: list[dict[str, Any]]) -> None:
