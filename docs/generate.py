@@ -85,7 +85,8 @@ def rendered(name: str) -> str:
 def _command(name: str, command: Any) -> list[str]:
     parameters = _parameters(command.callback)
     arguments = [p for p in parameters if isinstance(p.info, typer.models.ArgumentInfo)]
-    usage = " ".join(["nerfgen", name, "[OPTIONS]", *(p.placeholder for p in arguments)])
+    words = [f"[{p.placeholder}]..." if p.repeated else p.placeholder for p in arguments]
+    usage = " ".join(["nerfgen", name, "[OPTIONS]", *words])
     lines = [f"## nerfgen {name}", "", f"Usage: `{usage}`", "", _help(command.callback), ""]
     panels: dict[str, list[_Parameter]] = {}
     for parameter in parameters:
@@ -138,9 +139,8 @@ class _Parameter:
 
     @property
     def placeholder(self) -> str:
-        """How an argument is written in the usage line."""
-        name = _text(self.info.metavar) or self.name.upper()
-        return f"[{name}]..." if self.repeated else name
+        """How an argument is called."""
+        return _text(self.info.metavar) or self.name.upper()
 
     def row(self) -> str:
         cells = (self.names, self._value(), self._default(), self._meaning())

@@ -406,9 +406,9 @@ SCHEMAS: dict[str, Schema] = {
                 Dataset(
                     "deviation",
                     "float64",
-                    ("component",),
-                    "standard deviation of the table along each of these axes; squared and divided by their sum, the "
-                    "spectrum",
+                    ("axis",),
+                    "standard deviation of the table along all principal axes (samples); its square, as a share of the "
+                    "sum of all squares, is the spectrum",
                     optional=True,
                 ),
                 Dataset(

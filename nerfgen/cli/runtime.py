@@ -154,13 +154,14 @@ def existing_folder(data: Path) -> Path:
 
 def given_options(context: typer.Context) -> dict[str, str]:
     """What stands on the command line: how a user writes it, by its name in the command's function."""
-    return {
-        parameter.name: max(parameter.opts, key=len)
-        if parameter.opts[0].startswith("-")
-        else parameter.name.upper()
-        for parameter in context.command.params
-        if parameter.name and _is_given(context, parameter.name)
-    }
+    written = {}
+    for parameter in context.command.params:
+        if parameter.name and _is_given(context, parameter.name):
+            is_option = parameter.opts[0].startswith("-")
+            written[parameter.name] = (
+                max(parameter.opts, key=len) if is_option else parameter.metavar or parameter.name.upper()
+            )
+    return written
 
 
 def _is_given(context: typer.Context, name: str) -> bool:

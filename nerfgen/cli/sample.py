@@ -19,7 +19,7 @@ EPILOG = runtime.examples(
     "Examples",
     "nerfgen sample photos/model.h5 -n 8 --sheet people.png",
     "nerfgen sample photos/model.h5 -n 16 --truncation 1.0 --seed 7 --orbit 48 --video people.mp4",
-    "nerfgen sample photos/model.h5 --between 3 17 samples.h5:0 --frames 96 --video between.mp4",
+    "nerfgen sample photos/model.h5 --between 3 17 photos/samples.h5:0 --frames 96 --video between.mp4",
     "nerfgen sample photos/model.h5 --direction 1 --range -3:3 --video first.mp4",
     "nerfgen sample photos/model.h5 -n 10000 --views 8 --dataset people",
 )
@@ -222,7 +222,7 @@ def sample(
                 cameras=turned_cameras(angles[:, 0], angles[:, 1], distance),
                 size=size,
                 samples=samples,
-                further={"deviation": principal.first(objects.extra["coefficients"].shape[1]).deviation},
+                further={"deviation": principal.deviation},
                 about=about,
                 progress=progress,
             )

@@ -99,7 +99,7 @@ def draw_identities(
         if attempts.max() == _ATTEMPTS:
             raise InputError(
                 f"--min-distance {min_distance:g}: identity {numbers[waiting[0]]} was nearer to a training row in "
-                f"{_ATTEMPTS} draws, the last at {distance[waiting[0]]:.2f}; lower it, or raise --truncation"
+                f"{_ATTEMPTS} draws, the last at {distance[waiting[0]]:.2f}; lower it"
             )
         for place in waiting:
             key = (seed, numbers[place], int(attempts[place]))
