@@ -85,7 +85,8 @@ def rendered(name: str) -> str:
 def _command(name: str, command: Any) -> list[str]:
     parameters = _parameters(command.callback)
     arguments = [p for p in parameters if isinstance(p.info, typer.models.ArgumentInfo)]
-    usage = " ".join(["nerfgen", name, "[OPTIONS]", *(p.placeholder for p in arguments)])
+    words = [f"[{p.placeholder}]..." if p.repeated else p.placeholder for p in arguments]
+    usage = " ".join(["nerfgen", name, "[OPTIONS]", *words])
     lines = [f"## nerfgen {name}", "", f"Usage: `{usage}`", "", _help(command.callback), ""]
     panels: dict[str, list[_Parameter]] = {}
     for parameter in parameters:
@@ -138,7 +139,7 @@ class _Parameter:
 
     @property
     def placeholder(self) -> str:
-        """How an argument is written in the usage line."""
+        """How an argument is called."""
         return _text(self.info.metavar) or self.name.upper()
 
     def row(self) -> str:
@@ -162,7 +163,7 @@ class _Parameter:
         if issubclass(self.kind, enum.Enum):
             return ", ".join(f"`{member.value}`" for member in self.kind)
         if self.is_argument:
-            return _TYPE_NAMES[self.kind]
+            return _TYPE_NAMES[self.kind] + (", repeatable" if self.repeated else "")
         metavar = f"`{_text(self.info.metavar)}`" if self.info.metavar else _TYPE_NAMES[self.kind]
         least, most = self.info.min, self.info.max
         bounds = f", {least:g} or more" if least is not None and most is None else ""
@@ -189,7 +190,11 @@ class _Parameter:
 
 def _parameters(function: Any) -> list[_Parameter]:
     signature = inspect.signature(function, eval_str=True)
-    return [_Parameter(p.name, p.annotation, p.default) for p in signature.parameters.values()]
+    return [
+        _Parameter(p.name, p.annotation, p.default)
+        for p in signature.parameters.values()
+        if p.annotation is not typer.Context
+    ]
 
 
 def _plain_type(kind: Any) -> tuple[bool, Any]:

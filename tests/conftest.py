@@ -51,6 +51,17 @@ def run() -> Callable[..., Ran]:
 
 
 @pytest.fixture(scope="session")
+def call() -> Callable[..., None]:
+    """``call("sample", model, ...)``: a command in this process, whose errors are raised."""
+    import typer
+
+    from nerfgen.cli.main import app
+
+    program = typer.main.get_command(app)
+    return lambda *words: program.main([str(word) for word in words], "nerfgen", standalone_mode=False)
+
+
+@pytest.fixture(scope="session")
 def cars(tmp_path_factory) -> Path:
     """Forty synthetic cars at 32 x 32 pixels, some with held-out views. Tests write elsewhere."""
     from nerfgen.synth import write_dataset

@@ -129,6 +129,72 @@ def test_atomic_path_serves_any_writer(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_a_full_disk_is_an_error_and_no_crash(tmp_path):
+    """Files may grow to 20,000 bytes only. HDF5 notices some of it only when it closes the file."""
+    script = (
+        "import sys, pathlib, resource\n"
+        "import numpy as np\n"
+        "from nerfgen import artifact\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        "noise = np.random.default_rng(0).integers(256, size=(8, 64, 64))\n"
+        "about = dict(object_class='face', parameters={}, inputs=[])\n"
+        "for rows in range(1, 8):\n"
+        "    path = pathlib.Path(sys.argv[1]) / f'{rows}.h5'\n"
+        "    try:\n"
+        "        with artifact.create(path, 'masks/1', **about) as file:\n"
+        "            artifact.put(file, 'image', [str(k) for k in range(rows)])\n"
+        "            artifact.put(file, 'status', ['ok'] * rows)\n"
+        "            artifact.put(file, 'image_size', np.zeros((rows, 2)))\n"
+        "            artifact.put(file, 'mask_window', np.zeros((rows, 3)))\n"
+        "            mask = artifact.allocate(file, 'mask', (rows, 64, 64))\n"
+        "            for row in range(rows):\n"
+        "                mask[row] = noise[row]\n"
+        "        print('written')\n"
+        "    except OSError as error:\n"
+        "        print(pathlib.Path(error.filename).name, error.strerror)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    told = done.stdout.splitlines()
+    written = told.count("written")
+    assert 0 < written < 7
+    assert told[written:] == [f"{rows}.h5 File too large" for rows in range(written + 1, 8)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{k}.h5" for k in range(1, written + 1)]
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "new" / "shard-1"
+    with artifact.atomic_folder(path) as folder:
+        (folder / "sub").mkdir()
+        (folder / "sub" / "a").write_bytes(b"content")
+        assert not path.exists()
+    assert (path / "sub" / "a").read_bytes() == b"content"
+    other = tmp_path / "new" / "shard-2"
+
+    def interrupted():
+        with artifact.atomic_folder(other) as folder:
+            (folder / "a").write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert list(path.parent.iterdir()) == [path]
+    # What a killed process left goes when its place is written, that of another folder does not.
+    done = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    left = [path.with_name(f".{name}.{int(done.stdout)}.partial") for name in ("shard-2", "shard-20")]
+    for folder in left:
+        (folder / "rgb").mkdir(parents=True)
+    with artifact.atomic_folder(other):
+        pass
+    assert set(path.parent.iterdir()) == {path, other, left[1]}
+    artifact.remove_folder(path)
+    assert set(path.parent.iterdir()) == {other, left[1]}
+
+
 def rewrite(path, change):
     with h5py.File(path, "r+") as file:
         change(file)
@@ -256,6 +322,17 @@ def test_a_changed_input_is_a_difference(tmp_path):
     source.write_bytes(b"two")
     with pytest.raises(OutputExistsError, match=r"input cameras\.h5"):
         artifact.is_current(path, "masks/1", **(ABOUT | {"inputs": [artifact.file_record(source)]}))
+
+
+def test_inputs_of_one_name_are_told_apart(tmp_path):
+    def about(*contents):
+        return ABOUT | {"inputs": [record("samples.h5", content) for content in contents]}
+
+    path = write_masks(tmp_path / "masks.h5", about("aa", "bb"))
+    assert artifact.is_current(path, "masks/1", **about("aa", "bb"))
+    for changed in (("aa", "cc"), ("cc", "bb"), ("aa",), ("aa", "bb", "cc")):
+        with pytest.raises(OutputExistsError, match=r"input samples\.h5"):
+            artifact.is_current(path, "masks/1", **about(*changed))
 
 
 def test_another_schema_and_foreign_files_are_refused(masks, tmp_path):

@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -221,6 +222,26 @@ def test_reading_files_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]
     done = run([sys.executable, "-m", "nerfgen", "info", "photos/cameras.h5"], walked)
     assert done.returncode == 0, done.stderr
     assert "cameras/1" in done.stdout
+
+
+def test_what_is_shown_of_sampling_runs(call: Callable[..., None], trained: Path, tmp_path: Path) -> None:
+    """Every `nerfgen sample` of the page, smaller, and the Python that reads what they wrote."""
+    (tmp_path / "photos").mkdir()
+    shutil.copy(trained, tmp_path / "photos" / "model.h5")
+    values: dict[str, Any] = {}
+    with contextlib.chdir(tmp_path):
+        for line in shell_lines("docs/sampling.md"):
+            if line.startswith("nerfgen sample"):
+                smaller = line.replace("-n 10000", "-n 3 --shard-size 1").replace("--frames 96", "--frames 5")
+                call(*shlex.split(smaller)[1:], "--size", 12, "--samples", 4, "--quiet")
+        (snippet,) = blocks("docs/sampling.md", "python")
+        exec(compile(snippet, "docs/sampling.md", "exec"), values)
+        for name in re.findall(r"[\w/]+\.(?:png|mp4|h5)\b", "\n".join(shell_lines("docs/sampling.md"))):
+            assert Path(name).is_file(), name
+    assert values["identity"] == "000000"
+    assert values["picture"].shape == (12, 12, 3)
+    assert 1 < values["depth"].max() < 10
+    assert [path.name for path in (tmp_path / "turned").glob("shard-*")] == ["shard-00001"]
 
 
 def test_pipelines_refuse_what_is_no_folder(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.stats
 from scipy.spatial.transform import Rotation
 
 from nerfgen import artifact
@@ -15,11 +14,9 @@ from nerfgen.errors import InputError
 from nerfgen.generate import (
     fit_latents,
     framing_intrinsics,
-    principal_axes,
     render_to_file,
     render_views,
     table_objects,
-    truncated_draws,
     turned_cameras,
     turned_views,
 )
@@ -32,55 +29,6 @@ from nerfgen.train import load_framed
 @pytest.fixture
 def rng():
     return np.random.default_rng(4)
-
-
-def test_principal_axes_are_those_of_the_covariance(rng):
-    table = rng.normal(size=(200, 6)) @ rng.normal(size=(6, 6)) + 3
-    principal = principal_axes(table)
-    covariance = np.cov(table, rowvar=False)
-    rebuilt = principal.axes.T @ np.diag(principal.deviation**2) @ principal.axes
-    np.testing.assert_allclose(rebuilt, covariance, atol=1e-10)
-    np.testing.assert_allclose(principal.axes @ principal.axes.T, np.eye(6), atol=1e-12)
-    np.testing.assert_allclose(principal.mean, table.mean(0))
-    assert (np.diff(principal.deviation) <= 0).all()
-
-
-def test_fewer_components_vary_less(rng):
-    table = rng.normal(size=(50, 6)) * [9, 5, 1, 1, 1, 1]
-    few = principal_axes(table, 2)
-    assert few.axes.shape == (2, 6)
-    codes = few.codes(rng.normal(size=(10, 2)))
-    centred = codes - few.mean
-    np.testing.assert_allclose(centred @ few.axes.T @ few.axes, centred, atol=1e-10)
-    np.testing.assert_allclose(few.codes(np.zeros((1, 2)))[0], table.mean(0))
-    # More codes than numbers and fewer: both have their axes.
-    assert len(principal_axes(table[:3]).deviation) == 3
-    assert np.isfinite(principal_axes(table[:1]).deviation).all()
-
-
-def test_draws_follow_the_table(rng):
-    table = rng.normal(size=(500, 3)) @ rng.normal(size=(3, 3)) + 1
-    principal = principal_axes(table)
-    codes = principal.codes(truncated_draws(4000, 3, 50.0, seed=0))
-    np.testing.assert_allclose(np.cov(codes, rowvar=False), np.cov(table, rowvar=False), rtol=0.15, atol=0.15)
-    np.testing.assert_allclose(codes.mean(0), table.mean(0), atol=0.15)
-
-
-@pytest.mark.parametrize("truncation", [0.5, 1.0, 2.5])
-def test_draws_are_truncated_normal(truncation):
-    draws = truncated_draws(600, 5, truncation, seed=3)
-    assert np.abs(draws).max() <= truncation
-    expected = scipy.stats.truncnorm(-truncation, truncation)
-    assert scipy.stats.kstest(draws.ravel(), expected.cdf).pvalue > 1e-3
-    assert np.abs(np.corrcoef(draws.T) - np.eye(5)).max() < 0.2
-
-
-def test_more_draws_extend_fewer_and_seeds_differ():
-    few, many = truncated_draws(3, 4, 0.7, seed=5), truncated_draws(9, 4, 0.7, seed=5)
-    np.testing.assert_array_equal(few, many[:3])
-    assert np.abs(truncated_draws(3, 4, 0.7, seed=6) - few).max() > 0.01
-    assert np.abs(many[0] - many[1]).max() > 0.01
-    np.testing.assert_array_equal(truncated_draws(3, 4, 0.0, seed=5), 0)
 
 
 def test_framing_fills_the_picture_with_the_unit_sphere():

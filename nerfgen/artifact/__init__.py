@@ -2,6 +2,7 @@
 
 from nerfgen.artifact.file import (
     allocate,
+    atomic_folder,
     atomic_path,
     check,
     create,
@@ -9,6 +10,7 @@ from nerfgen.artifact.file import (
     put_inputs,
     reading,
     remove_abandoned,
+    remove_folder,
     strings,
 )
 from nerfgen.artifact.join import positions, usable
@@ -32,6 +34,7 @@ __all__ = [
     "Dataset",
     "Schema",
     "allocate",
+    "atomic_folder",
     "atomic_path",
     "check",
     "check_origin",
@@ -47,6 +50,7 @@ __all__ = [
     "put_tree",
     "reading",
     "remove_abandoned",
+    "remove_folder",
     "strings",
     "usable",
 ]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import io
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,13 +38,42 @@ def atomic_path(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that is flushed and renamed to it on success, removed on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    for other in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        if _is_abandoned(other.name.split(".")[-2]):
+            shutil.rmtree(other)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if hasattr(os, "sync"):  # thousands of files: all at once
+            os.sync()
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder and all in it; from the first moment on it is gone from its place."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    os.replace(path, aside)
+    shutil.rmtree(aside)
+
+
 def remove_abandoned(folder: Path, stem: str, suffix: str) -> None:
     """Remove what killed processes left half-written in the place of files whose stem fits a pattern of ``glob``."""
     for other in folder.glob(f".{stem}.*.partial{glob.escape(suffix)}"):
-        owner = other.name.split(".")[-3]
-        # In a container every run may have the same number: what bears ours was begun by an earlier process.
-        if owner.isdigit() and (int(owner) == os.getpid() or not _is_running(int(owner))):
+        if _is_abandoned(other.name.split(".")[-3]):
             other.unlink(missing_ok=True)
+
+
+def _is_abandoned(owner: str) -> bool:
+    """Whether no process of this number is at work. In a container every run may have the same number: what bears
+    ours was begun by an earlier process."""
+    return owner.isdigit() and (int(owner) == os.getpid() or not _is_running(int(owner)))
 
 
 def _is_running(process: int) -> bool:
@@ -71,14 +102,52 @@ def create(
         parameters: everything that the content depends on (JSON).
         inputs: provenance records, see :mod:`nerfgen.artifact.provenance`.
     """
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["nerfgen_schema"] = schema
-        file.attrs["nerfgen_version"] = nerfgen.__version__
-        file.attrs["class"] = object_class
-        file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
-        put_inputs(file, inputs)
-        yield file
-        check(file, path)
+    with atomic_path(path) as temporary, _Stream(temporary) as stream:
+        try:
+            with h5py.File(stream, "w") as file, stream.left_open():
+                file.attrs["nerfgen_schema"] = schema
+                file.attrs["nerfgen_version"] = nerfgen.__version__
+                file.attrs["class"] = object_class
+                file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
+                put_inputs(file, inputs)
+                yield file
+                check(file, path)
+        finally:
+            if stream.error:
+                raise OSError(stream.error.errno, stream.error.strerror, str(path)) from stream.error
+
+
+class _Stream(io.FileIO):
+    """A new file for the HDF5 library, which would crash the process if it failed to close one.
+
+    Errors of writing are raised inside :meth:`left_open` only, and only the first. It is kept as ``error``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "w+")
+        self.error: OSError | None = None
+        self._is_open = False
+
+    @contextlib.contextmanager
+    def left_open(self) -> Iterator[None]:
+        """While data are written; what comes after is HDF5 closing the file."""
+        self._is_open = True
+        try:
+            yield
+        finally:
+            self._is_open = False
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data).cast("B")
+        size = len(rest)
+        while rest and not self.error:
+            try:
+                rest = rest[super().write(rest) :]
+            except OSError as error:
+                self.error = error
+                if self._is_open:
+                    raise
+        return size
 
 
 def put_inputs(file: h5py.File, inputs: list[dict[str, Any]]) -> None:

@@ -63,10 +63,14 @@ def is_current(
     parameters: Mapping[str, Any],
     inputs: list[dict[str, Any]],
     overwrite: bool = False,
+    remedy: str = "give --overwrite to replace it or -o for another place",
 ) -> bool:
     """Whether ``path`` already holds exactly this output, so that it is kept.
 
     False when there is nothing or when ``overwrite`` says to replace what is there.
+
+    Args:
+        remedy: what an error tells the user to do.
 
     Raises:
         OutputExistsError: another file stands there; the message names the first difference.
@@ -121,7 +125,13 @@ def check_origin(
 
 
 def _input_items(inputs: list[dict[str, Any]]) -> dict[str, Any]:
-    return {f"input {record['file']}": record["sha256"] for record in inputs}
+    """Digests by name; files of one name, from several folders, are numbered."""
+    items: dict[str, Any] = {}
+    for record in inputs:
+        name = f"input {record['file']}"
+        alike = sum(key == name or key.startswith(f"{name} (") for key in items)
+        items[f"{name} ({alike + 1})" if alike else name] = record["sha256"]
+    return items
 
 
 def _short(value: Any) -> str:

@@ -400,7 +400,15 @@ SCHEMAS: dict[str, Schema] = {
                     "coefficients",
                     "float32",
                     ("object", "component"),
-                    "draws along the principal axes, in standard deviations",
+                    "place of the code along the principal axes, in standard deviations (samples)",
+                    optional=True,
+                ),
+                Dataset(
+                    "deviation",
+                    "float64",
+                    ("axis",),
+                    "standard deviation of the table along all principal axes (samples); its square, as a share of the "
+                    "sum of all squares, is the spectrum",
                     optional=True,
                 ),
                 Dataset(
@@ -465,6 +473,57 @@ SCHEMAS: dict[str, Schema] = {
             optional_groups={
                 "tuned": "for an object whose photograph the network was tuned to, by its number: what is added "
                 "to the model's parameters",
+            },
+        ),
+        Schema(
+            "identities/1",
+            "who is in a shard of a synthetic dataset (`nerfgen sample --dataset`); identities are numbered as their "
+            "folders are",
+            (
+                Dataset("identity", "int64", ("identity",), "number of the identity in the whole dataset"),
+                Dataset("latents", "float32", ("identity", "latent"), "code of each identity"),
+                Dataset(
+                    "coefficients",
+                    "float32",
+                    ("identity", "component"),
+                    "draws along the principal axes, in standard deviations",
+                ),
+                Dataset(
+                    "nearest_distance",
+                    "float64",
+                    ("identity",),
+                    "distance to the nearest training row: sqrt(1 - cos a), with a the angle at the mean code, in "
+                    "standard deviations along the principal axes; about 1 for independent draws",
+                ),
+                Dataset("nearest_row", "int32", ("identity",), "which training row that is"),
+                Dataset(
+                    "attempts",
+                    "int32",
+                    ("identity",),
+                    "draws it took; all but the last were too near to a training row",
+                ),
+                Dataset(
+                    "poses",
+                    "float64",
+                    ("identity", "view", 4),
+                    "yaw, pitch and roll in degrees, and distance in world units, of each view",
+                ),
+                Dataset(
+                    "landmark_names", "string", ("landmark",), "names of the class's landmarks", optional=True
+                ),
+                Dataset(
+                    "landmarks",
+                    "float64",
+                    ("identity", "landmark", 3),
+                    "3D landmarks of each identity",
+                    "world",
+                    "world",
+                    optional=True,
+                ),
+            ),
+            {
+                "near": "identities no farther than this from a training row are too near: of the training rows, the "
+                "nearest 1% lie so near to another"
             },
         ),
     )

@@ -152,6 +152,23 @@ def existing_folder(data: Path) -> Path:
     return data
 
 
+def given_options(context: typer.Context) -> dict[str, str]:
+    """What stands on the command line: how a user writes it, by its name in the command's function."""
+    written = {}
+    for parameter in context.command.params:
+        if parameter.name and _is_given(context, parameter.name):
+            is_option = parameter.opts[0].startswith("-")
+            written[parameter.name] = (
+                max(parameter.opts, key=len) if is_option else parameter.metavar or parameter.name.upper()
+            )
+    return written
+
+
+def _is_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def check_strict(strict: bool, unusable: int, total: int) -> None:
     """Raise :class:`UnusableImagesError` if ``strict`` and some images were not usable."""
     from nerfgen.errors import UnusableImagesError

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -146,8 +146,13 @@ def write_pictures(
     sheet: Path | None,
     video: Path | None,
     photographs: Sequence[Any] = (),
+    over: Literal["views", "objects"] = "views",
 ) -> None:
-    """The pictures that were asked for, from a finished views file."""
+    """The pictures that were asked for, from a finished views file.
+
+    Args:
+        over: what a video's time runs over; the other is side by side.
+    """
     import numpy as np
 
     from nerfgen import artifact
@@ -165,6 +170,9 @@ def write_pictures(
             reporter.say(f"wrote {sheet}")
         if video:
             turned = np.flatnonzero(np.isfinite(file["angles"][:, 0]))
-            frames = [contact_sheet(list(file["rgb"][:, view])) for view in turned]
+            if over == "views":
+                frames = [contact_sheet(list(file["rgb"][:, view])) for view in turned]
+            else:
+                frames = [contact_sheet(list(pictures[turned])) for pictures in file["rgb"]]
             save_video(video, frames)
             reporter.say(f"wrote {video}")

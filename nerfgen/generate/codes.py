@@ -110,6 +110,30 @@ def find_objects(model: Model, references: Sequence[str]) -> Objects:
     return joined(found)
 
 
+def referenced(model: Model, references: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """What :func:`find_objects` would find, for an account of what a file was made from.
+
+    Returns:
+        A name for each object, such as ``3`` or ``fitted.h5:0``, the same however a user put them together; and the
+        files that hold some of them.
+
+    Raises:
+        InputError: one of them names nothing.
+    """
+    names: list[str] = []
+    files: dict[Path, None] = {}
+    for reference in references:
+        path, which = _parsed(reference)
+        if path is None:
+            names += map(str, parse_numbers(which, len(model.images), reference, "rows"))
+            continue
+        with artifact.reading(path, "views/1") as file:
+            count = len(file["name"])
+        names += [f"{path.name}:{number}" for number in parse_numbers(which, count, reference, "objects")]
+        files[path] = None
+    return names, list(files)
+
+
 def joined(parts: Sequence[Objects]) -> Objects:
     """Objects one after the other; with cameras only if all have them, and without ``extra``."""
     starts = np.cumsum([0, *(len(part) for part in parts)])
@@ -154,9 +178,17 @@ def parse_numbers(text: str, count: int, shown: str, what: str) -> list[int]:
 
 
 def _find(model: Model, reference: str) -> Objects:
+    path, which = _parsed(reference)
+    if path is None:
+        return table_objects(model, parse_numbers(which, len(model.images), reference, "rows"))
+    return stored_objects(model, path, which)
+
+
+def _parsed(reference: str) -> tuple[Path | None, str]:
+    """The file that a reference names, None for the table, and the numbers in it."""
     if reference == "all" or (reference[:1].isdigit() and set(reference) <= set("0123456789,- ")):
-        return table_objects(model, parse_numbers(reference, len(model.images), reference, "rows"))
+        return None, reference
     path, colon, which = reference.rpartition(":")
     if colon and Path(path).is_file():
-        return stored_objects(model, Path(path), which)
-    return stored_objects(model, Path(reference))
+        return Path(path), which
+    return Path(reference), "all"

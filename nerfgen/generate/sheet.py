@@ -55,7 +55,10 @@ def preview_picture(model: Model, data: Path) -> UInt8[np.ndarray, "height width
 def views_sheet(
     file: h5py.File, photographs: Sequence[UInt8[np.ndarray, "_ _ 3"]] = ()
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """All objects of a views file, a row each: its photograph, where there are photographs, then every view."""
+    """All objects of a views file, a row each: its photograph, where there are photographs, then every view.
+
+    Where a row would be a single picture, the sheet is about square.
+    """
     objects, views, size = file["rgb"].shape[:3]
     cells: list[np.ndarray] = []
     for row in range(objects):
@@ -63,4 +66,5 @@ def views_sheet(
             photo = photographs[row]
             cells.append(resample_window(photo, (0, 0, photo.shape[0]), size)[0])
         cells += list(file["rgb"][row])
-    return contact_sheet(cells, columns=views + bool(len(photographs)))
+    columns = views + bool(len(photographs))
+    return contact_sheet(cells, columns=columns if columns > 1 else 0)

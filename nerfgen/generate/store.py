@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -23,6 +25,7 @@ def render_to_file(
     size: int,
     samples: int = 0,
     antialias: int = 1,
+    further: Mapping[str, np.ndarray] = MappingProxyType({}),
     about: artifact.About,
     progress: Progress = silent,
 ) -> None:
@@ -31,6 +34,7 @@ def render_to_file(
     Args:
         size: edge of the pictures, pixels.
         samples, antialias: see :func:`render_views`.
+        further: datasets of ``views/1`` that have no entry per object.
     """
     own = objects.cameras
     views, count = len(cameras.cam_to_world) + (own is not None), len(objects)
@@ -40,7 +44,7 @@ def render_to_file(
         artifact.put(file, "status", objects.status)
         artifact.put(file, "row", objects.rows)
         artifact.put(file, "latents", objects.latents)
-        for name, values in objects.extra.items():
+        for name, values in {**objects.extra, **further}.items():
             artifact.put(file, name, values)
         if own is not None:
             artifact.put(file, "own_intrinsics", own.intrinsics)

@@ -12,6 +12,7 @@ from nerfgen.geometry.camera import (
 )
 from nerfgen.geometry.pose import (
     FRONTAL_ROTATION,
+    aimed_at_origin,
     invert_rigid,
     rigid,
     rotation_angle,
@@ -25,6 +26,7 @@ from nerfgen.geometry.pose import (
 __all__ = [
     "FRONTAL_ROTATION",
     "Cameras",
+    "aimed_at_origin",
     "intrinsic_matrix",
     "invert_rigid",
     "optical_axis",

@@ -99,6 +99,22 @@ def yaw_pitch_roll(cam_to_world: Float[np.ndarray, "*batch 4 4"]) -> Float[np.nd
     return np.degrees(np.stack([yaw, pitch, roll], axis=-1))
 
 
+def aimed_at_origin(cam_to_world: Float[np.ndarray, "*batch 4 4"]) -> Float[np.ndarray, "*batch 4 4"]:
+    """Cameras turned where they stand, by the smallest rotation, so that the world's origin is on their axis.
+
+    What they see of an object stays the same but for where it lies in the picture.
+    """
+    cam_to_world = np.asarray(cam_to_world, float)
+    rotation, position = cam_to_world[..., :3, :3], cam_to_world[..., :3, 3]
+    # The origin in the camera's frame; the rotation that takes the optical axis there.
+    origin = -(np.swapaxes(rotation, -1, -2) @ position[..., None])[..., 0]
+    origin = origin / np.linalg.norm(origin, axis=-1, keepdims=True)
+    across = np.cross(np.broadcast_to([0.0, 0.0, 1.0], origin.shape), origin)
+    sine = np.linalg.norm(across, axis=-1, keepdims=True)
+    angle = np.arctan2(sine, origin[..., 2:])
+    return rigid(rotation @ rotation_from_vector(across / np.maximum(sine, 1e-12) * angle), position)
+
+
 def similarity_between(
     source: Float[np.ndarray, "points 3"], target: Float[np.ndarray, "points 3"]
 ) -> tuple[float, Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
