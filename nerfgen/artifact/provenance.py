@@ -14,7 +14,7 @@ from nerfgen.artifact.schema import ROOT_ATTRIBUTES
 from nerfgen.errors import OutputExistsError
 
 _BLOCK = 1 << 20
-_REMEDY = "give --overwrite to replace it or -o for another place"
+REMEDY = "give --overwrite to replace it or -o for another place"
 
 
 class About(TypedDict):
@@ -63,7 +63,7 @@ def is_current(
     parameters: Mapping[str, Any],
     inputs: list[dict[str, Any]],
     overwrite: bool = False,
-    remedy: str = "give --overwrite to replace it or -o for another place",
+    remedy: str = REMEDY,
 ) -> bool:
     """Whether ``path`` already holds exactly this output, so that it is kept.
 
@@ -81,8 +81,9 @@ def is_current(
         with h5py.File(path, "r") as file:
             found = {name: str(value) for name, value in file.attrs.items() if name in ROOT_ATTRIBUTES}
     except OSError as error:
-        raise OutputExistsError(f"{path} exists but can't be read as HDF5 ({error}); {_REMEDY}") from error
-    check_origin(path, found, schema, object_class=object_class, parameters=parameters, inputs=inputs)
+        raise OutputExistsError(f"{path} exists but can't be read as HDF5 ({error}); {remedy}") from error
+    about: About = {"object_class": object_class, "parameters": parameters, "inputs": inputs}
+    check_origin(path, found, schema, **about, remedy=remedy)
     return True
 
 
@@ -94,17 +95,19 @@ def check_origin(
     object_class: str,
     parameters: Mapping[str, Any],
     inputs: list[dict[str, Any]],
+    remedy: str = REMEDY,
 ) -> None:
     """Compare what an existing file says of itself with what would be made now.
 
     Args:
         found: the file's root attributes.
+        remedy: what an error tells the user to do.
 
     Raises:
         OutputExistsError: naming the first difference.
     """
     if not found.keys() >= ROOT_ATTRIBUTES.keys():
-        raise OutputExistsError(f"{path} exists and was not written by nerfgen; {_REMEDY}")
+        raise OutputExistsError(f"{path} exists and was not written by nerfgen; {remedy}")
     there = {
         "schema": found["nerfgen_schema"],
         "class": found["class"],
@@ -120,7 +123,7 @@ def check_origin(
     for key in [*wanted, *there]:
         if wanted.get(key) != there.get(key):
             raise OutputExistsError(
-                f"{path} exists with another {key} ({_short(there.get(key))}, now {_short(wanted.get(key))}); {_REMEDY}"
+                f"{path} exists with another {key} ({_short(there.get(key))}, now {_short(wanted.get(key))}); {remedy}"
             )
 
 
