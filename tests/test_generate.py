@@ -10,11 +10,9 @@ import scipy.stats
 from scipy.spatial.transform import Rotation
 
 from nerfgen import artifact
-from nerfgen.cli.views import angles_of, parse_rows
 from nerfgen.errors import InputError
 from nerfgen.generate import (
     fit_latents,
-    framing_intrinsics,
     principal_axes,
     render_to_file,
     render_views,
@@ -24,7 +22,8 @@ from nerfgen.generate import (
     turned_views,
 )
 from nerfgen.generate import views as views_module
-from nerfgen.geometry import rigid, sphere_window, turned_camera, window_intrinsics
+from nerfgen.generate.codes import parse_numbers
+from nerfgen.geometry import rigid, turned_camera, window_intrinsics
 from nerfgen.metric import camera_errors, intersection_over_union, judge, pearson, psnr, rotation_errors
 from nerfgen.train import load_framed
 
@@ -81,16 +80,6 @@ def test_more_draws_extend_fewer_and_seeds_differ():
     assert np.abs(truncated_draws(3, 4, 0.7, seed=6) - few).max() > 0.01
     assert np.abs(many[0] - many[1]).max() > 0.01
     np.testing.assert_array_equal(truncated_draws(3, 4, 0.0, seed=5), 0)
-
-
-def test_framing_fills_the_picture_with_the_unit_sphere():
-    distance = np.array([1.5, 2.0, 7.0])
-    matrices = framing_intrinsics(distance, 96)
-    windows = sphere_window(matrices, turned_camera(30, 10, distance))
-    np.testing.assert_allclose(windows, np.tile([0.0, 0, 96], (3, 1)), atol=1e-9)
-    matrix, pose = turned_views(np.array([0.0, 30]), np.array([5.0, 5]), 3.0, 20)
-    np.testing.assert_allclose(matrix[0], framing_intrinsics(3.0, 20))
-    np.testing.assert_allclose(pose, turned_camera(np.array([0.0, 30]), 5, 3.0))
 
 
 @pytest.fixture(scope="module")
@@ -198,27 +187,13 @@ def test_a_views_file_holds_the_photographs_own_view_first(model, tmp_path):
     [("0", [0]), ("0,5-7", [0, 5, 6, 7]), ("all", list(range(9))), (" 2 , 1", [2, 1]), ("8-8", [8])],
 )
 def test_rows_are_read_from_words(text, rows):
-    assert parse_rows(text, 9) == rows
+    assert parse_numbers(text, 9, f"--rows {text}", "rows") == rows
 
 
 @pytest.mark.parametrize("text", ["9", "0-9", "-1", "a", "", "1,,2", "1-", "5-3", "1.5"])
 def test_wrong_rows_are_told(text):
     with pytest.raises(InputError, match="--rows"):
-        parse_rows(text, 9)
-
-
-def test_angles_are_every_yaw_at_every_pitch_or_a_closed_path(model):
-    np.testing.assert_array_equal(
-        angles_of(model, "-40,0,40", "0,15", 0), [(y, p) for p in (0, 15) for y in (-40, 0, 40)]
-    )
-    around = angles_of(model, "0", "12", 8)
-    np.testing.assert_allclose(around[:, 0], np.arange(8) * 45)
-    np.testing.assert_array_equal(around[:, 1], 12)
-    swing = angles_of(replace(model, object_class="face"), "0", "0", 16)
-    assert np.abs(swing[:, 0]).max() == pytest.approx(45)
-    assert np.abs(np.diff(swing[:, 0], append=swing[0, 0])).max() < 20, "it closes without a jump"
-    with pytest.raises(InputError, match="--yaw"):
-        angles_of(model, "left", "0", 0)
+        parse_numbers(text, 9, f"--rows {text}", "rows")
 
 
 def test_psnr_has_its_closed_form(rng):

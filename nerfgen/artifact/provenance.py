@@ -101,7 +101,11 @@ def is_current(
 
 
 def _input_items(inputs: list[dict[str, Any]]) -> dict[str, Any]:
-    return {f"input {record['file']}": record["sha256"] for record in inputs}
+    """Digests by name, those of inputs of one name (from different folders) together."""
+    items: dict[str, Any] = {}
+    for record in inputs:
+        items.setdefault(f"input {record['file']}", []).append(record["sha256"])
+    return {name: " ".join(digests) for name, digests in items.items()}
 
 
 def _short(value: Any) -> str:

@@ -433,12 +433,19 @@ SCHEMAS: dict[str, Schema] = {
                     "world",
                     "world",
                 ),
-                Dataset("rgb", "uint8", ("object", "view", "line", "column", 3), "colour with background"),
+                Dataset(
+                    "rgb",
+                    "uint8",
+                    ("object", "view", "line", "column", 3),
+                    "sRGB colour with background times 255",
+                    "1/255",
+                ),
                 Dataset(
                     "rgba",
                     "uint8",
                     ("object", "view", "line", "column", 4),
-                    "colour of the object without background, not multiplied by its opacity, and opacity times 255",
+                    "sRGB colour without background, not multiplied by its opacity, and opacity, times 255",
+                    "1/255",
                 ),
                 Dataset(
                     "opacity",
@@ -463,6 +470,8 @@ SCHEMAS: dict[str, Schema] = {
                 ),
             ),
             optional_groups={
+                "photographs": "for an object that was fitted to a photograph, by its number: the window that it was "
+                "fitted to, uint8",
                 "tuned": "for an object whose photograph the network was tuned to, by its number: what is added "
                 "to the model's parameters",
             },

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from nerfgen.cli import runtime, views
+from nerfgen.cli import choices, runtime, views
 
 EPILOG = runtime.examples(
     "Examples",
@@ -28,34 +28,47 @@ def sample(
     ] = 0.7,
     components: Annotated[int, typer.Option(min=0, help="Principal axes that vary; 0: all.")] = 0,
     seed: runtime.Seed = 0,
-    yaw: views.Yaw = "-40,-20,0,20,40",
-    pitch: views.Pitch = "0",
+    yaw: views.Yaw = "",
+    pitch: views.Pitch = "",
     orbit: views.Orbit = 0,
     distance: views.Distance = 0.0,
+    fov: views.FieldOfView = 0.0,
+    position: views.Position = "",
+    look: views.Look = "",
+    path: views.PathFile = None,
+    save_path: views.SavePath = None,
     size: views.Size = 0,
     samples: views.Samples = 0,
+    antialias: views.Antialias = 0,
     output: runtime.Output = None,
     png: views.Png = None,
     sheet: views.Sheet = None,
     video: views.Video = None,
+    kinds: views.Kinds = "",
+    fps: views.Fps = 0.0,
     overwrite: runtime.Overwrite = False,
     quiet: runtime.Quiet = False,
     as_json: runtime.Json = False,
     debug: runtime.Debug = False,
 ) -> None:
     """Draw new objects from the table's Gaussian and render them; writes samples.h5 beside the model."""
+    cameras = choices.CameraChoice(yaw, pitch, orbit, distance, fov, position, look, path)
+    pictures = choices.PictureChoice(png, sheet, video, save_path, kinds, fps)
+
     import numpy as np
 
     from nerfgen import artifact
     from nerfgen.field import load_model
-    from nerfgen.generate import Objects, principal_axes, render_to_file, truncated_draws, turned_cameras
+    from nerfgen.generate import Objects, fitting_antialias, principal_axes, render_to_file, truncated_draws
 
-    path = model / "model.h5" if model.is_dir() else model
-    trained = load_model(path)
-    output = output or path.with_name("samples.h5")
+    model_file = model / "model.h5" if model.is_dir() else model
+    trained = load_model(model_file)
+    output = output or model_file.with_name("samples.h5")
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
-    size, distance = size or trained.size, distance or trained.distance
-    angles = views.angles_of(trained, yaw, pitch, orbit)
+    size = size or trained.size
+    antialias = antialias or fitting_antialias(trained, size)
+    chosen = cameras.of(trained)
+    pictures.check(chosen.path)
     principal = principal_axes(trained.latents, components)
     coefficients = truncated_draws(count, len(principal.deviation), truncation, seed)
     parameters = {
@@ -63,12 +76,12 @@ def sample(
         "truncation": truncation,
         "components": components,
         "seed": seed,
-        "angles": angles.tolist(),
-        "distance": distance,
+        **chosen.parameters,
         "size": size,
         "samples": samples,
+        "antialias": antialias,
     }
-    inputs = [artifact.file_record(path)]
+    inputs = [artifact.file_record(model_file), *chosen.inputs]
     about: artifact.About = {"object_class": trained.object_class, "parameters": parameters, "inputs": inputs}
     if artifact.is_current(output, "views/1", **about, overwrite=overwrite):
         reporter.kept(output)
@@ -85,23 +98,25 @@ def sample(
                 trained,
                 objects,
                 output,
-                cameras=turned_cameras(angles[:, 0], angles[:, 1], distance),
+                cameras=chosen.path.cameras,
                 size=size,
                 samples=samples,
+                antialias=antialias,
                 about=about,
                 progress=progress,
             )
-    views.write_pictures(output, reporter, png=png, sheet=sheet, video=video)
+    pictures.write(output, trained, model_file.parent, chosen.path, reporter)
+    views_count = len(chosen.path.cameras.cam_to_world)
     variance = principal.deviation**2
     half = int(np.searchsorted(np.cumsum(variance) / variance.sum(), 0.9)) + 1 if variance.sum() else 0
     reporter.result(
         {
             "num_samples": count,
-            "views": len(angles),
+            "views": views_count,
             "components": len(variance),
             "components_of_90_percent_variance": half,
             "output": str(output),
         },
-        f"{count} samples, {len(angles)} views each; {half} of {len(variance)} principal axes hold 90% of the "
+        f"{count} samples, {views_count} views each; {half} of {len(variance)} principal axes hold 90% of the "
         f"variance -> {output}",
     )

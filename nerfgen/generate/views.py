@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from nerfgen.field import FieldConfig, Model
-from nerfgen.geometry import Cameras, intrinsic_matrix, optical_axis, pixel_centers, pixel_rays, turned_camera
+from nerfgen.geometry import optical_axis, pixel_centers, pixel_rays
 from nerfgen.parallel import Progress, silent
 from nerfgen.scene import see
 from nerfgen.volume import widened
@@ -51,29 +51,6 @@ class Views:
 def eight_bits(values: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:
     """Values in [0, 1] times 255, rounded; what lies outside is clipped."""
     return np.round(values.clip(0, 1) * 255).astype(np.uint8)
-
-
-def framing_intrinsics(distance: Float[np.ndarray, "*views"], size: int) -> Float[np.ndarray, "*views 3 3"]:
-    """Pinhole matrix with which the unit sphere, seen from ``distance``, fills a picture of ``size`` pixels."""
-    distance = np.asarray(distance, float)
-    focal = 0.5 * size * np.sqrt(np.maximum(distance**2 - 1, 0.1))
-    return intrinsic_matrix(focal, np.full((*distance.shape, 2), size / 2))
-
-
-def turned_cameras(
-    yaw: Float[np.ndarray, "views"], pitch: Float[np.ndarray, "views"], distance: float
-) -> Cameras:
-    """Cameras that see the object turned, the unit sphere filling the picture."""
-    poses = turned_camera(yaw, pitch, distance)
-    return Cameras(framing_intrinsics(np.full(len(poses), distance), 1), poses)
-
-
-def turned_views(
-    yaw: Float[np.ndarray, "views"], pitch: Float[np.ndarray, "views"], distance: float, size: int
-) -> tuple[Float[np.ndarray, "views 3 3"], Float[np.ndarray, "views 4 4"]]:
-    """:func:`turned_cameras` as intrinsics of pictures of ``size`` pixels, and poses."""
-    cameras = turned_cameras(yaw, pitch, distance)
-    return cameras.matrices(size), cameras.cam_to_world
 
 
 def render_views(

@@ -10,6 +10,17 @@ from nerfgen.geometry.camera import (
     sphere_window,
     window_intrinsics,
 )
+from nerfgen.geometry.path import (
+    angle_grid,
+    field_intrinsics,
+    field_of_view,
+    framing_intrinsics,
+    looking,
+    looking_camera,
+    orbit_angles,
+    turned_cameras,
+    turned_views,
+)
 from nerfgen.geometry.pose import (
     FRONTAL_ROTATION,
     invert_rigid,
@@ -25,9 +36,16 @@ from nerfgen.geometry.pose import (
 __all__ = [
     "FRONTAL_ROTATION",
     "Cameras",
+    "angle_grid",
+    "field_intrinsics",
+    "field_of_view",
+    "framing_intrinsics",
     "intrinsic_matrix",
     "invert_rigid",
+    "looking",
+    "looking_camera",
     "optical_axis",
+    "orbit_angles",
     "pixel_centers",
     "pixel_rays",
     "project",
@@ -38,6 +56,8 @@ __all__ = [
     "skew",
     "sphere_window",
     "turned_camera",
+    "turned_cameras",
+    "turned_views",
     "window_intrinsics",
     "yaw_pitch_roll",
 ]

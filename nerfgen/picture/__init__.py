@@ -1,7 +1,40 @@
-"""Pictures that people look at: contact sheets, videos, and points and masks drawn over photographs."""
+"""Pictures that people look at: contact sheets, videos, and what is drawn over photographs or shown as colours."""
 
-from nerfgen.picture.draw import draw_points, shade_depth, tint_mask
-from nerfgen.picture.sheet import contact_sheet, save_picture
-from nerfgen.picture.video import save_video
+from nerfgen.picture.draw import (
+    color_normals,
+    depth_limits,
+    draw_points,
+    over_white,
+    shade_depth,
+    shade_opacity,
+    tint_mask,
+)
+from nerfgen.picture.save import (
+    DEPTH_LEVELS,
+    DEPTH_TEXT,
+    FARTHEST,
+    check_picture_name,
+    depth_levels,
+    save_picture,
+)
+from nerfgen.picture.sheet import contact_sheet
+from nerfgen.picture.video import check_video_name, save_video
 
-__all__ = ["contact_sheet", "draw_points", "save_picture", "save_video", "shade_depth", "tint_mask"]
+__all__ = [
+    "DEPTH_LEVELS",
+    "DEPTH_TEXT",
+    "FARTHEST",
+    "check_picture_name",
+    "check_video_name",
+    "color_normals",
+    "contact_sheet",
+    "depth_levels",
+    "depth_limits",
+    "draw_points",
+    "over_white",
+    "save_picture",
+    "save_video",
+    "shade_depth",
+    "shade_opacity",
+    "tint_mask",
+]
