@@ -1,0 +1,64 @@
+"""Pictures as files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8, UInt16
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from nerfgen.artifact import atomic_path
+from nerfgen.errors import InputError
+
+# Grey levels of a depth picture to one world unit, and the farthest that 16 bits can say.
+DEPTH_LEVELS = 5000
+FARTHEST = (2**16 - 1) / DEPTH_LEVELS
+DEPTH_TEXT = {
+    "unit": f"1/{DEPTH_LEVELS} world",
+    "description": f"depth along the optical axis; 0: no surface; {2**16 - 1}: {FARTHEST:g} world units or more",
+}
+
+
+def depth_levels(depth: Float[np.ndarray, "height width"]) -> UInt16[np.ndarray, "height width"]:
+    """Depth in world units as levels of 1/5000 unit; 0 stays 0, and what is beyond 16 bits is the largest level."""
+    levels = np.round(depth * DEPTH_LEVELS).clip(1, 2**16 - 1)
+    return np.where(depth > 0, levels, 0).astype(np.uint16)
+
+
+def check_picture_name(path: Path) -> None:
+    """Raise :class:`InputError` if the suffix names no image format."""
+    if path.suffix.lower() not in Image.registered_extensions():
+        raise InputError(
+            f"{path}: unknown picture format {path.suffix or '(no suffix)'}; end the name in .png"
+        )
+
+
+def save_picture(
+    path: Path,
+    image: UInt8[np.ndarray, "height width *channels"] | UInt16[np.ndarray, "height width"],
+    *,
+    text: Mapping[str, str] | None = None,
+    tidy: bool = True,
+) -> None:
+    """Write an image whole or not at all; the format follows the suffix.
+
+    Args:
+        image: grey, RGB or RGBA, or grey in 16 bits.
+        text: words to be kept in a PNG.
+        tidy: see :func:`nerfgen.artifact.atomic_path`.
+
+    Raises:
+        InputError: the suffix names no image format.
+    """
+    check_picture_name(path)
+    kept: dict[str, Any] = {}
+    if text:
+        kept["pnginfo"] = PngInfo()
+        for name, words in text.items():
+            kept["pnginfo"].add_text(name, words)
+    with atomic_path(path, tidy=tidy) as temporary:
+        Image.fromarray(image).save(temporary, **kept)
