@@ -69,19 +69,17 @@ class CameraChoice:
         for option, number in (("--distance", self.distance), ("--fov", self.fov)):
             if not math.isfinite(number):
                 raise InputError(f"{option} {number}: give a finite number")
-        pitches = parse_angles("--pitch", self.pitch or _PITCH)
-        if self.orbit and len(pitches) > 1:
+        _, pitch = self._angles()
+        if self.orbit and len(pitch) > 1:
             raise InputError(f"--pitch {self.pitch}: --orbit stays at one pitch; give one number")
-        parse_angles("--yaw", self.yaw or _YAW)
-        if self.position and not any(self._direction()):
-            raise InputError(
-                f"--position {self.position} is the origin: say with --look X,Y,Z where the camera looks"
-                if not self.look
-                else f"--look {self.look} is no direction; give one number that is not 0"
-            )
+        if self.position:
+            self._place()
 
-    def of(self, model: Model) -> Chosen:
-        """The cameras for a model, whose training cameras say how far they are off.
+    def of(self, class_name: str, distance: float) -> Chosen:
+        """The cameras for a model of a class.
+
+        Args:
+            distance: of the model's own cameras, world units.
 
         Raises:
             InputError: ``path`` is no camera path.
@@ -95,25 +93,35 @@ class CameraChoice:
             read = read_camera_path(self.path)
             return Chosen(read, {"path": self.path.name}, [artifact.file_record(self.path)])
         if self.position:
-            position = parse_vector("--position", self.position)
-            cameras = looking(position, self._direction(), self.fov)
-            told = {"position": position, "look": list(self._direction()), "fov": self.fov}
-            return Chosen(CameraPath(cameras), told, [])
-        distance, pitch = self.distance or model.distance, parse_angles("--pitch", self.pitch or _PITCH)
+            position, direction = self._place()
+            told = {"position": position, "look": direction, "fov": self.fov}
+            return Chosen(CameraPath(looking(position, direction, self.fov)), told, [])
+        yaw, pitch = self._angles()
+        told = {"pitch": pitch, "distance": self.distance or distance, "fov": self.fov}
         if self.orbit:
-            angles = orbit_angles(self.orbit, object_class(model.object_class).turn, *pitch)
-            told = {"orbit": self.orbit, "pitch": pitch, "distance": distance, "fov": self.fov}
+            angles = orbit_angles(self.orbit, object_class(class_name).turn, *pitch)
+            told["orbit"] = self.orbit
         else:
-            yaw = parse_angles("--yaw", self.yaw or _YAW)
             angles = angle_grid(yaw, pitch)
-            told = {"yaw": yaw, "pitch": pitch, "distance": distance, "fov": self.fov}
-        cameras = turned_cameras(angles[:, 0], angles[:, 1], distance, self.fov)
+            told["yaw"] = yaw
+        cameras = turned_cameras(*angles.T, self.distance or distance, self.fov)
         return Chosen(CameraPath(cameras, closed=bool(self.orbit)), told, [])
 
-    def _direction(self) -> list[float]:
-        if self.look:
-            return parse_vector("--look", self.look)
-        return [-value for value in parse_vector("--position", self.position)]
+    def _angles(self) -> tuple[list[float], list[float]]:
+        """All yaws, all pitches."""
+        return parse_angles("--yaw", self.yaw or _YAW), parse_angles("--pitch", self.pitch or _PITCH)
+
+    def _place(self) -> tuple[list[float], list[float]]:
+        """Position and viewing direction."""
+        position = parse_vector("--position", self.position)
+        if not self.look and not any(position):
+            raise InputError(
+                f"--position {self.position} is the origin; say with --look X,Y,Z where it looks"
+            )
+        direction = parse_vector("--look", self.look) if self.look else [-value for value in position]
+        if not any(direction):
+            raise InputError(f"--look {self.look} is no direction; give one number that is not 0")
+        return position, direction
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def render(
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     size = size or trained.size
     antialias = antialias or generate.fitting_antialias(trained, size)
-    chosen = cameras.of(trained)
+    chosen = cameras.of(trained.object_class, trained.distance)
     pictures.check(chosen.path)
     photographs = photograph_files(image or [])
     references = [generate.file_reference(reference) for reference in codes or []]

@@ -67,7 +67,7 @@ def sample(
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     size = size or trained.size
     antialias = antialias or fitting_antialias(trained, size)
-    chosen = cameras.of(trained)
+    chosen = cameras.of(trained.object_class, trained.distance)
     pictures.check(chosen.path)
     principal = principal_axes(trained.latents, components)
     coefficients = truncated_draws(count, len(principal.deviation), truncation, seed)

@@ -76,8 +76,9 @@ def looking_camera(
 ) -> Float[np.ndarray, "4 4"]:
     """``cam_to_world`` of a camera at ``position`` that looks along ``direction``, with ``up`` up in its picture.
 
-    Where the two are parallel, the world's z takes the place of ``up``: it points up in the picture if the camera looks
-    along ``up``, down if against it, as with :func:`turned_camera` at pitches of -90 and 90 degrees.
+    Where the two are parallel, the world's z (or y, for a view along z) takes the place of ``up``: it points up in
+    the picture if the camera looks along ``up``, down if against it, as with :func:`turned_camera` at pitches of -90
+    and 90 degrees.
 
     Raises:
         ValueError: no direction, or no ``up``.
@@ -85,8 +86,7 @@ def looking_camera(
     forward, upright = _unit(direction), _unit(up)
     right = np.cross(forward, upright)
     if np.linalg.norm(right) < _UPRIGHT:
-        # Of the world's axes the one that is least along the view: z for a view along y.
-        axis = np.eye(3)[2 - int(np.argmin(np.abs(forward[::-1])))]
+        axis = np.eye(3)[2 if abs(forward[2]) < 0.5 else 1]
         right = np.cross(forward, axis * np.sign(forward @ upright))
     right = _unit(right)
     rotation = np.stack([right, np.cross(forward, right), forward], axis=-1)
