@@ -104,7 +104,7 @@ class CameraChoice:
         else:
             angles = angle_grid(yaw, pitch)
             told["yaw"] = yaw
-        cameras = turned_cameras(*angles.T, self.distance or distance, self.fov)
+        cameras = turned_cameras(angles[:, 0], angles[:, 1], self.distance or distance, self.fov)
         return Chosen(CameraPath(cameras, closed=bool(self.orbit)), told, [])
 
     def _angles(self) -> tuple[list[float], list[float]]:

@@ -81,6 +81,7 @@ def render(
     pictures = choices.PictureChoice(png, sheet, video, save_path, kinds, fps)
 
     from nerfgen import artifact, generate
+    from nerfgen.errors import InputError
     from nerfgen.field import load_model
     from nerfgen.generate.codes import parse_numbers
     from nerfgen.generate.photograph import photograph_files
@@ -95,6 +96,8 @@ def render(
     pictures.check(chosen.path)
     photographs = photograph_files(image or [])
     references = [generate.file_reference(reference) for reference in codes or []]
+    if output.resolve() in [file.resolve() for file, _ in references]:
+        raise InputError(f"{output} is what --codes reads; give -o FILE for another place")
     table = []
     if not image and not codes:
         count = len(trained.images)

@@ -81,8 +81,8 @@ PathFile = Annotated[
     typer.Option(
         "--path",
         metavar="FILE.json",
-        help="Cameras of a camera path in nerfstudio's format, world coordinates as they are. Pictures are square: "
-        "of wider ones, the middle from upper to lower edge. Size and speed are those of --size and --fps.",
+        help="Cameras of a camera path in nerfstudio's JSON, world coordinates as they are. Pictures are square, of "
+        "--size: what a wider picture shows from its upper to its lower edge.",
         show_default=False,
         rich_help_panel=_CAMERA,
     ),
