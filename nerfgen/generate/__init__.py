@@ -4,6 +4,7 @@ from nerfgen.generate.codes import Objects, find_objects, stored_objects, table_
 from nerfgen.generate.fit import Fitted, fit_latents
 from nerfgen.generate.flatness import FLAT, flatness
 from nerfgen.generate.photograph import photograph_objects
+from nerfgen.generate.rehearsal import rehearsed
 from nerfgen.generate.sampling import Principal, principal_axes, truncated_draws
 from nerfgen.generate.store import render_to_file
 from nerfgen.generate.views import Views, framing_intrinsics, render_views, turned_cameras, turned_views
@@ -20,6 +21,7 @@ __all__ = [
     "framing_intrinsics",
     "photograph_objects",
     "principal_axes",
+    "rehearsed",
     "render_to_file",
     "render_views",
     "stored_objects",
