@@ -21,7 +21,6 @@ from nerfgen.generate import (
     turned_cameras,
     turned_views,
 )
-from nerfgen.generate import views as views_module
 from nerfgen.generate.codes import parse_numbers
 from nerfgen.geometry import rigid, turned_camera, window_intrinsics
 from nerfgen.metric import camera_errors, intersection_over_union, judge, pearson, psnr, rotation_errors
@@ -94,16 +93,6 @@ def test_rendering_is_deterministic_and_view_by_view(model, two_views):
     again = render_views(model, latents[1:], matrices[1:], poses[1:], 18)
     for name in ("rgb", "foreground", "opacity", "depth"):
         np.testing.assert_array_equal(getattr(again, name)[0], getattr(views, name)[1])
-
-
-def test_chunks_change_nothing(model, two_views, monkeypatch):
-    """324 rays in chunks of 50: the last is not full."""
-    given, views = two_views
-    monkeypatch.setattr(views_module, "_RAYS", 50)
-    chunked = render_views(model, *given, 18)
-    np.testing.assert_allclose(chunked.opacity, views.opacity, atol=1e-4)
-    np.testing.assert_allclose(chunked.depth, views.depth, atol=1e-3)
-    assert np.abs(chunked.rgb.astype(int) - views.rgb).max() <= 1
 
 
 def test_pictures_are_plausible(model, two_views):

@@ -54,6 +54,7 @@ STATUSES = {
     "not_converged": "no acceptable camera: flipped, behind the camera, or too large a reprojection error",
     "no_mask": "the segmenter found no foreground in the window",
     "skipped": "an earlier stage could not use this image",
+    "known": "the model that training goes on from has a row of this photograph already",
 }
 
 _IMAGE = Dataset(
@@ -290,6 +291,7 @@ SCHEMAS: dict[str, Schema] = {
             "a trained model: networks, table and refined cameras (`nerfgen train`)",
             (
                 Dataset("image", "string", ("row",), "path of each table row's image relative to DATA"),
+                Dataset("image_sha256", "string", ("row",), "SHA-256 of the image file, hexadecimal"),
                 Dataset("latents", "float32", ("row", "latent"), "the table Z, one code a row"),
                 Dataset(
                     "image_size", "int32", ("row", 2), "width and height of the upright photograph", "pixel"

@@ -102,7 +102,11 @@ Size = Annotated[
 ]
 Samples = Annotated[
     int,
-    typer.Option(min=0, help="Samples a ray; 0: twice as many as in training.", rich_help_panel=_PICTURES),
+    typer.Option(
+        min=0,
+        help="Of a ray that meets the object; 0: 16, or 32 for the published network.",
+        rich_help_panel=_PICTURES,
+    ),
 ]
 Antialias = Annotated[
     int,

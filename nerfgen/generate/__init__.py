@@ -13,6 +13,7 @@ from nerfgen.generate.fit import Fitted, fit_latents
 from nerfgen.generate.flatness import FLAT, flatness
 from nerfgen.generate.photograph import photograph_objects
 from nerfgen.generate.pictures import KINDS, input_photographs, save_pngs, video_frames, views_sheet
+from nerfgen.generate.rehearsal import rehearsed
 from nerfgen.generate.sampling import Principal, principal_axes, truncated_draws
 from nerfgen.generate.store import fitting_antialias, render_to_file
 from nerfgen.generate.views import Views, render_views
@@ -37,6 +38,7 @@ __all__ = [
     "photograph_objects",
     "principal_axes",
     "read_camera_path",
+    "rehearsed",
     "render_to_file",
     "render_views",
     "save_pngs",

@@ -46,7 +46,6 @@ def photograph_objects(
         InputError: a path does not exist, or no photograph is usable.
     """
     files = photograph_files(photographs)
-    focal = float(np.median(model.intrinsics[:, 0, 0] / model.image_size.max(axis=1)))
     with tempfile.TemporaryDirectory(prefix="nerfgen-") as folder:
         data = Path(folder)
         names = [f"{place:06d}{file.suffix}" for place, file in enumerate(files)]
@@ -56,7 +55,7 @@ def photograph_objects(
         landmark_folder(
             data, data / "landmarks.h5", object_class=model.object_class, workers=workers, warn=warn
         )
-        fit_folder(data, cameras, focal=focal, canonical=(model.canonical_index, model.canonical))
+        fit_folder(data, cameras, focal=model.focal, canonical=(model.canonical_index, model.canonical))
         segment_folder(data, masks, workers=workers, size=max(model.size, 64), warn=warn)
         status = _statuses(names, cameras, masks)
         if not any(value in artifact.USABLE for value in status):
