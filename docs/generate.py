@@ -233,9 +233,12 @@ def _schema(schema: Schema) -> list[str]:
     lines += ["| dataset | axes | type | unit | frame | meaning |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [_dataset(dataset) for dataset in schema.datasets]
     lines.append("")
-    if schema.groups:
+    if schema.groups or schema.optional_groups:
         lines += ["| group | holds |", "| --- | --- |"]
         lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in schema.groups.items()]
+        lines += [
+            f"| `{name}` (optional) | {_cell(meaning)} |" for name, meaning in schema.optional_groups.items()
+        ]
         lines.append("")
     return lines
 

@@ -25,13 +25,45 @@ def foreground_of(
         precision: of the factors of matrix products, ``float32`` or ``bfloat16``.
         rematerialise: compute the network's layers once more for the gradient in place of keeping them.
     """
-    network, variables = GenerativeField(config, precision), {"params": parameters}
-    condition = network.apply(variables, latents, method="condition")
+    condition = condition_of(config, parameters, latents, precision=precision)
+    foreground = conditioned(config, parameters, condition, precision=precision)
+    return cast(Foreground, jax.checkpoint(foreground) if rematerialise else foreground)
+
+
+def condition_of(
+    config: FieldConfig,
+    parameters: dict[str, Any],
+    latents: Float[Array, "images latent"],
+    *,
+    precision: str = "float32",
+) -> Any:
+    """A tree of arrays: all of the foreground that hangs on the codes alone."""
+    return GenerativeField(config, precision).apply({"params": parameters}, latents, method="condition")
+
+
+def conditioned(
+    config: FieldConfig, parameters: dict[str, Any], condition: Any, *, precision: str = "float32"
+) -> Foreground:
+    """Density and colour at points, from what :func:`condition_of` gave."""
+    network = GenerativeField(config, precision)
 
     def foreground(points: Array) -> Any:
-        return network.apply(variables, condition, points, method="foreground")
+        return network.apply({"params": parameters}, condition, points, method="foreground")
 
-    return cast(Foreground, jax.checkpoint(foreground) if rematerialise else foreground)
+    return foreground
+
+
+def background_of(
+    config: FieldConfig,
+    parameters: dict[str, Any],
+    latents: Float[Array, "images latent"],
+    directions: Float[Array, "images rays 3"],
+    *,
+    precision: str = "float32",
+) -> Float[Array, "images rays 3"]:
+    """Colour behind the object along rays of unit direction."""
+    network = GenerativeField(config, precision)
+    return cast(Array, network.apply({"params": parameters}, latents, directions, method="background"))
 
 
 def see(
@@ -65,7 +97,4 @@ def see(
         occupancy=occupancy,
         key=key,
     )
-    background = GenerativeField(config, precision).apply(
-        {"params": parameters}, latents, directions, method="background"
-    )
-    return rays, cast(Array, background)
+    return rays, background_of(config, parameters, latents, directions, precision=precision)

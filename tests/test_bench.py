@@ -94,6 +94,15 @@ def test_convergence(run, tmp_path):
     assert not list((tmp_path / "cars").glob("pixels*")), "the user's folder keeps only what synth makes"
 
 
+def test_rendering(run, trained):
+    result = measured(run, "rendering", "--model", trained, "--sizes", "16,32", "--rounds", 1)
+    assert result["frames_per_second"].keys() == {"16", "32"}
+    assert positive([*result["frames_per_second"].values(), result["ms_per_view_128"]])
+    ratio = result["ms_per_view_128_uniform"] / result["ms_per_view_128"]
+    assert result["speedup_over_128_uniform"] == pytest.approx(ratio, rel=1e-3)
+    assert result["agreement_db"] >= result["agreement_db_least"] > 40, "the pictures are the same"
+
+
 @pytest.mark.mediapipe
 def test_landmark(run, tmp_path):
     assert run("synth", "heads", tmp_path, "-n", 2, "--size", 64, "--views", 0).code == 0

@@ -211,6 +211,25 @@ def test_python_of_the_readme_runs(walked: Path, capsys: pytest.CaptureFixture[s
 
 @pytest.mark.slow
 @pytest.mark.mediapipe
+def test_rendering_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In this process and with small pictures, which saves most of the time."""
+    command = typer.main.get_command(app)
+    with contextlib.chdir(walked):
+        for line in shell_lines("docs/rendering.md"):
+            arguments = [*shlex.split(line)[1:], "--size", "24", "--samples", "4", "--antialias", "1"]
+            command.main(arguments, prog_name="nerfgen", standalone_mode=False)
+        assert "kept" in capsys.readouterr().err, "the last command only makes pictures"
+        for name in re.findall(
+            r"[\w-]+\.(?:png|gif|mp4|h5|json)\b", "\n".join(shell_lines("docs/rendering.md"))
+        ):
+            assert Path(name).is_file() or Path("photos", name).is_file(), name
+        (snippet,) = blocks("docs/rendering.md", "python")
+        exec(compile(snippet, "docs/rendering.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == "True (24, 24)"
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
 def test_reading_files_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values: dict[str, object] = {}
     with contextlib.chdir(walked):

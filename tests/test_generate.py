@@ -9,19 +9,17 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from nerfgen import artifact
-from nerfgen.cli.views import angles_of, parse_rows
 from nerfgen.errors import InputError
 from nerfgen.generate import (
     fit_latents,
-    framing_intrinsics,
     render_to_file,
     render_views,
     table_objects,
     turned_cameras,
     turned_views,
 )
-from nerfgen.generate import views as views_module
-from nerfgen.geometry import rigid, sphere_window, turned_camera, window_intrinsics
+from nerfgen.generate.codes import parse_numbers
+from nerfgen.geometry import rigid, turned_camera, window_intrinsics
 from nerfgen.metric import camera_errors, intersection_over_union, judge, pearson, psnr, rotation_errors
 from nerfgen.train import load_framed
 
@@ -29,16 +27,6 @@ from nerfgen.train import load_framed
 @pytest.fixture
 def rng():
     return np.random.default_rng(4)
-
-
-def test_framing_fills_the_picture_with_the_unit_sphere():
-    distance = np.array([1.5, 2.0, 7.0])
-    matrices = framing_intrinsics(distance, 96)
-    windows = sphere_window(matrices, turned_camera(30, 10, distance))
-    np.testing.assert_allclose(windows, np.tile([0.0, 0, 96], (3, 1)), atol=1e-9)
-    matrix, pose = turned_views(np.array([0.0, 30]), np.array([5.0, 5]), 3.0, 20)
-    np.testing.assert_allclose(matrix[0], framing_intrinsics(3.0, 20))
-    np.testing.assert_allclose(pose, turned_camera(np.array([0.0, 30]), 5, 3.0))
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +41,6 @@ def test_rendering_is_deterministic_and_view_by_view(model, two_views):
     again = render_views(model, latents[1:], matrices[1:], poses[1:], 18)
     for name in ("rgb", "foreground", "opacity", "depth"):
         np.testing.assert_array_equal(getattr(again, name)[0], getattr(views, name)[1])
-
-
-def test_chunks_change_nothing(model, two_views, monkeypatch):
-    """324 rays in chunks of 50: the last is not full."""
-    given, views = two_views
-    monkeypatch.setattr(views_module, "_RAYS", 50)
-    chunked = render_views(model, *given, 18)
-    np.testing.assert_allclose(chunked.opacity, views.opacity, atol=1e-4)
-    np.testing.assert_allclose(chunked.depth, views.depth, atol=1e-3)
-    assert np.abs(chunked.rgb.astype(int) - views.rgb).max() <= 1
 
 
 def test_pictures_are_plausible(model, two_views):
@@ -146,27 +124,13 @@ def test_a_views_file_holds_the_photographs_own_view_first(model, tmp_path):
     [("0", [0]), ("0,5-7", [0, 5, 6, 7]), ("all", list(range(9))), (" 2 , 1", [2, 1]), ("8-8", [8])],
 )
 def test_rows_are_read_from_words(text, rows):
-    assert parse_rows(text, 9) == rows
+    assert parse_numbers(text, 9, f"--rows {text}", "rows") == rows
 
 
 @pytest.mark.parametrize("text", ["9", "0-9", "-1", "a", "", "1,,2", "1-", "5-3", "1.5"])
 def test_wrong_rows_are_told(text):
     with pytest.raises(InputError, match="--rows"):
-        parse_rows(text, 9)
-
-
-def test_angles_are_every_yaw_at_every_pitch_or_a_closed_path(model):
-    np.testing.assert_array_equal(
-        angles_of(model, "-40,0,40", "0,15", 0), [(y, p) for p in (0, 15) for y in (-40, 0, 40)]
-    )
-    around = angles_of(model, "0", "12", 8)
-    np.testing.assert_allclose(around[:, 0], np.arange(8) * 45)
-    np.testing.assert_array_equal(around[:, 1], 12)
-    swing = angles_of(replace(model, object_class="face"), "0", "0", 16)
-    assert np.abs(swing[:, 0]).max() == pytest.approx(45)
-    assert np.abs(np.diff(swing[:, 0], append=swing[0, 0])).max() < 20, "it closes without a jump"
-    with pytest.raises(InputError, match="--yaw"):
-        angles_of(model, "left", "0", 0)
+        parse_numbers(text, 9, f"--rows {text}", "rows")
 
 
 def test_psnr_has_its_closed_form(rng):

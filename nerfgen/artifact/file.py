@@ -23,12 +23,18 @@ _CHUNKED_FROM_BYTES = 1 << 16
 
 
 @contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside ``path`` that is flushed and renamed to it on success, removed on failure."""
+def atomic_path(path: Path, *, tidy: bool = True) -> Iterator[Path]:
+    """A temporary name beside ``path`` that is flushed and renamed to it on success, removed on failure.
+
+    Args:
+        tidy: first remove what killed processes left half-written there. That searches the folder; who writes very
+            many files into one calls :func:`remove_abandoned` once instead.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     # The suffix stays, because writers of pictures and videos choose their format by it.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
-    remove_abandoned(path.parent, glob.escape(path.stem), path.suffix)
+    if tidy:
+        remove_abandoned(path.parent, glob.escape(path.stem), path.suffix)
     try:
         yield temporary
         with open(temporary, "rb+") as stream:

@@ -128,13 +128,11 @@ def check_origin(
 
 
 def _input_items(inputs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Digests by name; files of one name, from several folders, are numbered."""
+    """Digests by name, those of inputs of one name (from different folders) together."""
     items: dict[str, Any] = {}
     for record in inputs:
-        name = f"input {record['file']}"
-        alike = sum(key == name or key.startswith(f"{name} (") for key in items)
-        items[f"{name} ({alike + 1})" if alike else name] = record["sha256"]
-    return items
+        items.setdefault(f"input {record['file']}", []).append(record["sha256"])
+    return {name: " ".join(digests) for name, digests in items.items()}
 
 
 def _short(value: Any) -> str:

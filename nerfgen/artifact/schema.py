@@ -54,6 +54,7 @@ STATUSES = {
     "not_converged": "no acceptable camera: flipped, behind the camera, or too large a reprojection error",
     "no_mask": "the segmenter found no foreground in the window",
     "skipped": "an earlier stage could not use this image",
+    "known": "the model that training goes on from has a row of this photograph already",
 }
 
 _IMAGE = Dataset(
@@ -290,6 +291,7 @@ SCHEMAS: dict[str, Schema] = {
             "a trained model: networks, table and refined cameras (`nerfgen train`)",
             (
                 Dataset("image", "string", ("row",), "path of each table row's image relative to DATA"),
+                Dataset("image_sha256", "string", ("row",), "SHA-256 of the image file, hexadecimal"),
                 Dataset("latents", "float32", ("row", "latent"), "the table Z, one code a row"),
                 Dataset(
                     "image_size", "int32", ("row", 2), "width and height of the upright photograph", "pixel"
@@ -441,12 +443,19 @@ SCHEMAS: dict[str, Schema] = {
                     "world",
                     "world",
                 ),
-                Dataset("rgb", "uint8", ("object", "view", "line", "column", 3), "colour with background"),
+                Dataset(
+                    "rgb",
+                    "uint8",
+                    ("object", "view", "line", "column", 3),
+                    "sRGB colour with background times 255",
+                    "1/255",
+                ),
                 Dataset(
                     "rgba",
                     "uint8",
                     ("object", "view", "line", "column", 4),
-                    "colour of the object without background, not multiplied by its opacity, and opacity times 255",
+                    "sRGB colour without background, not multiplied by its opacity, and opacity, times 255",
+                    "1/255",
                 ),
                 Dataset(
                     "opacity",
@@ -471,6 +480,8 @@ SCHEMAS: dict[str, Schema] = {
                 ),
             ),
             optional_groups={
+                "photographs": "for an object that was fitted to a photograph, by its number: the window that it was "
+                "fitted to, uint8",
                 "tuned": "for an object whose photograph the network was tuned to, by its number: what is added "
                 "to the model's parameters",
             },

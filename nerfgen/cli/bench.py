@@ -218,6 +218,34 @@ def landmark(
     )
 
 
+def rendering(
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Model file; a small one of heads is made if none is given.",
+            show_default=False,
+        ),
+    ] = None,
+    sizes: Annotated[
+        str, typer.Option(metavar="S,S,...", help="Further edges of pictures, for frames a second.")
+    ] = "256,512",
+    rounds: Rounds = 7,
+    seconds: Seconds = 60.0,
+    quiet: runtime.Quiet = False,
+    debug: runtime.Debug = False,
+) -> None:
+    """Views of 128 x 128 pixels as `nerfgen render` makes them, and with 128 even samples along every ray.
+
+    Eight views of one object are rendered at a time. The two are compared by PSNR over views of three objects.
+    """
+    from nerfgen.bench.rendering import measure_rendering
+
+    edges = [int(edge) for edge in _list("--sizes", sizes, 8)] if sizes else []
+    reporter = _reporter(quiet)
+    _print(reporter, measure_rendering(model, sizes=edges, rounds=rounds, seconds=seconds, say=reporter.say))
+
+
 for function, lines in (
     (
         training,
@@ -228,5 +256,9 @@ for function, lines in (
     (memory, ("nerfgen bench memory", "nerfgen bench memory --sizes 64,1024 --images 16")),
     (convergence, ("nerfgen bench convergence", "nerfgen bench convergence --kind heads --psnr 22,24")),
     (landmark, ("nerfgen bench landmark photos",)),
+    (
+        rendering,
+        ("nerfgen bench rendering", "nerfgen bench rendering --model photos/model.h5 --sizes 64,1024"),
+    ),
 ):
     app.command(epilog=runtime.examples("Examples", *lines))(function)

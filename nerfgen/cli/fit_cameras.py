@@ -16,6 +16,7 @@ EPILOG = runtime.examples(
     "nerfgen fit-cameras photos",
     "nerfgen fit-cameras photos --refine-canonical --picture cameras.png",
     "nerfgen fit-cameras photos --intrinsics shared --focal 1.4",
+    "nerfgen fit-cameras mine --like photos/model.h5",
 )
 
 
@@ -72,6 +73,14 @@ def fit_cameras(
             "--refine-canonical", help="Re-estimate the canonical points together with all cameras first."
         ),
     ] = False,
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Take canonical points and focal length from a trained model, for `nerfgen train --init`.",
+            show_default=False,
+        ),
+    ] = None,
     robust: Annotated[
         float, typer.Option(min=1e-4, help="Huber's scale, in units of the landmarks' spread in the image.")
     ] = 0.05,
@@ -102,8 +111,13 @@ def fit_cameras(
     """
     from nerfgen.camera import fit_folder
     from nerfgen.camera.picture import camera_picture
+    from nerfgen.errors import InputError
+    from nerfgen.field import load_model
 
     runtime.existing_folder(data)
+    if like and (focal or refine_canonical):
+        raise InputError("--like excludes --focal and --refine-canonical: the model has these")
+    former = load_model(like) if like else None
     output = output or data / "cameras.h5"
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     summary = fit_folder(
@@ -113,7 +127,8 @@ def fit_cameras(
         intrinsics=intrinsics.value,
         points=points.value,
         depth_weight=depth_weight,
-        focal=focal,
+        focal=former.focal if former else focal,
+        canonical=(former.canonical_index, former.canonical) if former else None,
         refine_canonical=refine_canonical,
         robust=robust,
         max_error=max_error,

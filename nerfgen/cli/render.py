@@ -1,20 +1,22 @@
-"""``nerfgen render``: views of training objects and of new photographs."""
+"""``nerfgen render``: views of training objects, of objects of other files, and of new photographs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nerfgen.cli import runtime, views
+from nerfgen.cli import choices, runtime, views
 from nerfgen.cli.summary import other_statuses
 
 EPILOG = runtime.examples(
     "Examples",
     "nerfgen render photos/model.h5 --rows 0,5-9 --sheet turned.png",
-    "nerfgen render photos/model.h5 --rows 3 --orbit 48 --size 128 --video turn.mp4",
+    "nerfgen render photos/model.h5 --rows 3 --orbit 48 --size 512 --video turn.mp4",
+    "nerfgen render photos/model.h5 --rows 3 --yaw -40:40:9 --pitch -15,0,15 --png views --kinds rgba,depth,normals",
     "nerfgen render photos/model.h5 --image me.jpg --yaw -40,-20,0,20,40 --sheet me.png",
+    "nerfgen render photos/model.h5 --codes photos/fitted.h5:0 --path flight.json --video me.mp4 -o flight.h5",
 )
 
 
@@ -24,6 +26,14 @@ def render(
         str,
         typer.Option(metavar="ROWS", help="Rows of the table, such as 0,5-9, or all.", show_default="0-7"),
     ] = "",
+    codes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:NUMBERS]",
+            help="Objects of a file that this model made, such as fitted.h5 or samples.h5:0,2-4; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     image: Annotated[
         list[Path] | None,
         typer.Option(
@@ -35,16 +45,24 @@ def render(
     fit_steps: Annotated[int, typer.Option(min=1, help="Steps of latent fitting for --image.")] = 150,
     seed: runtime.Seed = 0,
     workers: runtime.Workers = 0,
-    yaw: views.Yaw = "-40,-20,0,20,40",
-    pitch: views.Pitch = "0",
+    yaw: views.Yaw = "",
+    pitch: views.Pitch = "",
     orbit: views.Orbit = 0,
     distance: views.Distance = 0.0,
+    fov: views.FieldOfView = 0.0,
+    position: views.Position = "",
+    look: views.Look = "",
+    path: views.PathFile = None,
+    save_path: views.SavePath = None,
     size: views.Size = 0,
     samples: views.Samples = 0,
+    antialias: views.Antialias = 0,
     output: runtime.Output = None,
     png: views.Png = None,
     sheet: views.Sheet = None,
     video: views.Video = None,
+    kinds: views.Kinds = "",
+    fps: views.Fps = 0.0,
     overwrite: runtime.Overwrite = False,
     strict: runtime.Strict = False,
     quiet: runtime.Quiet = False,
@@ -54,46 +72,56 @@ def render(
     """Render views of a model's objects; writes views.h5 (fitted.h5 with --image) beside the model.
 
     Each object is shown as its own photograph shows it, then from every angle. With --image, the photograph
-    goes through landmarks, camera, mask and latent fitting first.
+    goes through landmarks, camera, mask and latent fitting first; --codes shows it again without that.
     """
-    from nerfgen import artifact
+    sources = {"--rows": rows, "--codes": codes, "--image": image}
+    choices.exclude(sources, "--image", "--rows", "--codes")
+    choices.exclude(sources, "--codes", "--rows")
+    cameras = choices.CameraChoice(yaw, pitch, orbit, distance, fov, position, look, path)
+    pictures = choices.PictureChoice(png, sheet, video, save_path, kinds, fps)
+
+    from nerfgen import artifact, generate
     from nerfgen.errors import InputError
     from nerfgen.field import load_model
-    from nerfgen.generate import photograph_objects, render_to_file, table_objects, turned_cameras
+    from nerfgen.generate.codes import parse_numbers
     from nerfgen.generate.photograph import photograph_files
-    from nerfgen.generate.sheet import framed_photograph
 
-    if rows and image:
-        raise InputError("--rows and --image exclude each other; render them in two calls")
-    path = model / "model.h5" if model.is_dir() else model
-    trained = load_model(path)
-    output = output or path.with_name("fitted.h5" if image else "views.h5")
+    model_file = model / "model.h5" if model.is_dir() else model
+    trained = load_model(model_file)
+    output = output or model_file.with_name("fitted.h5" if image else "views.h5")
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
-    size, distance = size or trained.size, distance or trained.distance
-    angles = views.angles_of(trained, yaw, pitch, orbit)
+    size = size or trained.size
+    antialias = antialias or generate.fitting_antialias(trained, size)
+    chosen = cameras.of(trained.object_class, trained.distance)
+    pictures.check(chosen.path)
     photographs = photograph_files(image or [])
-    chosen = (
-        [] if image else views.parse_rows(rows or f"0-{min(7, len(trained.images) - 1)}", len(trained.images))
-    )
+    references = [generate.file_reference(reference) for reference in codes or []]
+    if output.resolve() in [file.resolve() for file, _ in references]:
+        raise InputError(f"{output} is what --codes reads; give -o FILE for another place")
+    table = []
+    if not image and not codes:
+        count = len(trained.images)
+        table = parse_numbers(rows or f"0-{min(7, count - 1)}", count, f"--rows {rows}", "rows")
     parameters = {
-        "rows": chosen,
-        "angles": angles.tolist(),
-        "distance": distance,
+        "rows": table,
+        "codes": [f"{file.name}:{which}" for file, which in references],
+        **chosen.parameters,
         "size": size,
         "samples": samples,
+        "antialias": antialias,
         "fit_steps": fit_steps if image else 0,
         "seed": seed if image else 0,
     }
-    inputs = [artifact.file_record(path), *(artifact.file_record(file) for file in photographs)]
+    model_record = artifact.file_record(model_file)
+    read = [*dict.fromkeys(file for file, _ in references), *photographs]
+    inputs = [model_record, *chosen.inputs, *(artifact.file_record(file) for file in read)]
     about: artifact.About = {"object_class": trained.object_class, "parameters": parameters, "inputs": inputs}
-    kept = artifact.is_current(output, "views/1", **about, overwrite=overwrite)
-    shown: list[Any] = []
-    if kept:
+    if artifact.is_current(output, "views/1", **about, overwrite=overwrite):
         reporter.kept(output)
     else:
         if image:
             with reporter.progress("fitting", "steps") as progress:
-                objects, shown = photograph_objects(
+                objects = generate.photograph_objects(
                     trained,
                     photographs,
                     steps=fit_steps,
@@ -102,25 +130,24 @@ def render(
                     progress=progress,
                     warn=reporter.say,
                 )
+        elif codes:
+            stored = [generate.stored_objects(trained, model_record["sha256"], *each) for each in references]
+            objects = generate.joined(stored)
         else:
-            objects = table_objects(trained, chosen)
+            objects = generate.table_objects(trained, table)
         with reporter.progress("rendering", "objects") as progress:
-            render_to_file(
+            generate.render_to_file(
                 trained,
                 objects,
                 output,
-                cameras=turned_cameras(angles[:, 0], angles[:, 1], distance),
+                cameras=chosen.path.cameras,
                 size=size,
                 samples=samples,
+                antialias=antialias,
                 about=about,
                 progress=progress,
             )
-    if not image:
-        absent = [trained.images[row] for row in chosen if not (path.parent / trained.images[row]).is_file()]
-        if absent and sheet:
-            reporter.say(f"{len(absent)} photographs are not beside the model ({absent[0]}): grey in {sheet}")
-        shown = [framed_photograph(trained, row, path.parent, size) for row in chosen]
-    views.write_pictures(output, reporter, png=png, sheet=sheet, video=video, photographs=shown)
+    pictures.write(output, trained, model_file.parent, chosen.path, reporter)
     with artifact.reading(output, "views/1") as file:
         status = artifact.strings(file["status"])
         psnr = [float(value) for value in file["fit_psnr"][:]] if "fit_psnr" in file else []

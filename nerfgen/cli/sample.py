@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from nerfgen.cli import runtime, views
+from nerfgen.cli import choices, runtime, views
 
 if TYPE_CHECKING:
     from nerfgen.dataset import Settings
@@ -143,16 +143,24 @@ def sample(
             rich_help_panel=_DATASET,
         ),
     ] = "1/1",
-    yaw: views.Yaw = "-40,-20,0,20,40",
-    pitch: views.Pitch = "0",
+    yaw: views.Yaw = "",
+    pitch: views.Pitch = "",
     orbit: views.Orbit = 0,
     distance: views.Distance = 0.0,
+    fov: views.FieldOfView = 0.0,
+    position: views.Position = "",
+    look: views.Look = "",
+    path: views.PathFile = None,
+    save_path: views.SavePath = None,
     size: views.Size = 0,
     samples: views.Samples = 0,
+    antialias: views.Antialias = 0,
     output: runtime.Output = None,
     png: views.Png = None,
     sheet: views.Sheet = None,
     video: views.Video = None,
+    kinds: views.Kinds = "",
+    fps: views.Fps = 0.0,
     overwrite: runtime.Overwrite = False,
     quiet: runtime.Quiet = False,
     as_json: runtime.Json = False,
@@ -164,13 +172,9 @@ def sample(
     unless angles are given; a video shows one after the other, and walk.h5 is written. With --dataset, a folder of
     pictures is written in place of a file.
     """
-    from nerfgen import artifact
-    from nerfgen.field import load_model
-    from nerfgen.generate import principal_axes, render_to_file, turned_cameras
-
     given = runtime.given_options(context)
     _check(given)
-    path = model / "model.h5" if model.is_dir() else model
+    model_file = model / "model.h5" if model.is_dir() else model
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     if dataset:
         from nerfgen.dataset import Settings, parse_poses
@@ -180,6 +184,7 @@ def sample(
             views=each,
             size=size,
             samples=samples,
+            antialias=antialias,
             truncation=truncation,
             components=components,
             seed=seed,
@@ -188,28 +193,41 @@ def sample(
             transforms=transforms,
             shard_size=shard_size,
         )
-        _write_dataset(path, dataset, settings, shard, overwrite, reporter)
+        _write_dataset(model_file, dataset, settings, shard, overwrite, reporter)
         return
-    trained = load_model(path)
     walking = between or direction is not None
-    output = output or path.with_name("walk.h5" if walking else "samples.h5")
-    size, distance = size or trained.size, distance or trained.distance
-    angles = views.angles_of(trained, yaw if not walking or "yaw" in given else "0", pitch, orbit)
+    if walking and not given.keys() & {"yaw", "orbit", "position", "path"}:
+        yaw = "0"
+    cameras = choices.CameraChoice(yaw, pitch, orbit, distance, fov, position, look, path)
+    pictures = choices.PictureChoice(png, sheet, video, save_path, kinds, fps)
+
+    from nerfgen import artifact
+    from nerfgen.errors import InputError
+    from nerfgen.field import load_model
+    from nerfgen.generate import fitting_antialias, principal_axes, render_to_file
+
+    trained = load_model(model_file)
+    output = output or model_file.with_name("walk.h5" if walking else "samples.h5")
+    size = size or trained.size
+    antialias = antialias or fitting_antialias(trained, size)
+    chosen = cameras.of(trained.object_class, trained.distance)
+    pictures.check(chosen.path)
     principal = principal_axes(trained.latents)
+    record = artifact.file_record(model_file)
     draws = {"num_samples": count, "truncation": truncation, "components": components, "seed": seed}
+    found = _Found(trained, record["sha256"], codes or [])
+    if output.resolve() in [file.resolve() for file in found.files]:
+        raise InputError(
+            f"{output} holds a CODE that the walk is to be made from; give -o FILE for another place"
+        )
     if direction is not None:
-        objects, chosen, files = _along_axis(trained, principal, codes or [], direction, span, frames)
+        objects, told = _along_axis(principal, found, direction, span, frames)
     elif between:
-        objects, chosen, files = _between(trained, principal, codes or [], draws, frames)
+        objects, told = _between(principal, found, draws, frames)
     else:
-        objects, chosen, files = _drawn(principal, draws), draws, []
-    parameters = chosen | {
-        "angles": angles.tolist(),
-        "distance": distance,
-        "size": size,
-        "samples": samples,
-    }
-    inputs = [artifact.file_record(file) for file in (path, *files)]
+        objects, told = _drawn(principal, draws), draws
+    parameters = {**told, **chosen.parameters, "size": size, "samples": samples, "antialias": antialias}
+    inputs = [record, *chosen.inputs, *(artifact.file_record(file) for file in found.files)]
     about: artifact.About = {"object_class": trained.object_class, "parameters": parameters, "inputs": inputs}
     if artifact.is_current(output, "views/1", **about, overwrite=overwrite):
         reporter.kept(output)
@@ -219,28 +237,29 @@ def sample(
                 trained,
                 objects,
                 output,
-                cameras=turned_cameras(angles[:, 0], angles[:, 1], distance),
+                cameras=chosen.path.cameras,
                 size=size,
                 samples=samples,
+                antialias=antialias,
                 further={"deviation": principal.deviation},
                 about=about,
                 progress=progress,
             )
-    views.write_pictures(
-        output, reporter, png=png, sheet=sheet, video=video, over="objects" if walking else "views"
-    )
+    over: Literal["views", "objects"] = "objects" if walking else "views"
+    pictures.write(output, trained, model_file.parent, chosen.path, reporter, over=over)
     most, axes = principal.axes_that_hold(0.9), len(principal.deviation)
+    views_count = len(chosen.path.cameras.cam_to_world)
     what = "frames" if walking else "samples"
     reporter.result(
         {
             f"num_{what}": len(objects),
-            "views": len(angles),
+            "views": views_count,
             "components": axes,
             "components_of_90_percent_variance": most,
             "spectrum": principal.spectrum.tolist(),
             "output": str(output),
         },
-        f"{len(objects)} {what}, {len(angles)} view{'s' if len(angles) > 1 else ''} each; {most} of {axes} principal "
+        f"{len(objects)} {what}, {views_count} view{'s' if views_count > 1 else ''} each; {most} of {axes} principal "
         f"axes hold 90% of the variance -> {output}",
     )
 
@@ -281,35 +300,38 @@ def _drawn(principal: Principal, draws: dict[str, Any]) -> Objects:
     )
 
 
-def _between(
-    model: Model, principal: Principal, codes: list[str], draws: dict[str, Any], frames: int
-) -> tuple[Objects, dict[str, Any], list[Path]]:
-    """The walk through given or drawn objects, the parameters that tell it, and the files of its ends."""
-    from nerfgen.generate import find_objects, referenced, walk_between
+class _Found:
+    """What was given as CODE: ``objects``, None if there are none, their ``names``, and the ``files`` they are from."""
 
-    if not codes:
-        return walk_between(_drawn(principal, draws), principal, frames), draws | {"frames": frames}, []
-    names, files = referenced(model, codes)
-    return (
-        walk_between(find_objects(model, codes), principal, frames),
-        {"between": names, "frames": frames},
-        files,
-    )
+    def __init__(self, model: Model, model_digest: str, codes: list[str]) -> None:
+        from nerfgen.generate import find_objects, referenced
+
+        self.names, self.files = referenced(model, codes)
+        self.objects = find_objects(model, model_digest, codes) if codes else None
+
+
+def _between(
+    principal: Principal, found: _Found, draws: dict[str, Any], frames: int
+) -> tuple[Objects, dict[str, Any]]:
+    """The walk through given or drawn objects, and the parameters that tell it."""
+    from nerfgen.generate import walk_between
+
+    if found.objects is None:
+        return walk_between(_drawn(principal, draws), principal, frames), {**draws, "frames": frames}
+    return walk_between(found.objects, principal, frames), {"between": found.names, "frames": frames}
 
 
 def _along_axis(
-    model: Model, principal: Principal, codes: list[str], axis: int, span: str, frames: int
-) -> tuple[Objects, dict[str, Any], list[Path]]:
-    """The walk along an axis, the parameters that tell it, and the file of its start."""
+    principal: Principal, found: _Found, axis: int, span: str, frames: int
+) -> tuple[Objects, dict[str, Any]]:
+    """The walk along an axis, and the parameters that tell it."""
     import numpy as np
 
-    from nerfgen.generate import find_objects, referenced, walk_axis
+    from nerfgen.generate import walk_axis
 
     low, high = _ends(span)
-    names, files = referenced(model, codes)
-    start = find_objects(model, codes) if codes else None
-    chosen = {"direction": axis, "range": [low, high], "from": names, "frames": frames}
-    return walk_axis(principal, axis, np.linspace(low, high, frames), start), chosen, files
+    told = {"direction": axis, "range": [low, high], "from": found.names, "frames": frames}
+    return walk_axis(principal, axis, np.linspace(low, high, frames), found.objects), told
 
 
 def _ends(span: str) -> tuple[float, float]:
@@ -334,6 +356,10 @@ def _write_dataset(
         )
     if not result["rendered"]:
         reporter.say(f"{out} is complete and current; kept (--overwrite makes it anew)")
+    if not result["depth_fits"]:
+        reporter.say(
+            "some cameras are farther away than 16 bits of depth reach: a depth of 65535 is 13.1 units or more"
+        )
     if not result["landmarks"]:
         reporter.say("the model's class has no landmarks: no landmarks.h5 is written")
     rejected = f", {result['rejected']} draws rejected" if settings.min_distance else ""

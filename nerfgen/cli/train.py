@@ -18,6 +18,7 @@ EPILOG = runtime.examples(
     "nerfgen train photos",
     "nerfgen train photos --minutes 20 --size 64 --set latent_size=128 --set plane_size=48",
     "nerfgen train photos --preset paper --steps 100000 --resume",
+    "nerfgen train mine --init photos/model.h5",
     "nerfgen train cars --class car --cameras cars/truth.h5 --masks cars/truth.h5",
 )
 
@@ -65,15 +66,26 @@ def train(
     ] = None,
     no_masks: Annotated[bool, typer.Option("--no-masks", help="Train without masks.")] = False,
     preset: Annotated[
-        PresetName,
+        PresetName | None,
         typer.Option(
             help="[bold]fast[/bold]: right geometry in minutes on a CPU. "
             "[bold]quality[/bold]: the best result of an hour or two. "
             "[bold]paper[/bold], [bold]paper-hq[/bold]: the published architecture, losses and schedule, "
             "256 and 1,024 wide.",
+            show_default="fast",
             rich_help_panel=_RECIPE,
         ),
-    ] = PresetName.fast,
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Go on from this model: its rows stay as they are, and DATA's photographs become new ones. The "
+            "recipe is the model's, with 1,000 steps and a fifth of the networks' rate.",
+            show_default=False,
+            rich_help_panel=_RECIPE,
+        ),
+    ] = None,
     size: Annotated[
         int,
         typer.Option(
@@ -210,7 +222,9 @@ def train(
     """
     from nerfgen import artifact
     from nerfgen.errors import InputError
-    from nerfgen.train import PRESETS, Execution, TrainingFiles, estimate, for_cameras
+    from nerfgen.field import load_model
+    from nerfgen.generate import rehearsed
+    from nerfgen.train import PRESETS, Execution, TrainingFiles, estimate, for_cameras, going_on
     from nerfgen.train import train as train_model
 
     runtime.existing_folder(data)
@@ -236,7 +250,19 @@ def train(
     with artifact.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as file:
         object_class = object_class or str(file.attrs["class"])
     files = TrainingFiles(data, cameras, None if no_masks else masks or data / "masks.h5", output)
-    recipe = for_cameras(PRESETS[preset.value], cameras).with_values(**changes)
+    if init and preset:
+        raise InputError(
+            "--preset and --init exclude each other: training goes on with the model's own recipe"
+        )
+    recipe = PRESETS[(preset or PresetName.fast).value]
+    if init:
+        former = load_model(init)
+        if former.object_class != object_class:
+            raise InputError(
+                f"{init} is a model of class {former.object_class}, but {cameras} is of {object_class}"
+            )
+        recipe = going_on(former)
+    recipe = for_cameras(recipe, cameras).with_values(**changes)
     execution = Execution(devices, precision.value, micro_batch, rematerialise, placement.value, cache)
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     if dry_run:
@@ -249,12 +275,14 @@ def train(
         reporter.progress("framing") as load_progress,
         reporter.progress("training", "steps") as progress,
     ):
+        start = rehearsed(init, recipe.size, seed=seed) if init else None
         summary = train_model(
             files,
             recipe,
             class_name=object_class,
             seed=seed,
             minutes=minutes,
+            start=start,
             execution=execution,
             resume=resume,
             overwrite=overwrite,

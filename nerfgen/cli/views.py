@@ -1,18 +1,11 @@
-"""What ``render`` and ``sample`` share: angles, and the pictures beside the file."""
+"""Options that ``render`` and ``sample`` share; :mod:`nerfgen.cli.choices` says what they mean."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from nerfgen.cli.runtime import Reporter
-    from nerfgen.field import Model
 
 _CAMERA = "Camera"
 _PICTURES = "Pictures"
@@ -21,7 +14,9 @@ Yaw = Annotated[
     str,
     typer.Option(
         metavar="DEGREES",
-        help="Turns about +y, such as -40,0,40: positive turns a face to the viewer's right.",
+        help="Turns about +y, such as -40,0,40, or -40:40:9 for nine from -40 to 40: positive turns a face to the "
+        "viewer's right.",
+        show_default="-40,-20,0,20,40",
         rich_help_panel=_CAMERA,
     ),
 ]
@@ -29,7 +24,9 @@ Pitch = Annotated[
     str,
     typer.Option(
         metavar="DEGREES",
-        help="Turns about the viewer's +x: positive shows the object from above. Every yaw is shown at every pitch.",
+        help="Turns about the viewer's +x, written in the same way: positive shows the object from above. Every yaw "
+        "is shown at every pitch.",
+        show_default="0",
         rich_help_panel=_CAMERA,
     ),
 ]
@@ -38,7 +35,7 @@ Orbit = Annotated[
     typer.Option(
         min=0,
         metavar="FRAMES",
-        help="A closed path of so many views in place of --yaw and --pitch.",
+        help="So many views on a closed path about one --pitch: all the way round, or for faces a swing to both sides.",
         rich_help_panel=_CAMERA,
     ),
 ]
@@ -50,12 +47,75 @@ Distance = Annotated[
         rich_help_panel=_CAMERA,
     ),
 ]
+FieldOfView = Annotated[
+    float,
+    typer.Option(
+        "--fov",
+        min=0.0,
+        max=170.0,
+        metavar="DEGREES",
+        help="From edge to edge of the picture; 0: so that the unit sphere fills it.",
+        rich_help_panel=_CAMERA,
+    ),
+]
+Position = Annotated[
+    str,
+    typer.Option(
+        metavar="X,Y,Z",
+        help="One camera at this place of the world.",
+        show_default=False,
+        rich_help_panel=_CAMERA,
+    ),
+]
+Look = Annotated[
+    str,
+    typer.Option(
+        metavar="X,Y,Z",
+        help="Viewing direction of --position, in the world; towards the origin by default.",
+        show_default=False,
+        rich_help_panel=_CAMERA,
+    ),
+]
+PathFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--path",
+        metavar="FILE.json",
+        help="Cameras of a camera path in nerfstudio's JSON, world coordinates as they are. Pictures are square, of "
+        "--size: what a wider picture shows from its upper to its lower edge.",
+        show_default=False,
+        rich_help_panel=_CAMERA,
+    ),
+]
+SavePath = Annotated[
+    Path | None,
+    typer.Option(
+        "--save-path",
+        metavar="FILE.json",
+        help="Also write the cameras as such a camera path.",
+        show_default=False,
+        rich_help_panel=_CAMERA,
+    ),
+]
 Size = Annotated[
     int, typer.Option(min=0, help="Pixels of a picture's edge; 0: as trained.", rich_help_panel=_PICTURES)
 ]
 Samples = Annotated[
     int,
-    typer.Option(min=0, help="Samples a ray; 0: twice as many as in training.", rich_help_panel=_PICTURES),
+    typer.Option(
+        min=0,
+        help="Of a ray that meets the object; 0: 16, or 32 for the published network.",
+        rich_help_panel=_PICTURES,
+    ),
+]
+Antialias = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        max=8,
+        help="Rays a pixel along either side, which are averaged; 0: as many as the model has detail for, 1 to 4.",
+        rich_help_panel=_PICTURES,
+    ),
 ]
 Png = Annotated[
     Path | None,
@@ -72,7 +132,7 @@ Sheet = Annotated[
     typer.Option(
         "--sheet",
         metavar="FILE.png",
-        help="Also write a contact sheet.",
+        help="Also write a contact sheet: a row for each object, its photograph first.",
         show_default=False,
         rich_help_panel=_PICTURES,
     ),
@@ -87,92 +147,23 @@ Video = Annotated[
         rich_help_panel=_PICTURES,
     ),
 ]
-
-
-def angles_of(model: Model, yaw: str, pitch: str, orbit: int) -> np.ndarray:
-    """Yaw and pitch of every view (views, 2), degrees."""
-    import numpy as np
-
-    from nerfgen.objectclass import object_class
-
-    if orbit:
-        phase = 2 * np.pi * np.arange(orbit) / orbit
-        turn = object_class(model.object_class).turn
-        if turn >= 180:
-            return np.stack([np.degrees(phase), np.full(orbit, _single(pitch))], axis=-1)
-        return np.stack([turn * np.sin(phase), 0.25 * turn * np.cos(phase)], axis=-1)
-    return np.array([(y, p) for p in _numbers("--pitch", pitch) for y in _numbers("--yaw", yaw)])
-
-
-def _single(text: str) -> float:
-    return _numbers("--pitch", text)[0]
-
-
-def _numbers(option: str, text: str) -> list[float]:
-    from nerfgen.errors import InputError
-
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError as error:
-        raise InputError(f"{option} {text}: give numbers with commas between, such as -40,0,40") from error
-
-
-def parse_rows(text: str, count: int) -> list[int]:
-    """Table rows from words such as ``0,5-9`` or ``all``.
-
-    Raises:
-        InputError: no rows, or rows that the table does not have.
-    """
-    from nerfgen.errors import InputError
-
-    if text == "all":
-        return list(range(count))
-    rows: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not (last.isdigit() and int(first) <= int(last))):
-            raise InputError(f"--rows {text}: give rows such as 0,5-9, or all")
-        rows += range(int(first), int(last or first) + 1)
-    if not rows or max(rows) >= count:
-        raise InputError(f"--rows {text}: the table has rows 0 to {count - 1}")
-    return rows
-
-
-def write_pictures(
-    views_file: Path,
-    reporter: Reporter,
-    *,
-    png: Path | None,
-    sheet: Path | None,
-    video: Path | None,
-    photographs: Sequence[Any] = (),
-    over: Literal["views", "objects"] = "views",
-) -> None:
-    """The pictures that were asked for, from a finished views file.
-
-    Args:
-        over: what a video's time runs over; the other is side by side.
-    """
-    import numpy as np
-
-    from nerfgen import artifact
-    from nerfgen.generate.sheet import views_sheet
-    from nerfgen.picture import contact_sheet, save_picture, save_video
-
-    with artifact.reading(views_file, "views/1") as file:
-        if png:
-            for row in range(file["rgb"].shape[0]):
-                for view, picture in enumerate(file["rgb"][row]):
-                    save_picture(png / f"{row:04d}_{view:03d}.png", picture)
-            reporter.say(f"wrote {np.prod(file['rgb'].shape[:2])} pictures to {png}")
-        if sheet:
-            save_picture(sheet, views_sheet(file, photographs))
-            reporter.say(f"wrote {sheet}")
-        if video:
-            turned = np.flatnonzero(np.isfinite(file["angles"][:, 0]))
-            if over == "views":
-                frames = [contact_sheet(list(file["rgb"][:, view])) for view in turned]
-            else:
-                frames = [contact_sheet(list(pictures[turned])) for pictures in file["rgb"]]
-            save_video(video, frames)
-            reporter.say(f"wrote {video}")
+Kinds = Annotated[
+    str,
+    typer.Option(
+        metavar="KINDS",
+        help="What --png, --sheet and --video show, such as rgb,depth: rgb, rgba (without background), depth, normals, "
+        "opacity.",
+        show_default="rgb",
+        rich_help_panel=_PICTURES,
+    ),
+]
+Fps = Annotated[
+    float,
+    typer.Option(
+        "--fps",
+        min=0.0,
+        max=120.0,
+        help="Frames a second of --video and --save-path; 0: those of --path, or 24.",
+        rich_help_panel=_PICTURES,
+    ),
+]

@@ -10,7 +10,7 @@ from nerfgen import artifact
 from nerfgen.dataset.settings import Settings
 from nerfgen.dataset.shard import view_name
 from nerfgen.objectclass import ObjectClass
-from nerfgen.picture import DEPTH_STEP
+from nerfgen.picture import DEPTH_LEVELS, FARTHEST
 
 
 def write_description(
@@ -26,7 +26,8 @@ def write_description(
     layout = {
         f"shard-00000/rgb/{name}": "colour with background, 8 bit; folder: number of the identity, file: its view",
         f"shard-00000/mask/{name}": "opacity of the object times 255, 8 bit",
-        f"shard-00000/depth/{name}": f"depth, 16 bit, {DEPTH_STEP:g} world units a step; 0: no surface",
+        f"shard-00000/depth/{name}": f"depth, 16 bit, in steps of 1/{DEPTH_LEVELS} world unit; 0: no surface; "
+        f"65535: {FARTHEST:g} or more",
         "shard-00000/rgb/*.h5": f"cameras, masks{landmarks} of the pictures beside them, by their path",
         "shard-00000/identities.h5": "code, poses and nearest training row of each identity",
     }

@@ -7,8 +7,8 @@ import scipy.ndimage
 from jaxtyping import Float
 
 from nerfgen.field import Model
-from nerfgen.generate import render_views, turned_cameras
-from nerfgen.geometry import pixel_rays, project
+from nerfgen.generate import render_views
+from nerfgen.geometry import pixel_rays, project, turned_cameras
 
 # Edge of the frontal picture whose depth tells the surface, pixels.
 _SIZE = 64

@@ -16,7 +16,8 @@ class Settings:
     Attributes:
         identities, views: objects, and pictures of each.
         size: edge of the pictures, pixels; 0: as the model was trained.
-        samples, antialias: see :func:`nerfgen.generate.render_views`.
+        samples, antialias: see :func:`nerfgen.generate.render_views`; an antialias of 0 is
+            :func:`nerfgen.generate.fitting_antialias`.
         truncation, components, seed: of the draws, see :func:`nerfgen.generate.draw_identities`.
         poses: of the cameras.
         min_distance: draw again what is nearer to a training row, in the distance of
@@ -29,7 +30,7 @@ class Settings:
     views: int = 8
     size: int = 0
     samples: int = 0
-    antialias: int = 1
+    antialias: int = 0
     truncation: float = 0.7
     components: int = 0
     seed: int = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +13,6 @@ from typing import Any
 import h5py
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from nerfgen import artifact
 from nerfgen.dataset.keypoint import surface_landmarks
@@ -25,7 +23,7 @@ from nerfgen.generate import Drawn, Neighbours, Views, eight_bits, render_views
 from nerfgen.geometry import Cameras, project
 from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import core_count
-from nerfgen.picture import encode_depth
+from nerfgen.picture import DEPTH_TEXT, depth_levels, png_bytes
 
 # OpenCV's camera axes to OpenGL's: y up, z backward.
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -139,7 +137,7 @@ _Pictures = list[tuple[Path, np.ndarray]]
 
 def _pictures(folder: Path, names: Sequence[str], seen: Views, mask: np.ndarray) -> list[_Pictures]:
     """Path and pixels of each view's pictures: colour, mask, depth."""
-    kinds = {"rgb": seen.rgb, "mask": mask, "depth": encode_depth(seen.depth)}
+    kinds = {"rgb": seen.rgb, "mask": mask, "depth": depth_levels(seen.depth)}
     return [
         [(folder / kind / name, pictures[view]) for kind, pictures in kinds.items()]
         for view, name in enumerate(names)
@@ -150,9 +148,7 @@ def _write_pictures(pictures: _Pictures) -> list[tuple[int, str]]:
     """Write PNG files; their sizes and digests."""
     written = []
     for path, pixels in pictures:
-        stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, format="PNG")
-        content = stream.getvalue()
+        content = png_bytes(pixels, DEPTH_TEXT if pixels.dtype == np.uint16 else None)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         written.append((len(content), hashlib.sha256(content).hexdigest()))

@@ -14,9 +14,10 @@ from nerfgen.dataset.settings import Part, Settings
 from nerfgen.dataset.shard import Scene, write_shard
 from nerfgen.errors import OutputExistsError
 from nerfgen.field import load_model
-from nerfgen.generate import draw_identities, neighbours, principal_axes
+from nerfgen.generate import draw_identities, fitting_antialias, neighbours, principal_axes
 from nerfgen.objectclass import object_class
 from nerfgen.parallel import Progress, silent
+from nerfgen.picture import FARTHEST
 
 _SCHEMA = "identities/1"
 _ELSEWHERE = "give another folder to --dataset"
@@ -46,14 +47,17 @@ def write_dataset(
     Returns:
         ``identities``, ``views``, ``shards`` (of the part), ``rendered`` (identities; the others were kept),
         ``rejected`` (draws that ``min_distance`` ruled out), ``too_near`` (identities no farther from a training row
-        than ``near_distance``), ``landmarks`` (whether the class has any), ``output``.
+        than ``near_distance``), ``landmarks`` (whether the class has any), ``depth_fits`` (whether all depths can be
+        said in 16 bits), ``output``.
 
     Raises:
         InputError: the model can't be used, or no draw is far enough from the training rows.
         OutputExistsError: ``out`` holds shards of other settings, or what no run wrote.
     """
     trained = load_model(model)
-    settings = replace(settings, size=settings.size or trained.size)
+    size = settings.size or trained.size
+    antialias = settings.antialias or fitting_antialias(trained, size)
+    settings = replace(settings, size=size, antialias=antialias)
     scene = Scene(
         settings=settings,
         model=trained,
@@ -95,6 +99,7 @@ def write_dataset(
         "shards": len(chosen),
         "rendered": total,
         "landmarks": bool(scene.described.landmark_names),
+        "depth_fits": float(scene.training_poses[:, 3].max()) + scene.described.reach <= FARTHEST,
         "output": str(out),
         **_nearness([out / name / "identities.h5" for name in chosen], scene.around.near),
     }

@@ -26,7 +26,7 @@ class Model:
         parameters: arrays of the networks, as flax names them.
         latents: the table Z, one code per training image.
         occupancy: class-shared grid that guides samples.
-        images: path of each row's image.
+        images, digests: path of each row's image, and SHA-256 of the file.
         image_size, intrinsics, cam_to_world, window: the photographs' cameras, as refined in training.
         canonical_index, canonical: keypoints that the training cameras were fitted to, which new photographs
             have to be fitted to as well; empty where the cameras came from elsewhere.
@@ -40,6 +40,7 @@ class Model:
     latents: Float[np.ndarray, "rows latent"]
     occupancy: Float[np.ndarray, "grid grid grid"]
     images: list[str]
+    digests: list[str]
     image_size: Int[np.ndarray, "rows 2"]
     intrinsics: Float[np.ndarray, "rows 3 3"]
     cam_to_world: Float[np.ndarray, "rows 4 4"]
@@ -52,6 +53,11 @@ class Model:
     def distance(self) -> float:
         """Median distance of the training cameras from the world origin, world units."""
         return float(np.median(np.linalg.norm(self.cam_to_world[:, :3, 3], axis=-1)))
+
+    @property
+    def focal(self) -> float:
+        """Median focal length of the training photographs, in units of their longer sides."""
+        return float(np.median(self.intrinsics[:, 0, 0] / self.image_size.max(axis=1)))
 
     @property
     def size(self) -> int:
@@ -88,6 +94,7 @@ def save_model(
         path, "model/1", object_class=model.object_class, parameters=parameters, inputs=inputs
     ) as file:
         artifact.put(file, "image", model.images)
+        artifact.put(file, "image_sha256", model.digests)
         for name in _TABLE:
             artifact.put(file, name, getattr(model, name))
         artifact.put(file, "log_step", log[:, 0])
@@ -134,6 +141,7 @@ def load_model(path: Path) -> Model:
             config=config,
             parameters=artifact.get_tree(file["field"]),
             images=artifact.strings(file["image"]),
+            digests=artifact.strings(file["image_sha256"]),
             steps=int(file.attrs["steps"]),
             **{name: file[name][:] for name in _TABLE},
         )

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from nerfgen import artifact
 from nerfgen.errors import InputError
@@ -27,6 +28,7 @@ class Objects:
         latents: codes.
         cameras: one of each object, that of its own photograph's window; None where there are no photographs.
         tuned: what was added to the network's parameters for an object (a tree of arrays), by its place here.
+        photographs: the framed photograph that an object was fitted to, by its place here.
         extra: further datasets of ``views/1`` with an entry per object.
     """
 
@@ -36,6 +38,7 @@ class Objects:
     latents: Float[np.ndarray, "objects latent"]
     cameras: Cameras | None = None
     tuned: dict[int, dict[str, Any]] = field(default_factory=dict)
+    photographs: dict[int, UInt8[np.ndarray, "_ _ 3"]] = field(default_factory=dict)
     extra: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -56,10 +59,11 @@ def table_objects(model: Model, rows: Sequence[int]) -> Objects:
     )
 
 
-def stored_objects(model: Model, path: Path, which: str = "all") -> Objects:
+def stored_objects(model: Model, model_digest: str, path: Path, which: str = "all") -> Objects:
     """Objects of a ``views/1`` file, such as fitted photographs and samples, with the codes that it holds.
 
     Args:
+        model_digest: SHA-256 of the model's file: a code means nothing to another model, even of the same sizes.
         which: their numbers in the file, such as ``0,5-9``.
 
     Raises:
@@ -68,11 +72,10 @@ def stored_objects(model: Model, path: Path, which: str = "all") -> Objects:
     with artifact.reading(path, "views/1") as file:
         names = artifact.strings(file["name"])
         chosen = np.array(parse_numbers(which, len(names), f"{path}:{which}", "objects"), dtype=int)
-        latents = file["latents"][:][chosen]
-        if latents.shape[1] != model.latents.shape[1]:
+        made_from = json.loads(file.attrs["inputs"])
+        if model_digest not in [record["sha256"] for record in made_from]:
             raise InputError(
-                f"{path} holds codes of {latents.shape[1]} numbers, but the model's have {model.latents.shape[1]}; "
-                "it was made with another model"
+                f"{path} was made with another model; give that model, or make it anew with this one"
             )
         status = artifact.strings(file["status"])
         cameras = None
@@ -84,27 +87,33 @@ def stored_objects(model: Model, path: Path, which: str = "all") -> Objects:
             for place, number in enumerate(chosen)
             if str(number) in stored
         }
+        framed = file.get("photographs", {})
+        photographs = {
+            place: framed[str(number)][:] for place, number in enumerate(chosen) if str(number) in framed
+        }
         return Objects(
             names=[names[number] for number in chosen],
             status=[status[number] for number in chosen],
             rows=file["row"][:][chosen],
-            latents=latents,
+            latents=file["latents"][:][chosen],
             cameras=cameras,
             tuned=tuned,
+            photographs=photographs,
         )
 
 
-def find_objects(model: Model, references: Sequence[str]) -> Objects:
+def find_objects(model: Model, model_digest: str, references: Sequence[str]) -> Objects:
     """Objects by what a user calls them, one after the other.
 
     Args:
+        model_digest: see :func:`stored_objects`.
         references: rows of the table (``3``, ``0,5-9``, ``all``), files that this model made
             (``fitted.h5``), or some of a file's objects (``fitted.h5:0,2``).
 
     Raises:
         InputError: one of them names nothing.
     """
-    found = [_find(model, reference) for reference in references]
+    found = [_find(model, model_digest, reference) for reference in references]
     if not found:
         raise InputError("no objects: give rows such as 0,5-9, or a file of codes such as fitted.h5:0")
     return joined(found)
@@ -123,10 +132,10 @@ def referenced(model: Model, references: Sequence[str]) -> tuple[list[str], list
     names: list[str] = []
     files: dict[Path, None] = {}
     for reference in references:
-        path, which = _parsed(reference)
-        if path is None:
-            names += map(str, parse_numbers(which, len(model.images), reference, "rows"))
+        if _names_rows(reference):
+            names += map(str, parse_numbers(reference, len(model.images), reference, "rows"))
             continue
+        path, which = file_reference(reference)
         with artifact.reading(path, "views/1") as file:
             count = len(file["name"])
         names += [f"{path.name}:{number}" for number in parse_numbers(which, count, reference, "objects")]
@@ -136,7 +145,7 @@ def referenced(model: Model, references: Sequence[str]) -> tuple[list[str], list
 
 def joined(parts: Sequence[Objects]) -> Objects:
     """Objects one after the other; with cameras only if all have them, and without ``extra``."""
-    starts = np.cumsum([0, *(len(part) for part in parts)])
+    starts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
     cameras = [part.cameras for part in parts]
     return Objects(
         names=[name for part in parts for name in part.names],
@@ -146,12 +155,17 @@ def joined(parts: Sequence[Objects]) -> Objects:
         cameras=None
         if any(each is None for each in cameras)
         else Cameras(*(np.concatenate(arrays) for arrays in zip(*cameras, strict=True))),
-        tuned={
-            int(start) + place: delta
-            for start, part in zip(starts, parts, strict=False)
-            for place, delta in part.tuned.items()
-        },
+        tuned=_shifted(starts, [part.tuned for part in parts]),
+        photographs=_shifted(starts, [part.photographs for part in parts]),
     )
+
+
+def file_reference(reference: str) -> tuple[Path, str]:
+    """File and numbers of ``FILE`` or ``FILE:NUMBERS``; a file whose whole name has a colon is found too."""
+    path, colon, which = reference.rpartition(":")
+    if colon and Path(path).is_file():
+        return Path(path), which
+    return Path(reference), "all"
 
 
 def parse_numbers(text: str, count: int, shown: str, what: str) -> list[int]:
@@ -177,18 +191,21 @@ def parse_numbers(text: str, count: int, shown: str, what: str) -> list[int]:
     return numbers
 
 
-def _find(model: Model, reference: str) -> Objects:
-    path, which = _parsed(reference)
-    if path is None:
-        return table_objects(model, parse_numbers(which, len(model.images), reference, "rows"))
-    return stored_objects(model, path, which)
+def _shifted(starts: Sequence[int], parts: Sequence[dict[int, Any]]) -> dict[int, Any]:
+    """Things by place in each part as one dictionary by place in the whole."""
+    return {
+        start + place: value
+        for start, part in zip(starts, parts, strict=False)
+        for place, value in part.items()
+    }
 
 
-def _parsed(reference: str) -> tuple[Path | None, str]:
-    """The file that a reference names, None for the table, and the numbers in it."""
-    if reference == "all" or (reference[:1].isdigit() and set(reference) <= set("0123456789,- ")):
-        return None, reference
-    path, colon, which = reference.rpartition(":")
-    if colon and Path(path).is_file():
-        return Path(path), which
-    return Path(reference), "all"
+def _find(model: Model, model_digest: str, reference: str) -> Objects:
+    if _names_rows(reference):
+        return table_objects(model, parse_numbers(reference, len(model.images), reference, "rows"))
+    path, which = file_reference(reference)
+    return stored_objects(model, model_digest, path, which)
+
+
+def _names_rows(reference: str) -> bool:
+    return reference == "all" or (reference[:1].isdigit() and set(reference) <= set("0123456789,- "))

@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen.field import Model
-from nerfgen.generate.views import render_views, turned_views
-from nerfgen.geometry import pixel_centers, pixel_rays
+from nerfgen.generate.views import render_views
+from nerfgen.geometry import pixel_centers, pixel_rays, turned_views
 
 # Objects thinner than this share of their width are billboards: a head is about 0.35, a car 0.5.
 FLAT = 0.12

@@ -32,7 +32,7 @@ def photograph_objects(
     workers: int = 0,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda line: None,
-) -> tuple[Objects, list[np.ndarray]]:
+) -> Objects:
     """Fit a code to each photograph, through the same stages as the training images.
 
     Args:
@@ -40,13 +40,12 @@ def photograph_objects(
         steps: of latent fitting.
 
     Returns:
-        The objects, those that could not be used with their status, and the framed photographs (grey if unusable).
+        The objects with their framed photographs; those that could not be used with their status, and without.
 
     Raises:
         InputError: a path does not exist, or no photograph is usable.
     """
     files = photograph_files(photographs)
-    focal = float(np.median(model.intrinsics[:, 0, 0] / model.image_size.max(axis=1)))
     with tempfile.TemporaryDirectory(prefix="nerfgen-") as folder:
         data = Path(folder)
         names = [f"{place:06d}{file.suffix}" for place, file in enumerate(files)]
@@ -56,7 +55,7 @@ def photograph_objects(
         landmark_folder(
             data, data / "landmarks.h5", object_class=model.object_class, workers=workers, warn=warn
         )
-        fit_folder(data, cameras, focal=focal, canonical=(model.canonical_index, model.canonical))
+        fit_folder(data, cameras, focal=model.focal, canonical=(model.canonical_index, model.canonical))
         segment_folder(data, masks, workers=workers, size=max(model.size, 64), warn=warn)
         status = _statuses(names, cameras, masks)
         if not any(value in artifact.USABLE for value in status):
@@ -74,18 +73,15 @@ def photograph_objects(
     for row, good in zip(place, fitted.converged, strict=True):
         if not good:
             status[row] = "not_converged"
-    shown = [np.full((model.size, model.size, 3), 128, np.uint8)] * count
-    for row, picture in zip(place, framed.rgb, strict=True):
-        shown[row] = picture
-    objects = Objects(
+    return Objects(
         names=[file.name for file in files],
         status=status,
         rows=np.full(count, -1),
         latents=latents,
         cameras=Cameras(intrinsics, poses),
+        photographs={int(row): picture for row, picture in zip(place, framed.rgb, strict=True)},
         extra={"fit_psnr": quality},
     )
-    return objects, shown
 
 
 def photograph_files(photographs: Sequence[Path]) -> list[Path]:

@@ -1,18 +1,16 @@
-"""Contact sheets of models and of rendered views."""
+"""A model in one picture: photographs of its table and what it makes of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
-import h5py
 import numpy as np
 from jaxtyping import UInt8
 
 from nerfgen.field import Model
 from nerfgen.generate.codes import table_objects
-from nerfgen.generate.views import render_views, turned_views
-from nerfgen.geometry import yaw_pitch_roll
+from nerfgen.generate.views import render_views
+from nerfgen.geometry import turned_views, yaw_pitch_roll
 from nerfgen.photo import UnreadableImageError, decode, resample_window
 from nerfgen.picture import contact_sheet, shade_depth
 
@@ -50,21 +48,3 @@ def preview_picture(model: Model, data: Path) -> UInt8[np.ndarray, "height width
         )
         cells += [framed_photograph(model, row, data, size), *views.rgb, shade_depth(views.depth[0])]
     return contact_sheet(cells, columns=5)
-
-
-def views_sheet(
-    file: h5py.File, photographs: Sequence[UInt8[np.ndarray, "_ _ 3"]] = ()
-) -> UInt8[np.ndarray, "height width 3"]:
-    """All objects of a views file, a row each: its photograph, where there are photographs, then every view.
-
-    Where a row would be a single picture, the sheet is about square.
-    """
-    objects, views, size = file["rgb"].shape[:3]
-    cells: list[np.ndarray] = []
-    for row in range(objects):
-        if len(photographs):
-            photo = photographs[row]
-            cells.append(resample_window(photo, (0, 0, photo.shape[0]), size)[0])
-        cells += list(file["rgb"][row])
-    columns = views + bool(len(photographs))
-    return contact_sheet(cells, columns=columns if columns > 1 else 0)

@@ -16,6 +16,12 @@ from nerfgen.geometry import Cameras, yaw_pitch_roll
 from nerfgen.parallel import Progress, silent
 
 
+def fitting_antialias(model: Model, size: int) -> int:
+    """Rays a pixel along either side with which pictures of ``size`` pixels are sampled twice as finely as the model's
+    photographs were, which is all the detail that it has; at least 1, at most 4."""
+    return int(np.clip(-(-2 * model.size // size), 1, 4))
+
+
 def render_to_file(
     model: Model,
     objects: Objects,
@@ -55,6 +61,11 @@ def render_to_file(
             group = file.create_group("tuned")
             for number, delta in sorted(objects.tuned.items()):
                 artifact.put_tree(group.create_group(str(number)), delta)
+        if objects.photographs:
+            artifact.put_tree(
+                file.create_group("photographs"),
+                {str(number): picture for number, picture in objects.photographs.items()},
+            )
         matrices, poses = np.zeros((count, views, 3, 3)), np.zeros((count, views, 4, 4))
         shape = (count, views, size, size)
         stored = {

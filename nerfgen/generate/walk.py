@@ -48,7 +48,7 @@ def walk_between(objects: Objects, principal: Principal, frames: int) -> Objects
     coordinates = principal.coefficients(objects.latents)
     remainders = objects.latents - principal.codes(coordinates)
     stops = np.round(np.linspace(0, frames - 1, count)).astype(int)
-    names, rows = [], np.full(frames, -1)
+    names = []
     path, latents = np.empty((frames, coordinates.shape[1])), np.empty((frames, objects.latents.shape[1]))
     tuned: dict[int, dict[str, Any]] = {}
     for part, (start, stop) in enumerate(itertools.pairwise(stops)):
@@ -66,7 +66,7 @@ def walk_between(objects: Objects, principal: Principal, frames: int) -> Objects
             }
     names.append("")
     for number, stop in enumerate(stops):
-        names[stop], rows[stop] = objects.names[number], objects.rows[number]
+        names[stop] = objects.names[number]
         path[stop], latents[stop] = coordinates[number], objects.latents[number]
         tuned.pop(int(stop), None)
         if number in objects.tuned:
@@ -74,7 +74,7 @@ def walk_between(objects: Objects, principal: Principal, frames: int) -> Objects
     return Objects(
         names=names,
         status=["ok"] * frames,
-        rows=rows,
+        rows=np.full(frames, -1),
         latents=latents,
         tuned=tuned,
         extra={"coefficients": path},

@@ -10,6 +10,17 @@ from nerfgen.geometry.camera import (
     sphere_window,
     window_intrinsics,
 )
+from nerfgen.geometry.path import (
+    angle_grid,
+    field_intrinsics,
+    field_of_view,
+    framing_intrinsics,
+    looking,
+    looking_camera,
+    orbit_angles,
+    turned_cameras,
+    turned_views,
+)
 from nerfgen.geometry.pose import (
     FRONTAL_ROTATION,
     aimed_at_origin,
@@ -27,9 +38,16 @@ __all__ = [
     "FRONTAL_ROTATION",
     "Cameras",
     "aimed_at_origin",
+    "angle_grid",
+    "field_intrinsics",
+    "field_of_view",
+    "framing_intrinsics",
     "intrinsic_matrix",
     "invert_rigid",
+    "looking",
+    "looking_camera",
     "optical_axis",
+    "orbit_angles",
     "pixel_centers",
     "pixel_rays",
     "project",
@@ -40,6 +58,8 @@ __all__ = [
     "skew",
     "sphere_window",
     "turned_camera",
+    "turned_cameras",
+    "turned_views",
     "window_intrinsics",
     "yaw_pitch_roll",
 ]

@@ -1,18 +1,42 @@
-"""Pictures that people look at: contact sheets, videos, and points and masks drawn over photographs."""
+"""Pictures that people look at: contact sheets, videos, and what is drawn over photographs or shown as colours."""
 
-from nerfgen.picture.depth import DEPTH_STEP, decode_depth, encode_depth
-from nerfgen.picture.draw import draw_points, shade_depth, tint_mask
-from nerfgen.picture.sheet import contact_sheet, save_picture
-from nerfgen.picture.video import save_video
+from nerfgen.picture.draw import (
+    color_normals,
+    depth_limits,
+    draw_points,
+    over_white,
+    shade_depth,
+    shade_opacity,
+    tint_mask,
+)
+from nerfgen.picture.save import (
+    DEPTH_LEVELS,
+    DEPTH_TEXT,
+    FARTHEST,
+    check_picture_name,
+    depth_levels,
+    png_bytes,
+    save_picture,
+)
+from nerfgen.picture.sheet import contact_sheet
+from nerfgen.picture.video import check_video_name, save_video
 
 __all__ = [
-    "DEPTH_STEP",
+    "DEPTH_LEVELS",
+    "DEPTH_TEXT",
+    "FARTHEST",
+    "check_picture_name",
+    "check_video_name",
+    "color_normals",
     "contact_sheet",
-    "decode_depth",
+    "depth_levels",
+    "depth_limits",
     "draw_points",
-    "encode_depth",
+    "over_white",
+    "png_bytes",
     "save_picture",
     "save_video",
     "shade_depth",
+    "shade_opacity",
     "tint_mask",
 ]

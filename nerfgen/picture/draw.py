@@ -40,11 +40,43 @@ def tint_mask(
     return np.round(image * (1 - background) + np.array(color, np.float32) * background).astype(np.uint8)
 
 
-def shade_depth(depth: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
-    """Depth as grey, the nearest brightest; pixels without depth (0) are black."""
-    there = depth > 0
-    grey = np.zeros(depth.shape)
-    if there.any():
-        near, far = np.percentile(depth[there], (1, 99))
-        grey[there] = 1 - 0.85 * ((depth[there] - near) / max(far - near, 1e-6)).clip(0, 1)
-    return np.repeat(np.round(grey * 255).astype(np.uint8)[..., None], 3, axis=-1)
+def depth_limits(depth: Float[np.ndarray, "height width"]) -> tuple[float, float]:
+    """Near and far of a picture, all but a hundredth of its pixels with depth lying within either; NaN if none has."""
+    there = depth[depth > 0]
+    if not there.size:
+        return float("nan"), float("nan")
+    near, far = np.percentile(there, (1, 99))
+    return float(near), float(far)
+
+
+def shade_depth(
+    depth: Float[np.ndarray, "height width"], limits: tuple[float, float] | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Depth as grey, the nearest brightest; pixels without depth (0) are black.
+
+    Args:
+        limits: near and far, so that several pictures are shaded alike; this picture's own by default.
+    """
+    near, far = limits or depth_limits(depth)
+    shade = 1 - 0.85 * ((depth - near) / max(far - near, 1e-6)).clip(0, 1)
+    return _grey(np.where(depth > 0, shade, 0))
+
+
+def shade_opacity(opacity: UInt8[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
+    """Opacity as grey."""
+    return np.repeat(opacity[..., None], 3, axis=-1)
+
+
+def color_normals(normals: Float[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "height width 3"]:
+    """Unit vectors as colours: x, y, z from -1 to 1 as red, green, blue from 0 to 255; grey where there is none."""
+    return np.round((np.asarray(normals, np.float32) + 1) * 127.5).astype(np.uint8)
+
+
+def over_white(rgba: UInt8[np.ndarray, "height width 4"]) -> UInt8[np.ndarray, "height width 3"]:
+    """A picture whose colour is not multiplied by its opacity, before white."""
+    opacity = rgba[..., 3:].astype(np.float32) / 255
+    return np.round(rgba[..., :3] * opacity + 255 * (1 - opacity)).astype(np.uint8)
+
+
+def _grey(values: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
+    return np.repeat(np.round(values * 255).astype(np.uint8)[..., None], 3, axis=-1)

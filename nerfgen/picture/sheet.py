@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
-
-from nerfgen.artifact import atomic_path
-from nerfgen.errors import InputError
 
 _GAP = 2
 
@@ -43,17 +38,3 @@ def contact_sheet(
         left = column * cell_width + (cell_width - _GAP - width) // 2
         sheet[top : top + height, left : left + width] = image
     return sheet
-
-
-def save_picture(path: Path, image: UInt8[np.ndarray, "height width 3"]) -> None:
-    """Write an image whole or not at all; the format follows the suffix.
-
-    Raises:
-        InputError: the suffix names no image format.
-    """
-    if path.suffix.lower() not in Image.registered_extensions():
-        raise InputError(
-            f"{path}: unknown picture format {path.suffix or '(no suffix)'}; end the name in .png"
-        )
-    with atomic_path(path) as temporary:
-        Image.fromarray(image).save(temporary)

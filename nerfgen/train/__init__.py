@@ -7,6 +7,7 @@ from nerfgen.train.execution import Execution
 from nerfgen.train.loop import TrainingFiles, train
 from nerfgen.train.preset import PRESETS, Preset
 from nerfgen.train.run import DivergedError
+from nerfgen.train.start import Start, going_on
 
 __all__ = [
     "PRESETS",
@@ -15,9 +16,11 @@ __all__ = [
     "Framed",
     "PixelCache",
     "Preset",
+    "Start",
     "TrainingFiles",
     "estimate",
     "for_cameras",
+    "going_on",
     "load_framed",
     "pixel_cache",
     "train",

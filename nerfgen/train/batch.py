@@ -64,12 +64,28 @@ class Batch:
 
 
 def draw(
-    seed: int, step: int | Int[jax.Array, ""], num_images: int, images_per_batch: int, rays_per_image: int
+    seed: int,
+    step: int | Int[jax.Array, ""],
+    num_images: int,
+    images_per_batch: int,
+    rays_per_image: int,
+    num_pictures: int = 0,
 ) -> tuple[Int[jax.Array, "images"], Float[jax.Array, "images rays"]]:
-    """The random numbers of a step: images, with replacement, and a place in [0, 1) for each of their rays."""
+    """The random numbers of a step: images, with replacement, and a place in [0, 1) for each of their rays.
+
+    Args:
+        num_pictures: if there are so many pictures of a former model's objects among the images, at their end, every
+            second image is one of them.
+    """
     key = jax.random.fold_in(jax.random.key(seed, impl="threefry2x32"), step)
     image_key, place_key = jax.random.split(jax.random.fold_in(key, _DRAWS))
-    images = jax.random.randint(image_key, (images_per_batch,), 0, num_images, jnp.int32)
+    if num_pictures:
+        own = num_images - num_pictures
+        picture = jnp.arange(images_per_batch) % 2 == 1
+        least, most = jnp.where(picture, own, 0), jnp.where(picture, num_images, own)
+        images = jax.random.randint(image_key, (images_per_batch,), least, most, jnp.int32)
+    else:
+        images = jax.random.randint(image_key, (images_per_batch,), 0, num_images, jnp.int32)
     return images, jax.random.uniform(place_key, (images_per_batch, rays_per_image), jnp.float32)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from nerfgen.train.data import (
     packed_pixels,
     require_usable,
 )
+from nerfgen.train.start import Start
 
 SCHEMA = "pixels/1"
 
@@ -36,7 +37,7 @@ class PixelCache:
     Attributes:
         path: the file.
         size: pixels along either side of a raster.
-        images: paths relative to the folder of the photographs.
+        images, digests: paths relative to the folder of the photographs, and SHA-256 of the files, where known.
         row: row of each in the file.
         inside, valid: pixels inside the dilated mask, and on the photograph (see the schema).
         image_size, intrinsics, cam_to_world, window: of the photographs.
@@ -47,6 +48,7 @@ class PixelCache:
     path: Path
     size: int
     images: list[str]
+    digests: list[str]
     row: Int[np.ndarray, "images"]
     inside: Int[np.ndarray, "images"]
     valid: Int[np.ndarray, "images"]
@@ -81,6 +83,8 @@ def pixel_cache(
     *,
     object_class: str,
     inputs: list[dict[str, Any]],
+    start: Start | None = None,
+    digests: Mapping[str, str] | None = None,
     progress: Progress = silent,
 ) -> PixelCache:
     """Open the pixels of a folder, decoded and framed first if ``path`` is missing or made from something else.
@@ -91,6 +95,8 @@ def pixel_cache(
         size: pixels along either side of a raster.
         inputs: provenance records of cameras, masks and photographs; with ``size`` they say whether a
             file that is there is current.
+        start: photographs that its model knows are left out; its pictures come last among the images.
+        digests: SHA-256 of each image's file, by which they are known.
         progress: told of every decoded image; not called where the file is current.
 
     Raises:
@@ -98,29 +104,57 @@ def pixel_cache(
         OutputExistsError: ``path`` is no pixel cache.
     """
     listing = list_images(data, cameras, masks)
+    if start:
+        listing = _with_pictures(listing, start, digests or {}, cameras)
     about: artifact.About = {
         "object_class": object_class,
         # Cameras and masks may be the same file: the inputs alone don't say whether it served as masks.
-        "parameters": {"size": size, "dilation": DILATION, "masks": masks is not None},
+        "parameters": {
+            "size": size,
+            "dilation": DILATION,
+            "masks": masks is not None,
+            "pictures": len(start.rows) if start else 0,
+        },
         "inputs": inputs,
     }
     if not _is_current(path, about):
-        _write(path, listing, size, cameras, about, progress)
+        _write(path, listing, size, cameras, about, start, progress)
     with artifact.reading(path, SCHEMA) as file:
         status = artifact.strings(file["status"])
         rows = np.flatnonzero(artifact.usable(status))
         names = artifact.strings(file["image"])
-        images = [names[row] for row in rows]
+        images, known = [names[row] for row in rows], digests or {}
         return PixelCache(
             path=path,
             size=size,
             images=images,
+            digests=[known.get(image, "") for image in images],
             row=rows,
             inside=file["inside"][:][rows],
             valid=file["valid"][:][rows],
             **listing.columns(artifact.positions(images, listing.images)),
             skipped=count_skipped(status),
         )
+
+
+def _with_pictures(listing: Listing, start: Start, digests: Mapping[str, str], cameras: Path) -> Listing:
+    """The listing without the photographs that are known, and with the pictures of the model's objects."""
+    known = start.known(listing.images, digests)
+    status = ["known" if there else own for there, own in zip(known, listing.status, strict=True)]
+    require_usable(status, listing.data, cameras)
+    count, size = len(start.rows), start.pictures.shape[1]
+    own = {
+        "image_size": np.full((count, 2), size),
+        "intrinsics": start.intrinsics,
+        "cam_to_world": start.cam_to_world,
+        "window": np.tile([0.0, 0.0, float(size)], (count, 1)),
+    }
+    return replace(
+        listing,
+        images=[*listing.images, *start.names],
+        status=[*status, *["ok"] * count],
+        table={name: np.concatenate([values, own[name]]) for name, values in listing.table.items()},
+    )
 
 
 def _is_current(path: Path, about: artifact.About) -> bool:
@@ -150,18 +184,31 @@ def _is_current(path: Path, about: artifact.About) -> bool:
 
 
 def _write(
-    path: Path, listing: Listing, size: int, cameras: Path, about: artifact.About, progress: Progress
+    path: Path,
+    listing: Listing,
+    size: int,
+    cameras: Path,
+    about: artifact.About,
+    start: Start | None,
+    progress: Progress,
 ) -> None:
     """Decode every usable image, in threads, and write each as soon as it is there."""
     count, rows, status = len(listing.images), listing.rows, list(listing.status)
     inside, valid = np.zeros(count, np.int32), np.zeros(count, np.int32)
+    photographs = len(listing.images) - (len(start.rows) if start else 0)
     with framer(listing, size) as frame, artifact.create(path, SCHEMA, **about) as file:
         artifact.put(file, "image", listing.images)
         pixels = artifact.allocate(file, "pixels", (count, size * size, 4), compressed=False)
         order = artifact.allocate(file, "order", (count, size * size), compressed=False)
 
         def packed(row: int) -> _Packed | str:
-            found = frame(row)
+            if start and row >= photographs:
+                picture = start.pictures[row - photographs]
+                found: Raster | str = Raster(
+                    picture[..., :3], picture[..., 3], np.ones(picture.shape[:2], bool)
+                )
+            else:
+                found = frame(row)
             return found if isinstance(found, str) else _pack(found)
 
         for row, found in zip(rows, map_threads(packed, rows.tolist(), progress=progress), strict=True):
@@ -169,7 +216,7 @@ def _write(
                 status[row] = found
             else:
                 pixels[row], order[row], inside[row], valid[row] = found
-        require_usable(status, listing.data, cameras)
+        require_usable(status[:photographs], listing.data, cameras)
         artifact.put(file, "status", status)
         artifact.put(file, "inside", inside)
         artifact.put(file, "valid", valid)

@@ -18,9 +18,10 @@ def save_refined_cameras(path: Path, cameras: Path, model: Model, about: artifac
         columns = {name: file[name][:] for name in ("image_size", "intrinsics", "cam_to_world", "window")}
         canonical = {name: file[name][:] for name in ("canonical_index", "canonical") if name in file}
         status = artifact.strings(file["status"])
-    rows = artifact.positions(model.images, images)
-    columns["intrinsics"][rows] = model.intrinsics
-    columns["cam_to_world"][rows] = model.cam_to_world
+    rows = artifact.positions(images, model.images)
+    known = rows >= 0
+    columns["intrinsics"][known] = model.intrinsics[rows[known]]
+    columns["cam_to_world"][known] = model.cam_to_world[rows[known]]
     with artifact.create(path, "cameras/1", **about) as file:
         artifact.put(file, "image", images)
         artifact.put(file, "status", status)

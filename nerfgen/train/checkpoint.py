@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import glob
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,16 @@ class Checkpoints:
         """Those that are there are of another run, and go when this one has its first."""
         self._others = self.paths()
 
-    def save(self, checkpoint: Checkpoint, rows: int, about: artifact.About) -> Path:
-        """Write ``checkpoint/1`` with the first ``rows`` rows of the tables, then remove what is too old."""
+    def save(self, checkpoint: Checkpoint, sizes: Mapping[str, int], about: artifact.About) -> Path:
+        """Write ``checkpoint/1``, then remove what is too old.
+
+        Args:
+            sizes: rows of the state's tables, which many devices pad.
+        """
         step = int(checkpoint.state.step)
         path = self.model.with_name(f"{self.model.stem}.checkpoint-{step:09d}.h5")
         artifact.remove_abandoned(path.parent, f"{glob.escape(self.model.stem)}.checkpoint-*", path.suffix)
-        leaves, _ = jax.tree_util.tree_flatten_with_path(_without_padding(checkpoint.state, rows))
+        leaves, _ = jax.tree_util.tree_flatten_with_path(_without_padding(checkpoint.state, sizes))
         with artifact.create(path, "checkpoint/1", **about) as file:
             artifact.put(file, "step", step)
             artifact.put(file, "log", np.array(checkpoint.log).reshape(-1, len(LOG)))
@@ -109,10 +114,10 @@ def load_checkpoint(path: Path, like: State) -> Checkpoint:
         return Checkpoint(state, file["totals"][:], log, float(file.attrs["seconds"]))
 
 
-def _without_padding(state: State, rows: int) -> State:
+def _without_padding(state: State, sizes: Mapping[str, int]) -> State:
     tables = {
-        name: jax.tree.map(lambda array: np.asarray(array)[:rows], getattr(state, name))
-        for name in ("latents", "cameras")
+        name: jax.tree.map(lambda array, rows=rows: np.asarray(array)[:rows], getattr(state, name))
+        for name, rows in sizes.items()
     }
     return dataclasses.replace(state, **tables)
 

@@ -23,6 +23,7 @@ from nerfgen.train.execution import Execution
 from nerfgen.train.preset import Preset
 from nerfgen.train.record import Record, check_tensorboard
 from nerfgen.train.run import Limits, Run
+from nerfgen.train.start import Start, check_fits
 from nerfgen.train.stopping import stop_signals
 
 
@@ -59,6 +60,7 @@ def train(
     class_name: str,
     seed: int = 0,
     minutes: float = 0.0,
+    start: Start | None = None,
     execution: Execution = Execution(),
     resume: bool = False,
     overwrite: bool = False,
@@ -76,6 +78,7 @@ def train(
     Args:
         minutes: stop after this time, with the learning rates' decay fitted to it; 0 runs ``preset.steps``.
             With both, whichever comes first. Runs limited by time are not reproducible to the bit.
+        start: a model to go on from; its rows are kept, and the images that it does not know become new ones.
         resume: go on from the newest checkpoint, if there is one.
         checkpoint_minutes: time between checkpoints.
         keep: checkpoints to leave, the newest ones, also when the run is finished; 0 keeps the last until then.
@@ -83,8 +86,8 @@ def train(
         on_checkpoint: called with the model so far at every checkpoint and at the end.
 
     Returns:
-        Summary: images, skipped (by status), steps, psnr_db and losses of the last steps, rays_per_second,
-        data_wait_share, seconds, kept.
+        Summary: images, rows (of the table), skipped (by status), steps, psnr_db and losses of the last steps,
+        rays_per_second, data_wait_share, seconds, kept.
 
     Raises:
         DivergedError: the loss became NaN or exploded; no model is written, and the last checkpoint is left.
@@ -92,6 +95,8 @@ def train(
     preset = for_class(preset, class_name, with_masks=files.masks is not None)
     if not preset.steps and not minutes:
         raise InputError("a run without limit: give --steps or --minutes")
+    if start:
+        check_fits(preset, start.model)
     moving = preset.camera_learning_rate > 0 or preset.focal_learning_rate > 0
     if moving and files.cameras.resolve() == files.refined_cameras.resolve():
         raise InputError(
@@ -107,7 +112,13 @@ def train(
         "minutes": minutes,
         "precision": execution.effective_precision(mesh),
     }
-    inputs = _inputs(files)
+    if start:
+        parameters["pictures"] = len(start.rows)
+    images = _images(files)
+    digests = dict(zip(images, digest_images(files.data, images), strict=True))
+    folder = artifact.folder_record(images, digests.values())
+    inputs = [artifact.file_record(path) for path in (files.cameras, files.masks) if path] + [folder]
+    inputs += [start.record] if start else []
     about: artifact.About = {"object_class": class_name, "parameters": parameters, "inputs": inputs}
     if artifact.is_current(files.output, "model/1", **about, overwrite=overwrite):
         return {"kept": True, "output": str(files.output)}
@@ -119,10 +130,12 @@ def train(
         preset.size,
         object_class=class_name,
         inputs=inputs,
+        start=start,
+        digests={image: digest for image, (_, digest) in digests.items()},
         progress=load_progress,
     )
     checkpoints = Checkpoints(files.output, keep)
-    with Run(preset, object_class(class_name).bounds, cache, seed, execution, mesh) as run:
+    with Run(preset, object_class(class_name).bounds, cache, seed, execution, mesh, start) as run:
         found = checkpoints.newest() if resume else None
         if found:
             artifact.is_current(found, "checkpoint/1", **about)
@@ -138,11 +151,11 @@ def train(
                     record.add(entry)
                     progress(*run.shown())
                 if run.checkpoint_due() and run.progress < 1.0 and not stop:
-                    checkpoints.save(run.checkpoint(), len(cache.images), about)
+                    checkpoints.save(run.checkpoint(), run.table_sizes, about)
                     if on_checkpoint:
                         on_checkpoint(run.model(class_name))
             if stop:
-                checkpoints.save(run.checkpoint(), len(cache.images), about)
+                checkpoints.save(run.checkpoint(), run.table_sizes, about)
         model = run.model(class_name)
         summary = run.summary()
         log = run.log
@@ -155,8 +168,12 @@ def train(
     return summary | {"kept": False, "output": str(files.output)}
 
 
-def _inputs(files: TrainingFiles) -> list[dict[str, Any]]:
-    """Provenance of the cameras, the masks and the images that have a camera."""
+def _images(files: TrainingFiles) -> list[str]:
+    """The images that the cameras file lists.
+
+    Raises:
+        InputError: it is missing, or the masks are.
+    """
     with artifact.reading(
         files.cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {files.data}"
     ) as file:
@@ -165,5 +182,4 @@ def _inputs(files: TrainingFiles) -> list[dict[str, Any]]:
         raise InputError(
             f"{files.masks} does not exist; make it with `nerfgen segment {files.data}` or train with --no-masks"
         )
-    folder = artifact.folder_record(images, digest_images(files.data, images))
-    return [artifact.file_record(path) for path in (files.cameras, files.masks) if path] + [folder]
+    return images

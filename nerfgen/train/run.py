@@ -28,6 +28,7 @@ from nerfgen.train.source import (
     choose_placement,
     device_pixels,
 )
+from nerfgen.train.start import KeptRows, Start
 from nerfgen.train.step import (
     OCCUPANCY_SIZE,
     TERMS,
@@ -78,15 +79,20 @@ class Run:
         seed: int,
         execution: Execution,
         mesh: Mesh,
+        start: Start | None = None,
     ) -> None:
         self.preset, self.bounds, self.cache, self.seed, self.mesh = preset, bounds, cache, seed, mesh
+        self._start = start
+        # Images that have a row of their own; those after them are pictures of the former model's rows.
+        self.photographs = len(cache.images) - (len(start.rows) if start else 0)
         self.state: State
         self.totals: jax.Array
         self.log: list[tuple[float, ...]] = []
         self.seconds_before = 0.0
         self.done = self.first = 0
         placement = choose_placement(execution.placement, bytes_needed(cache), list(mesh.devices.flat))
-        self.data = Data(cache, placement, preset, seed, mesh)
+        kept = self._kept_rows()
+        self.data = Data(cache, placement, preset, seed, mesh, num_pictures=kept.pictures if kept else 0)
         work = preset.images_per_batch * preset.rays_per_image * preset.samples * preset.width * preset.depth
         self.log_every = min(_LOG_EVERY, max(1, _WORK_BETWEEN_LOOKS // work))
         self._step = make_step(
@@ -99,7 +105,21 @@ class Run:
             precision=execution.effective_precision(mesh),
             rematerialise=execution.rematerialise,
             streamed=self.data.streamed,
+            kept=kept,
         )
+
+    def _kept_rows(self) -> KeptRows | None:
+        if self._start is None:
+            return None
+        count = len(self._start.model.images)
+        own = count + np.arange(self.photographs)
+        return KeptRows(count, len(self._start.rows), np.concatenate([own, self._start.rows]))
+
+    @property
+    def table_sizes(self) -> dict[str, int]:
+        """Rows of the state's tables."""
+        former = len(self._start.model.images) if self._start else 0
+        return {"latents": former + self.photographs, "cameras": len(self.cache.images)}
 
     def __enter__(self) -> Run:
         return self
@@ -111,6 +131,8 @@ class Run:
 
     def fresh_state(self) -> State:
         """Where a run begins."""
+        if self._start:
+            return self._initial(self._start.model.occupancy)
         count = len(self.cache.images)
         chosen = np.arange(0, count, max(1, count // _HULL_IMAGES))
         # Every so many pixels are enough for so coarse a grid, and take the same memory at any resolution.
@@ -121,13 +143,15 @@ class Run:
         shrunk = np.array([1 / stride, 1 / stride, 1.0])[:, None]
         intrinsics = self.cache.raster_intrinsics[chosen] * shrunk
         hull = hull_of(masks, intrinsics, self.cache.cam_to_world[chosen], self.bounds)
-        return initial_state(self.preset, self.bounds, count, self.seed, hull)
+        return self._initial(hull)
+
+    def _initial(self, occupancy: np.ndarray) -> State:
+        return initial_state(self.preset, self.bounds, self.photographs, self.seed, occupancy, self._start)
 
     def state_shapes(self) -> State:
         """Structure and shapes of a state, with no values."""
         grid = np.zeros((OCCUPANCY_SIZE,) * 3, np.float32)
-        count = len(self.cache.images)
-        return jax.eval_shape(lambda: initial_state(self.preset, self.bounds, count, self.seed, grid))
+        return jax.eval_shape(lambda: self._initial(grid))
 
     def begin(self) -> None:
         """Start afresh."""
@@ -198,29 +222,43 @@ class Run:
 
     def model(self, class_name: str) -> Model:
         """The model as it stands."""
-        state, rows, cache = self.state, len(self.cache.images), self.cache
+        state, cache = self.state, self.cache
         networks = jax.tree.map(np.asarray, state.networks)
         poses, intrinsics = cache.cam_to_world, cache.intrinsics
         if self.preset.camera_learning_rate > 0:
-            corrections = jnp.asarray(np.asarray(state.cameras.values)[:rows])
-            mean = jnp.asarray(np.asarray(state.camera_sum) / rows)
+            count = len(cache.images)
+            corrections = jnp.asarray(np.asarray(state.cameras.values)[:count])
+            mean = jnp.asarray(np.asarray(state.camera_sum) / count) if self._start is None else jnp.zeros(6)
             poses = np.asarray(corrected_cameras(jnp.asarray(poses), corrections, mean), np.float64)
         if self.preset.focal_learning_rate > 0:
             factor = jnp.exp(networks["log_focal"])
             changed = with_focal(jnp.asarray(intrinsics), jnp.asarray(poses), factor)
             intrinsics, poses = (np.asarray(array, np.float64) for array in changed)
+        columns = {
+            "image_size": cache.image_size,
+            "intrinsics": intrinsics,
+            "cam_to_world": poses,
+            "window": cache.window,
+        }
+        columns = {name: values[: self.photographs] for name, values in columns.items()}
+        images = cache.images[: self.photographs]
+        digests = cache.digests[: self.photographs]
+        if self._start:
+            former = self._start.model
+            images, digests = [*former.images, *images], [*former.digests, *digests]
+            columns = {
+                name: np.concatenate([getattr(former, name), values]) for name, values in columns.items()
+            }
         return Model(
             object_class=class_name,
             preset=asdict(self.preset),
             config=self.preset.field_config(self.bounds),
             parameters=networks["field"],
-            latents=np.asarray(state.latents.values)[:rows],
+            latents=np.asarray(state.latents.values)[: self.table_sizes["latents"]],
             occupancy=np.asarray(state.occupancy),
-            images=cache.images,
-            image_size=cache.image_size,
-            intrinsics=intrinsics,
-            cam_to_world=poses,
-            window=cache.window,
+            images=images,
+            digests=digests,
+            **columns,
             canonical_index=cache.canonical_index,
             canonical=cache.canonical,
             steps=self.done,
@@ -229,7 +267,8 @@ class Run:
     def summary(self) -> dict[str, Any]:
         entry = self._recent()
         return {
-            "images": len(self.cache.images),
+            "images": self.photographs,
+            "rows": self.table_sizes["latents"],
             "skipped": self.cache.skipped,
             "steps": self.done,
             "psnr_db": entry["psnr_db"],
@@ -280,7 +319,16 @@ class Run:
 class Data:
     """What the step is given: all pixels, if they are on the device, or a batch a step."""
 
-    def __init__(self, cache: PixelCache, placement: str, preset: Preset, seed: int, mesh: Mesh) -> None:
+    def __init__(
+        self,
+        cache: PixelCache,
+        placement: str,
+        preset: Preset,
+        seed: int,
+        mesh: Mesh,
+        *,
+        num_pictures: int = 0,
+    ) -> None:
         self.placement, self.streamed = placement, placement != "device"
         self.waited_before = 0.0
         self._reader: Reader | None = None
@@ -292,6 +340,7 @@ class Data:
                 images_per_batch=preset.images_per_batch,
                 rays_per_image=preset.rays_per_image,
                 foreground_share=preset.foreground_share,
+                num_pictures=num_pictures,
             )
             self._sharding = NamedSharding(mesh, P(AXIS))
         else:

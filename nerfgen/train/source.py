@@ -83,10 +83,11 @@ class Reader:
         images_per_batch: int,
         rays_per_image: int,
         foreground_share: float,
+        num_pictures: int = 0,
     ) -> None:
         self.waited = 0.0
         self._table, self._share = table, foreground_share
-        self._drawing = (seed, len(table.valid), images_per_batch, rays_per_image)
+        self._drawing = (seed, len(table.valid), images_per_batch, rays_per_image, num_pictures)
         self._first_drawn = -1
         self._drawn: tuple[np.ndarray, np.ndarray] | None = None
         # One thread: it alone touches what is drawn and the file.
@@ -213,13 +214,15 @@ def _free_on(device: jax.Device) -> int | None:
     return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
 
 
-@partial(jax.jit, static_argnums=(1, 2, 3, 4))
+@partial(jax.jit, static_argnums=(1, 2, 3, 4, 5))
 def _draw_block(
-    first: int, seed: int, num_images: int, images_per_batch: int, rays_per_image: int
+    first: int, seed: int, num_images: int, images_per_batch: int, rays_per_image: int, num_pictures: int
 ) -> tuple[Int[jax.Array, "steps images"], Float[jax.Array, "steps images rays"]]:
     """What :func:`draw` gives for the steps from ``first`` on."""
     steps = first + jnp.arange(_DRAWN_TOGETHER)
-    return jax.vmap(lambda step: draw(seed, step, num_images, images_per_batch, rays_per_image))(steps)
+    return jax.vmap(
+        lambda step: draw(seed, step, num_images, images_per_batch, rays_per_image, num_pictures)
+    )(steps)
 
 
 class _Stored:

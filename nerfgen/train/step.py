@@ -25,6 +25,7 @@ from nerfgen.train.batch import Batch, Pixels, draw, take
 from nerfgen.train.execution import keep_freed_memory, platform
 from nerfgen.train.loss import training_losses
 from nerfgen.train.preset import Preset
+from nerfgen.train.start import KeptRows, Start
 from nerfgen.train.table import AXIS, Table, looked_up, new_table, stepped, touched_rows
 from nerfgen.volume import refreshed, visual_hull, widened
 
@@ -124,8 +125,13 @@ def initial_state(
     num_images: int,
     seed: int,
     hull: Float[np.ndarray, "grid grid grid"],
+    start: Start | None = None,
 ) -> State:
-    """Fresh networks and tables, all drawn from ``seed``, and the occupancy to begin with."""
+    """Networks and tables drawn from ``seed``, and the occupancy to begin with.
+
+    With ``start``, networks and occupancy are the model's; its rows come before those of the images, which begin about
+    their mean. Its pictures have cameras, after those of the images, that stay.
+    """
     model = GenerativeField(preset.field_config(bounds))
 
     @jax.jit
@@ -137,11 +143,17 @@ def initial_state(
             "log_focal": jnp.zeros(()),
         }
         latents = preset.latent_std * jax.random.normal(table_key, (num_images, preset.latent_size))
+        cameras = num_images
+        if start:
+            networks["field"] = jax.tree.map(jnp.asarray, start.model.parameters)
+            latents = jnp.concatenate([start.model.latents, start.model.latents.mean(axis=0) + latents])
+            occupancy = jnp.asarray(start.model.occupancy)
+            cameras += len(start.rows)
         return State(
             networks=networks,
             moments=_adam(preset).init(networks),
             latents=new_table(latents),
-            cameras=new_table(jnp.zeros((num_images, 6))),
+            cameras=new_table(jnp.zeros((cameras, 6))),
             camera_sum=jnp.zeros(6),
             occupancy=occupancy,
             guide=widened(occupancy),
@@ -171,6 +183,7 @@ def make_step(
     precision: str = "float32",
     rematerialise: bool = False,
     streamed: bool = False,
+    kept: KeptRows | None = None,
 ) -> Any:
     """The compiled step ``(state, totals, data, progress) -> (state, totals)``, which takes over the memory of
     ``state`` and ``totals``.
@@ -182,6 +195,8 @@ def make_step(
     On a CPU, the process keeps from now on what it frees (:func:`keep_freed_memory`).
 
     Args:
+        num_images: of the data, with the pictures of a former model's objects.
+        kept: the rows of a former model, which stay as they are, and so do the cameras of its pictures.
         images_at_a_time: images per device in one pass; passes are made one after the other, and their gradients
             added up, until the device's share of the batch is done.
     """
@@ -190,6 +205,8 @@ def make_step(
     batch_size, rays_per_image = preset.images_per_batch, preset.rays_per_image
     own = batch_size // mesh.size
     passes = own // images_at_a_time
+    num_pictures = kept.pictures if kept else 0
+    num_rows = int(kept.table_rows.max()) + 1 if kept else num_images
 
     def losses(unknown: dict[str, Any], batch: Batch, guide: Array, keys: Array, progress: Array) -> Any:
         """The loss of one pass, as its share of the mean over the whole batch."""
@@ -255,7 +272,7 @@ def make_step(
 
     def refresh(state: State, networks: dict[str, Any], latents: Table, key: Array, progress: Array) -> Any:
         row_key, cell_key = jax.random.split(key)
-        rows = jax.random.randint(row_key, (_OCCUPANCY_CODES,), 0, num_images)
+        rows = jax.random.randint(row_key, (_OCCUPANCY_CODES,), 0, num_rows)
         codes = active_latents(looked_up(latents, rows), preset, progress)
         foreground = foreground_of(config, networks["field"], codes, precision=precision)
         occupancy = refreshed(state.occupancy, foreground, cell_key, bounds, _OCCUPANCY_CODES)
@@ -268,16 +285,21 @@ def make_step(
             jax.lax.dynamic_slice_in_dim, start_index=jax.lax.axis_index(AXIS) * own, slice_size=own
         )
         if isinstance(data, Pixels):
-            images, places = draw(seed, state.step, num_images, batch_size, rays_per_image)
+            images, places = draw(seed, state.step, num_images, batch_size, rays_per_image, num_pictures)
             batch = take(data, mine(images), mine(places), preset.foreground_share)
         else:
             images, batch = jax.lax.all_gather(data.images, AXIS, tiled=True), data
         keys = mine(jax.random.split(sample_key, batch_size))
-        codes, corrections = looked_up(state.latents, images), looked_up(state.cameras, images)
-        each = {"latents": mine(codes), "cameras": mine(corrections - state.camera_sum / num_images)}
+        rows = jnp.asarray(kept.table_rows)[images] if kept else images
+        codes, corrections = looked_up(state.latents, rows), looked_up(state.cameras, images)
+        if not kept:  # whose objects hold the world in its place
+            corrections = corrections - state.camera_sum / num_images
+        each = {"latents": mine(codes), "cameras": mine(corrections)}
         summed, gradient, terms = gradients(state.networks, each, batch, state.guide, keys, progress)
         summed, terms = jax.lax.psum((summed, terms), AXIS)
         gradient = jax.lax.all_gather(gradient, AXIS, tiled=True)
+        if kept:
+            gradient = jax.tree.map(lambda of: jnp.where((rows < kept.count)[:, None], 0.0, of), gradient)
 
         rates = _rates(preset, progress)
         moves, moments = adam.update(summed, state.moments)
@@ -285,14 +307,23 @@ def make_step(
             name: jax.tree.map(lambda value, move, rate=rates[name]: value - rate * move, values, moves[name])
             for name, values in state.networks.items()
         }
-        touched = touched_rows(state.latents, images)
         latents, _ = stepped(
-            state.latents, touched, gradient["latents"], rates["latents"], _B1, preset.adam_b2
+            state.latents,
+            touched_rows(state.latents, rows),
+            gradient["latents"],
+            rates["latents"],
+            _B1,
+            preset.adam_b2,
         )
         cameras, camera_sum = state.cameras, state.camera_sum
         if preset.camera_learning_rate > 0:
             cameras, moved = stepped(
-                cameras, touched, gradient["cameras"], rates["cameras"], _B1, preset.adam_b2
+                cameras,
+                touched_rows(cameras, images),
+                gradient["cameras"],
+                rates["cameras"],
+                _B1,
+                preset.adam_b2,
             )
             camera_sum = camera_sum + moved
         occupancy, guide = state.occupancy, state.guide

@@ -1,0 +1,48 @@
+"""Pictures of a model's own objects, to go on training without forgetting them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from nerfgen import artifact
+from nerfgen.field import load_model
+from nerfgen.generate.views import eight_bits, render_views
+from nerfgen.geometry import window_intrinsics
+from nerfgen.parallel import Progress, silent
+from nerfgen.train import Start
+
+_PICTURES = 256
+
+
+def rehearsed(
+    path: Path, size: int = 0, *, pictures: int = _PICTURES, seed: int = 0, progress: Progress = silent
+) -> Start:
+    """A model to go on from, with pictures that it makes itself of rows of its table (Robins 1995: pseudo-rehearsal).
+
+    Every second picture is taken by the row's own camera, the others by the camera of another row, so that the sides
+    which the row's photograph did not show are kept too.
+
+    Args:
+        path: model file, or the folder that holds model.h5.
+        size: edge of the pictures, pixels; 0 for that of the model.
+        pictures: how many; rows are drawn without repetition as long as there are any.
+    """
+    path = path / "model.h5" if path.is_dir() else path
+    model = load_model(path)
+    size, count = size or model.size, len(model.images)
+    rng = np.random.default_rng([seed, count])
+    rows = np.concatenate([rng.permutation(count) for _ in range(-(-pictures // count))])[:pictures]
+    seen_by = np.where(np.arange(pictures) % 2 == 0, rows, rng.integers(0, count, pictures))
+    intrinsics = window_intrinsics(model.intrinsics[seen_by], model.window[seen_by], size)
+    poses = model.cam_to_world[seen_by]
+    views = render_views(model, model.latents[rows], intrinsics, poses, size, progress=progress)
+    return Start(
+        model=model,
+        record=artifact.file_record(path),
+        rows=rows,
+        pictures=np.concatenate([views.rgb, eight_bits(views.opacity)[..., None]], axis=-1),
+        intrinsics=intrinsics,
+        cam_to_world=poses,
+    )
