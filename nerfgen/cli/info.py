@@ -13,8 +13,12 @@ EPILOG = runtime.examples(
     "Examples",
     "nerfgen info photos/model.h5",
     "nerfgen info photos/cameras.h5 --json",
+    "nerfgen info head.glb",
     "nerfgen info --devices",
 )
+
+# Attributes that hold JSON.
+_JSON = ("parameters", "inputs", "preset", "surface")
 
 
 def info(
@@ -65,11 +69,14 @@ def _describe(file: Path, reporter: runtime.Reporter) -> None:
     import json
     from collections import Counter
 
-    from nerfgen import artifact
+    from nerfgen import artifact, surface
 
+    if file.suffix.lower() in surface.FORMATS:
+        _describe_mesh(file, reporter)
+        return
     with artifact.reading(file, *artifact.SCHEMAS) as opened:
         attributes = {
-            name: json.loads(str(value)) if name in ("parameters", "inputs", "preset") else _plain(value)
+            name: json.loads(str(value)) if name in _JSON else _plain(value)
             for name, value in opened.attrs.items()
         }
         status = dict(Counter(artifact.strings(opened["status"]))) if "status" in opened else {}
@@ -88,6 +95,22 @@ def _describe(file: Path, reporter: runtime.Reporter) -> None:
         f"{name} {tuple(about['shape'])} {about.get('description', '')}" for name, about in datasets.items()
     ]
     reporter.result({"attributes": attributes, "statuses": status, "datasets": datasets}, "\n".join(lines))
+
+
+def _describe_mesh(file: Path, reporter: runtime.Reporter) -> None:
+    import json
+
+    from nerfgen import surface
+    from nerfgen.errors import InputError
+
+    if not file.is_file():
+        raise InputError(f"{file} does not exist; make it with `nerfgen export`")
+    account = surface.read_account(file)
+    if not account:
+        raise InputError(f"{file} was not written by nerfgen export")
+    attributes = {name: json.loads(value) if name in _JSON else value for name, value in account.items()}
+    lines = [f"{name}: {_line(value)}" for name, value in attributes.items()]
+    reporter.result({"attributes": attributes}, "\n".join(lines))
 
 
 def _plain(value: Any) -> Any:

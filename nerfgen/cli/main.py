@@ -10,6 +10,7 @@ import nerfgen
 from nerfgen.cli import (
     bench,
     demo,
+    export,
     fit_cameras,
     info,
     landmark,
@@ -40,6 +41,7 @@ for panel, module, function in (
     (PIPELINE, train, train.train),
     (PIPELINE, render, render.render),
     (PIPELINE, sample, sample.sample),
+    (AROUND, export, export.export),
     (AROUND, demo, demo.demo),
     (AROUND, synth, synth.synth),
     (AROUND, info, info.info),

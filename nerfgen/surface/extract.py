@@ -88,7 +88,7 @@ def extract_surface(
     mesh = Mesh(
         vertices=vertices.astype(np.float32),
         faces=faces.astype(np.int32),
-        normals=_normals(grid, vertices, faces, 0.5 * grain).astype(np.float32),
+        normals=_normals(grid, vertices, faces, box, 0.5 * grain).astype(np.float32),
         colors=np.round(field(vertices)[1].clip(0, 1) * 255).astype(np.uint8),
     )
     return Surface(mesh, level, parts)
@@ -122,10 +122,12 @@ def _normals(
     grid: DensityGrid,
     vertices: Float[np.ndarray, "vertices 3"],
     faces: Int[np.ndarray, "faces 3"],
+    box: Float[np.ndarray, "3"],
     step: float,
 ) -> Float[np.ndarray, "vertices 3"]:
-    """Against the density's gradient; where that does not point out of the faces, the normal of the faces."""
+    """Against the density's gradient; on the box, and where that does not point out of the faces, those of the faces."""
     normals = -unit(grid.gradient(vertices, max(step, float(grid.spacing.max()))))
     of_faces = face_normals(vertices, faces)
-    outward = np.sum(normals * of_faces, axis=-1, keepdims=True) > 0
-    return np.where(outward, normals, of_faces)
+    outward = np.sum(normals * of_faces, axis=-1) > 0
+    on_box = (np.abs(vertices) > (1 - 1e-4) * box).any(axis=-1)
+    return np.where((outward & ~on_box)[:, None], normals, of_faces)

@@ -19,8 +19,8 @@ def visible_level(grid: DensityGrid, cameras: Cameras) -> float:
 
     Rendering shows the surface at the distance t_i where the opacity of ray i passes one half: there the integral of
     the density along the ray reaches log 2. Let s_i be the first distance at which the density reaches a level. The
-    level has the least mean over the rays of small pictures of min(|t_i - s_i|, c), with c for rays on which only one of
-    the two exists. Candidates are quantiles of the densities at t_i.
+    level has the least mean over the rays of small pictures of min(|t_i - s_i|, c), with c for rays on which only one
+    of the two exists. Candidates are quantiles of the densities at t_i.
 
     Returns:
         Density per world unit; 0 if no ray becomes half opaque.
@@ -53,7 +53,10 @@ def visible_level(grid: DensityGrid, cameras: Cameras) -> float:
 
 
 def _along_rays(
-    grid: DensityGrid, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"], step: float
+    grid: DensityGrid,
+    origins: Float[np.ndarray, "rays 3"],
+    directions: Float[np.ndarray, "rays 3"],
+    step: float,
 ) -> Float[np.ndarray, "rays samples"]:
     """Densities at equal steps along rays, within the sphere about the world's origin that holds the grid."""
     reach = float(np.linalg.norm(np.maximum(-grid.first, grid.last)))

@@ -76,6 +76,22 @@ def write_surface(path: Path, surface: Surface, about: artifact.About) -> None:
         temporary.write_bytes(data)
 
 
+def is_current(path: Path, about: artifact.About, *, overwrite: bool = False) -> bool:
+    """Whether a mesh file already holds exactly this mesh, so that it is kept.
+
+    Raises:
+        OutputExistsError: another file stands there; the message names the first difference.
+    """
+    if overwrite or not path.exists():
+        return False
+    try:
+        found = read_account(path)
+    except InputError:
+        found = {}
+    artifact.check_origin(path, found, SCHEMA, **about)
+    return True
+
+
 def read_account(path: Path) -> dict[str, str]:
     """What a mesh file says of its making: see :func:`write_surface`. Empty for files that nerfgen did not write.
 
@@ -86,9 +102,11 @@ def read_account(path: Path) -> dict[str, str]:
     _, read = FORMATS[path.suffix.lower()]
     try:
         found = read(path)
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is no readable {path.suffix} file ({error}); make it anew") from error
-    return found if found.get("nerfgen_schema") == SCHEMA else {}
+    if found.get("nerfgen_schema") != SCHEMA:
+        return {}
+    return {name: found[name] for name in (*artifact.ROOT_ATTRIBUTES, "surface") if name in found}
 
 
 def _solid(mesh: Mesh, **visual: Any) -> trimesh.Trimesh:
@@ -125,7 +143,8 @@ def _read_glb(path: Path) -> dict[str, str]:
         if header[:4] != b"glTF":
             raise ValueError("no glTF")
         tree = json.loads(stream.read(int.from_bytes(header[12:16], "little")))
-    return tree["asset"].get("extras", {})
+    told = tree["asset"].get("extras")
+    return told if isinstance(told, dict) else {}
 
 
 def _ply(mesh: Mesh, account: dict[str, str]) -> bytes:
@@ -165,9 +184,7 @@ def linear_color(colors: UInt8[np.ndarray, "*shape"]) -> UInt16[np.ndarray, "*sh
 
 
 # How each format is written, and how what it says of itself is read.
-FORMATS: dict[
-    str, tuple[Callable[[Mesh, dict[str, str]], bytes], Callable[[Path], dict[str, str]]]
-] = {
+FORMATS: dict[str, tuple[Callable[[Mesh, dict[str, str]], bytes], Callable[[Path], dict[str, str]]]] = {
     ".glb": (_glb, _read_glb),
     ".ply": (_ply, partial(_comments, b"comment ")),
     ".obj": (_obj, partial(_comments, b"# ")),
