@@ -14,7 +14,18 @@ from PIL import Image
 
 import nerfgen
 
-COMMANDS = ["landmark", "fit-cameras", "segment", "train", "render", "sample", "demo", "synth", "info"]
+COMMANDS = [
+    "landmark",
+    "fit-cameras",
+    "segment",
+    "train",
+    "render",
+    "sample",
+    "export",
+    "demo",
+    "synth",
+    "info",
+]
 COMMANDS += [
     "bench",
     *(
@@ -23,6 +34,7 @@ COMMANDS += [
     ),
 ]
 HEAVY = ["jax", "torch", "flax", "optax", "mediapipe", "scipy", "h5py", "imageio", "PIL"]
+HEAVY += ["trimesh", "skimage", "igl"]
 
 # Runs the program's --help in this process and tells on stderr what it imported.
 SPY = f"""

@@ -230,6 +230,22 @@ def test_rendering_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]) ->
 
 @pytest.mark.slow
 @pytest.mark.mediapipe
+def test_meshes_as_shown(walked: Path, call: Callable[..., None], capsys: pytest.CaptureFixture[str]) -> None:
+    """On a coarse grid."""
+    with contextlib.chdir(walked):
+        for line in shell_lines("docs/meshes.md"):
+            coarse = ["--resolution", "32"] if "export" in line else []
+            call(*shlex.split(line)[1:], *coarse)
+        assert "object=row 3" in capsys.readouterr().out
+        for name in ("head.glb", "people/person_0000.ply", "people/person_0001.ply", "me.obj"):
+            assert Path(name).is_file(), name
+        (snippet,) = blocks("docs/meshes.md", "python")
+        exec(compile(snippet, "docs/meshes.md", "exec"), {})
+    assert capsys.readouterr().out.strip() == "3 True"
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
 def test_reading_files_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values: dict[str, object] = {}
     with contextlib.chdir(walked):

@@ -125,7 +125,7 @@ def _normals(
     box: Float[np.ndarray, "3"],
     step: float,
 ) -> Float[np.ndarray, "vertices 3"]:
-    """Against the density's gradient; on the box, and where that does not point out of the faces, those of the faces."""
+    """Against the density's gradient; those of the faces on the box, and where the gradient points into them."""
     normals = -unit(grid.gradient(vertices, max(step, float(grid.spacing.max()))))
     of_faces = face_normals(vertices, faces)
     outward = np.sum(normals * of_faces, axis=-1) > 0
