@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -174,6 +175,7 @@ def sample(
     """
     given = runtime.given_options(context)
     _check(given)
+    _check_numbers({"--truncation": truncation, "--min-distance": min_distance})
     model_file = model / "model.h5" if model.is_dir() else model
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     if dataset:
@@ -292,6 +294,14 @@ def _check(given: dict[str, str]) -> None:
                 raise InputError(f"{written} {why}")
 
 
+def _check_numbers(numbers: dict[str, float]) -> None:
+    from nerfgen.errors import InputError
+
+    for option, value in numbers.items():
+        if math.isnan(value):
+            raise InputError(f"{option} {value}: give a number")
+
+
 def _drawn(principal: Principal, draws: dict[str, Any]) -> Objects:
     from nerfgen.generate import drawn_objects
 
@@ -339,8 +349,10 @@ def _ends(span: str) -> tuple[float, float]:
 
     try:
         low, high = (float(part) for part in span.split(":"))
-    except ValueError as error:
-        raise InputError(f"--range {span}: give two numbers such as -3:3") from error
+    except ValueError:
+        low = high = math.nan
+    if not math.isfinite(low + high):
+        raise InputError(f"--range {span}: give two numbers such as -3:3")
     return low, high
 
 
