@@ -373,7 +373,6 @@ def test_options_that_would_do_nothing_are_refused(call, trained, samples):
         (["--direction", "1", "--between"], "exclude each other"),
         (["--direction", "1", "--range", "3"], "--range 3: give two numbers"),
         (["--direction", "1", "--range", "0:nan"], "--range 0:nan: give two numbers"),
-        (["--truncation", "nan"], "--truncation nan"),
         (["--views", "3"], "--views is for --dataset only"),
         (["--dataset", "x", "--yaw", "3"], "--yaw and --dataset exclude each other"),
         (["--dataset", "x", "--between", "3", "4"], "and --dataset exclude each other"),

@@ -175,7 +175,6 @@ def sample(
     """
     given = runtime.given_options(context)
     _check(given)
-    _check_numbers({"--truncation": truncation, "--min-distance": min_distance})
     model_file = model / "model.h5" if model.is_dir() else model
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     if dataset:
@@ -292,14 +291,6 @@ def _check(given: dict[str, str]) -> None:
         for name, written in given.items():
             if applies and name in names:
                 raise InputError(f"{written} {why}")
-
-
-def _check_numbers(numbers: dict[str, float]) -> None:
-    from nerfgen.errors import InputError
-
-    for option, value in numbers.items():
-        if math.isnan(value):
-            raise InputError(f"{option} {value}: give a number")
 
 
 def _drawn(principal: Principal, draws: dict[str, Any]) -> Objects:
