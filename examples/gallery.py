@@ -2,9 +2,9 @@
 
     python examples/gallery.py nerfgen-gallery
 
-Synthesises 1,000 portraits, runs the pipeline on them, fits four people whom the model has not seen, and draws. The mesh
-is drawn by PyVista (pip install pyvista). Files go to nerfgen-gallery, pictures to nerfgen-gallery/pictures; what is
-there already is kept.
+Synthesises 1,000 portraits, runs the pipeline on them, fits four people whom the model has not seen, and draws. The
+mesh is drawn by PyVista (pip install pyvista). Files go to nerfgen-gallery, pictures to nerfgen-gallery/pictures; what
+is there already is kept.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def main() -> None:
     run(f"segment {photos} --size 64")
     run(f"train {photos} --steps {arguments.steps}")
     run(f"render {photos} --rows 0-3 --size {SIZE} -o {out}/turned.h5 --sheet {pictures}/training.png")
-    run(f"render {photos} --image {others} --size {SIZE} -o {out}/fitted.h5 --sheet {pictures}/new-photographs.png")
+    run(
+        f"render {photos} --image {others} --size {SIZE} -o {out}/fitted.h5 --sheet {pictures}/new-photographs.png"
+    )
     run(f"export {photos} --codes {out}/fitted.h5:0 -o {out}/head.glb")
     model = nerfgen.load(photos)
     fitted = model.objects(f"{out}/fitted.h5")
@@ -79,8 +81,9 @@ def interpolation(model: nerfgen.GenerativeModel, fitted: Objects) -> np.ndarray
 
 def truncations(model: nerfgen.GenerativeModel) -> np.ndarray:
     """The same draws at three truncations, a row each."""
-    rows = [model.render(model.sample(9, truncation=most, seed=3), model.turned([15]), size=SIZE) for most in (0.5, 1, 2)]
-    return contact_sheet([picture for row in rows for picture in row.rgb[:, 0]], columns=9)
+    draws = [model.sample(9, truncation=most, seed=3) for most in (0.5, 1.0, 2.0)]
+    views = [model.render(codes, model.turned([15]), size=SIZE) for codes in draws]
+    return contact_sheet([picture for row in views for picture in row.rgb[:, 0]], columns=9)
 
 
 def axes(model: nerfgen.GenerativeModel) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-
 from functools import cached_property
 from pathlib import Path
 
@@ -95,7 +94,11 @@ class GenerativeModel:
         return walk_axis(self.principal, axis, np.asarray(values, float), first)
 
     def fit(
-        self, photographs: Path | str | Sequence[Path | str], *, progress: Progress = silent, **options: object
+        self,
+        photographs: Path | str | Sequence[Path | str],
+        *,
+        progress: Progress = silent,
+        **options: object,
     ) -> Objects:
         """Codes and cameras of photographs: image files, and folders of them.
 
@@ -109,7 +112,12 @@ class GenerativeModel:
         return photograph_objects(self.model, [Path(one) for one in given], progress=progress, **options)  # type: ignore[arg-type]
 
     def turned(
-        self, yaw: Sequence[float], pitch: Sequence[float] = (0.0,), *, distance: float = 0.0, fov: float = 0.0
+        self,
+        yaw: Sequence[float],
+        pitch: Sequence[float] = (0.0,),
+        *,
+        distance: float = 0.0,
+        fov: float = 0.0,
     ) -> Cameras:
         """Cameras that see the object turned: every yaw at every pitch, degrees.
 
@@ -149,7 +157,9 @@ class GenerativeModel:
         """
         objects = _as_objects(codes)
         if cameras is None and objects.cameras is None:
-            raise ValueError("codes have no cameras of their own; give some, such as model.turned([-30, 0, 30])")
+            raise ValueError(
+                "codes have no cameras of their own; give some, such as model.turned([-30, 0, 30])"
+            )
         size = size or self.model.size
         rendered = []
         for number in range(len(objects)):
@@ -168,12 +178,12 @@ class GenerativeModel:
                 )
             )
             progress(number + 1, len(objects))
-        return Views(
-            **{
-                name: None if first is None else np.stack([getattr(one, name) for one in rendered])
-                for name, first in vars(rendered[0]).items()
-            }
-        )
+        stacked = {
+            name: np.stack([getattr(one, name) for one in rendered])
+            for name, values in vars(rendered[0]).items()
+            if values is not None
+        }
+        return Views(**stacked)
 
     def mesh(self, codes: Codes, meshing: Meshing = Meshing()) -> Surface:
         """The surface of one object, see :func:`nerfgen.surface.object_surface`.
