@@ -199,13 +199,13 @@ def test_commands_of_the_readme_run(walked: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.mediapipe
 def test_python_of_the_readme_runs(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (snippet,) = blocks("README.md", "python")
-    # With the steps of the commands before, every stage finds its output and keeps it.
-    snippet = snippet.replace('PRESETS["fast"]', 'PRESETS["fast"].with_values(steps=20)')
     before = (walked / "photos" / "model.h5").stat().st_mtime_ns
     with contextlib.chdir(walked):
-        exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
-    assert capsys.readouterr().out.strip() == "(3, 64, 64, 3) (3, 64, 64)"
+        for snippet in blocks("README.md", "python"):
+            # With the steps of the commands before, every stage finds its output and keeps it.
+            snippet = snippet.replace('PRESETS["fast"]', 'PRESETS["fast"].with_values(steps=20)')
+            exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out.splitlines() == ["(8, 3, 64, 64, 3) (8, 3, 64, 64)", "(24, 32)"]
     assert (walked / "photos" / "model.h5").stat().st_mtime_ns == before
 
 
@@ -234,7 +234,7 @@ def test_meshes_as_shown(walked: Path, call: Callable[..., None], capsys: pytest
     """On a coarse grid."""
     with contextlib.chdir(walked):
         for line in shell_lines("docs/meshes.md"):
-            coarse = ["--resolution", "32"] if "export" in line else []
+            coarse = ["--resolution", "32", "--overwrite"] if "export" in line else []
             call(*shlex.split(line)[1:], *coarse)
         assert "object=row 3" in capsys.readouterr().out
         for name in ("head.glb", "people/person_0000.ply", "people/person_0001.ply", "me.obj"):
@@ -242,6 +242,42 @@ def test_meshes_as_shown(walked: Path, call: Callable[..., None], capsys: pytest
         (snippet,) = blocks("docs/meshes.md", "python")
         exec(compile(snippet, "docs/meshes.md", "exec"), {})
     assert capsys.readouterr().out.strip() == "3 True"
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+def test_python_page_runs(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values: dict[str, Any] = {"__name__": "page"}
+    with contextlib.chdir(walked):
+        for snippet in blocks("docs/python.md", "python"):
+            exec(compile(snippet, "docs/python.md", "exec"), values)
+    assert capsys.readouterr().out.splitlines() == [
+        "(8, 3, 64, 64, 3) uint8",
+        "(2, 1, 256, 256) (2, 1, 256, 256, 3)",
+        "(24, 32) 000003.png",
+        "(3, 1, 64, 64, 3)",
+        "['ok'] (1,)",
+        "(1, 12, 96, 96, 3)",
+        "(9, 1, 64, 64, 3) (3, 32)",
+        "3 3 uint8",
+    ]
+    assert (walked / "head.ply").is_file()
+    assert (walked / "turn.mp4").is_file()
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+def test_going_on_as_shown(walked: Path) -> None:
+    (walked / "mine").mkdir()
+    write_dataset("heads", walked / "mine", num_images=2, size=64, views=0, seed=4)
+    for index in range(2):  # a name within DATA is not that of another row
+        (walked / "mine" / f"{index:06d}.png").rename(walked / "mine" / f"own{index}.png")
+    (block,) = (text for text in blocks("docs/training.md", "sh") if "--init" in text)
+    for line in block.splitlines():
+        shortened = ["--steps", "2"] if " train " in line else []
+        done = run([sys.executable, "-m", "nerfgen", *shlex.split(line)[1:], *shortened], walked)
+        assert done.returncode == 0, (line, done.stderr)
+    assert len(nerfgen.load(walked / "mine").images) == 26
 
 
 @pytest.mark.slow

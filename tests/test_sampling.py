@@ -362,7 +362,7 @@ def test_directions_and_new_objects_are_walked_too(call, model, trained, tmp_pat
         assert sheet.width > 24, "single views stand in a square"
 
 
-def test_options_that_would_do_nothing_are_refused(call, trained):
+def test_options_that_would_do_nothing_are_refused(call, trained, samples):
     for words, told in (
         (["3"], "CODE is for walks only"),
         (["--frames", "9"], "--frames is for walks only"),
@@ -372,10 +372,12 @@ def test_options_that_would_do_nothing_are_refused(call, trained):
         (["--direction", "1", "-n", "3"], "--num-samples has no effect"),
         (["--direction", "1", "--between"], "exclude each other"),
         (["--direction", "1", "--range", "3"], "--range 3: give two numbers"),
+        (["--direction", "1", "--range", "0:nan"], "--range 0:nan: give two numbers"),
         (["--views", "3"], "--views is for --dataset only"),
         (["--dataset", "x", "--yaw", "3"], "--yaw and --dataset exclude each other"),
         (["--dataset", "x", "--between", "3", "4"], "and --dataset exclude each other"),
         (["--between", "3"], "two objects"),
+        (["--between", "3", f"{samples}:0", "-o", samples], "holds a CODE"),
     ):
         with pytest.raises(InputError, match=told):
             call("sample", trained, *words)

@@ -19,7 +19,7 @@ from nerfgen.train.batch import Pixels, draw, take
 from nerfgen.train.cache import pixel_cache
 from nerfgen.train.execution import Execution
 from nerfgen.train.preset import FAST, Preset
-from nerfgen.train.run import Data
+from nerfgen.train.source import Data
 
 _PLACEMENTS = ("device", "host", "disk")
 _STEPS = 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -339,8 +340,10 @@ def _ends(span: str) -> tuple[float, float]:
 
     try:
         low, high = (float(part) for part in span.split(":"))
-    except ValueError as error:
-        raise InputError(f"--range {span}: give two numbers such as -3:3") from error
+    except ValueError:
+        low = high = math.nan
+    if not math.isfinite(low + high):
+        raise InputError(f"--range {span}: give two numbers such as -3:3")
     return low, high
 
 

@@ -15,6 +15,7 @@ from nerfgen.generate.flatness import FLAT, flatness
 from nerfgen.generate.nearness import Drawn, Neighbours, draw_identities, neighbours
 from nerfgen.generate.photograph import photograph_objects
 from nerfgen.generate.pictures import KINDS, input_photographs, save_pngs, video_frames, views_sheet
+from nerfgen.generate.rays import ObjectRays
 from nerfgen.generate.rehearsal import rehearsed
 from nerfgen.generate.sampling import Principal, drawn_objects, principal_axes, truncated_draws
 from nerfgen.generate.store import fitting_antialias, render_to_file
@@ -29,6 +30,7 @@ __all__ = [
     "Drawn",
     "Fitted",
     "Neighbours",
+    "ObjectRays",
     "Objects",
     "Principal",
     "Views",

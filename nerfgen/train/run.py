@@ -10,24 +10,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import Mesh
 
 from nerfgen.errors import NerfgenError
 from nerfgen.field import Model
-from nerfgen.train.batch import Batch, Pixels
 from nerfgen.train.cache import PixelCache
 from nerfgen.train.checkpoint import LOG, Checkpoint
 from nerfgen.train.execution import Execution
 from nerfgen.train.preset import Preset
-from nerfgen.train.source import (
-    DiskReader,
-    HostReader,
-    Reader,
-    bytes_needed,
-    choose_placement,
-    device_pixels,
-)
+from nerfgen.train.source import Data, bytes_needed, choose_placement
 from nerfgen.train.start import KeptRows, Start
 from nerfgen.train.step import (
     OCCUPANCY_SIZE,
@@ -42,7 +33,6 @@ from nerfgen.train.step import (
     with_focal,
 )
 from nerfgen.train.stopping import Stop
-from nerfgen.train.table import AXIS
 
 # Each look at the losses waits for the device: rarely where steps are quick, and at most every so many.
 _LOG_EVERY = 20
@@ -314,50 +304,3 @@ class Run:
         by_steps = self.done / self.limits.steps if self.limits.steps else 0.0
         by_time = self.seconds / (60.0 * self.limits.minutes) if self.limits.minutes else 0.0
         return max(by_steps, by_time)
-
-
-class Data:
-    """What the step is given: all pixels, if they are on the device, or a batch a step."""
-
-    def __init__(
-        self,
-        cache: PixelCache,
-        placement: str,
-        preset: Preset,
-        seed: int,
-        mesh: Mesh,
-        *,
-        num_pictures: int = 0,
-    ) -> None:
-        self.placement, self.streamed = placement, placement != "device"
-        self.waited_before = 0.0
-        self._reader: Reader | None = None
-        if self.streamed:
-            make = HostReader if placement == "host" else DiskReader
-            self._reader = make(
-                cache,
-                seed=seed,
-                images_per_batch=preset.images_per_batch,
-                rays_per_image=preset.rays_per_image,
-                foreground_share=preset.foreground_share,
-                num_pictures=num_pictures,
-            )
-            self._sharding = NamedSharding(mesh, P(AXIS))
-        else:
-            self._pixels = jax.device_put(device_pixels(cache), NamedSharding(mesh, P()))
-
-    @property
-    def waited(self) -> float:
-        """Seconds that steps have waited for data."""
-        return self._reader.waited if self._reader else 0.0
-
-    def batch(self, step: int) -> Pixels | Batch:
-        """For a step, on the device."""
-        if self._reader is None:
-            return self._pixels
-        return jax.device_put(self._reader.batch(step), self._sharding)
-
-    def close(self) -> None:
-        """End the reading thread."""
-        if self._reader:
-            self._reader.close()

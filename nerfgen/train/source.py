@@ -19,12 +19,16 @@ import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
 from jaxtyping import Float, Int
 
 from nerfgen.errors import InputError
 from nerfgen.train.batch import Array, Batch, Pixels, draw, take
 from nerfgen.train.cache import PixelCache
 from nerfgen.train.data import Framed, packed_pixels
+from nerfgen.train.preset import Preset
+from nerfgen.train.table import AXIS
 
 PLACEMENTS = ("auto", "device", "host", "disk")
 
@@ -166,6 +170,53 @@ class DiskReader(Reader):
         """End the thread and close the file."""
         super().close()
         self._file.close()
+
+
+class Data:
+    """What the step is given: all pixels, if they are on the device, or a batch a step."""
+
+    def __init__(
+        self,
+        cache: PixelCache,
+        placement: str,
+        preset: Preset,
+        seed: int,
+        mesh: Mesh,
+        *,
+        num_pictures: int = 0,
+    ) -> None:
+        self.placement, self.streamed = placement, placement != "device"
+        self.waited_before = 0.0
+        self._reader: Reader | None = None
+        if self.streamed:
+            make = HostReader if placement == "host" else DiskReader
+            self._reader = make(
+                cache,
+                seed=seed,
+                images_per_batch=preset.images_per_batch,
+                rays_per_image=preset.rays_per_image,
+                foreground_share=preset.foreground_share,
+                num_pictures=num_pictures,
+            )
+            self._sharding = NamedSharding(mesh, P(AXIS))
+        else:
+            self._pixels = jax.device_put(device_pixels(cache), NamedSharding(mesh, P()))
+
+    @property
+    def waited(self) -> float:
+        """Seconds that steps have waited for data."""
+        return self._reader.waited if self._reader else 0.0
+
+    def batch(self, step: int) -> Pixels | Batch:
+        """For a step, on the device."""
+        if self._reader is None:
+            return self._pixels
+        return jax.device_put(self._reader.batch(step), self._sharding)
+
+    def close(self) -> None:
+        """End the reading thread."""
+        if self._reader:
+            self._reader.close()
 
 
 def choose_placement(requested: str, needed: int, devices: Sequence[jax.Device]) -> str:
