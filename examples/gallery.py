@@ -44,14 +44,14 @@ def main() -> None:
     run(
         f"render {photos} --image {others} --size {SIZE} -o {out}/fitted.h5 --sheet {pictures}/new-photographs.png"
     )
-    run(f"export {photos} --codes {out}/fitted.h5:0 -o {out}/head.glb")
+    run(f"export {photos} --codes {out}/fitted.h5:0 -o {out}/head.ply")
     model = nerfgen.load(photos)
     fitted = model.objects(f"{out}/fitted.h5")
     save_picture(pictures / "depth-and-normals.png", kinds(model, fitted))
     save_picture(pictures / "interpolation.png", interpolation(model, fitted))
     save_picture(pictures / "truncation.png", truncations(model))
     save_picture(pictures / "axes.png", axes(model))
-    save_picture(pictures / "mesh.png", mesh(out / "head.glb", model.turned(YAWS)))
+    save_picture(pictures / "mesh.png", mesh(out / "head.ply", model.turned(YAWS)))
 
 
 def run(line: str) -> None:
@@ -94,17 +94,17 @@ def axes(model: nerfgen.GenerativeModel) -> np.ndarray:
 
 
 def mesh(path: Path, cameras: Cameras) -> np.ndarray:
-    """A mesh file as PyVista shows it: with its colours, and as a lit surface without them."""
+    """A PLY file as PyVista shows it: with its colours, and as a lit surface without them."""
     import pyvista
 
     cells = []
+    surface = pyvista.read(path)
     for colored in (True, False):
         plotter = pyvista.Plotter(off_screen=True, window_size=(SIZE * 2, SIZE * 2))
         plotter.background_color = "white"
         if colored:
-            plotter.import_gltf(str(path))
+            plotter.add_mesh(surface, scalars="RGBA", rgb=True, lighting=False)
         else:
-            surface = pyvista.read(path).combine().extract_surface()
             plotter.add_mesh(surface, color="lightgray", smooth_shading=True)
         for pose in cameras.cam_to_world:
             position, ahead, down = pose[:3, 3], pose[:3, 2], pose[:3, 1]
@@ -112,6 +112,7 @@ def mesh(path: Path, cameras: Cameras) -> np.ndarray:
             plotter.camera_position = (position, position + distance * ahead, -down)
             plotter.camera.view_angle = float(2 * np.degrees(np.arcsin(1 / distance)))
             plotter.reset_camera_clipping_range()
+            plotter.render()
             cells.append(plotter.screenshot(return_img=True)[..., :3])
         plotter.close()
     return contact_sheet(cells, columns=len(cameras.cam_to_world))
