@@ -95,7 +95,7 @@ def test_convergence(run, tmp_path):
 
 
 def test_rendering(run, trained):
-    result = measured(run, "rendering", "--model", trained, "--sizes", "16,32", "--rounds", 1)
+    result = measured(run, "rendering", "--model", trained, "--objects", 1, "--sizes", "16,32", "--rounds", 1)
     assert result["frames_per_second"].keys() == {"16", "32"}
     assert positive([*result["frames_per_second"].values(), result["ms_per_view_128"]])
     ratio = result["ms_per_view_128_uniform"] / result["ms_per_view_128"]

@@ -385,6 +385,7 @@ def stored(network, rng):
         latents=rng.normal(size=(3, 5)).astype(np.float32),
         occupancy=rng.uniform(size=(4, 4, 4)).astype(np.float32),
         images=["x/0.png", "ü.png", "2.png"],
+        digests=["a" * 64, "", "b" * 64],
         image_size=np.full((3, 2), 16, np.int32),
         intrinsics=np.tile(np.eye(3), (3, 1, 1)),
         cam_to_world=turned_camera(np.arange(3.0), 0, np.array([2.0, 3.0, 9.0])),

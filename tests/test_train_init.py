@@ -153,7 +153,7 @@ def test_another_photograph_of_the_same_name_is_told(start, recipe, tmp_path):
 
 def test_the_command_goes_on_from_a_model(run, garage, trained, tmp_path):
     words = ["train", garage, "--init", trained, "-o", tmp_path / "model.h5", "--cache", tmp_path / "p.h5"]
-    done = run(*words, "--steps", 3, "--no-preview", "--quiet")
+    done = run(*words, "--steps", 3, "--rehearse", 4, "--no-preview", "--quiet")
     assert done.code == 0, done.err
     with h5py.File(tmp_path / "model.h5") as file:
         assert len(file["image"]) == 48

@@ -25,24 +25,24 @@ _SAMPLES = 128
 _SIZE = 128
 _CHUNK = 4096
 _YAWS = (-40.0, -25.0, -10.0, 0.0, 10.0, 20.0, 30.0, 40.0)
-_OBJECTS = 3
 # The model that is made where none is given: enough for solid heads.
 _IMAGES, _STEPS, _TRAINED_SIZE = 150, 800, 64
 
 
 def measure_rendering(
-    model: Path | None, *, sizes: list[int], rounds: int, seconds: float, say: Say
+    model: Path | None, *, objects: int, sizes: list[int], rounds: int, seconds: float, say: Say
 ) -> dict[str, Any]:
     """Render views of training objects by :func:`nerfgen.generate.render_views` and with even samples, in turns.
 
     Args:
         model: the file; None trains a small one of synthetic heads.
+        objects: training objects whose pictures are compared.
         sizes: further edges of pictures, for frames a second.
         seconds: no round begins after this time; compiling comes before the rounds.
     """
     loaded = load_model(model) if model else _made(say)
     cameras = turned_cameras(np.array(_YAWS), np.zeros(len(_YAWS)), loaded.distance)
-    rows = np.unique(np.linspace(0, len(loaded.images) - 1, _OBJECTS).astype(int))
+    rows = np.unique(np.linspace(0, len(loaded.images) - 1, objects).astype(int))
     even = _Even(loaded)
     say("comparing pictures")
     agreements = []

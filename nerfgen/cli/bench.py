@@ -227,6 +227,7 @@ def rendering(
             show_default=False,
         ),
     ] = None,
+    objects: Annotated[int, typer.Option(min=1, help="Objects whose pictures are compared.")] = 3,
     sizes: Annotated[
         str, typer.Option(metavar="S,S,...", help="Further edges of pictures, for frames a second.")
     ] = "256,512",
@@ -237,13 +238,16 @@ def rendering(
 ) -> None:
     """Views of 128 x 128 pixels as `nerfgen render` makes them, and with 128 even samples along every ray.
 
-    Eight views of one object are rendered at a time. The two are compared by PSNR over views of three objects.
+    Eight views of one object are rendered at a time. The pictures of some objects are compared by PSNR.
     """
     from nerfgen.bench.rendering import measure_rendering
 
     edges = [int(edge) for edge in _list("--sizes", sizes, 8)] if sizes else []
     reporter = _reporter(quiet)
-    _print(reporter, measure_rendering(model, sizes=edges, rounds=rounds, seconds=seconds, say=reporter.say))
+    measured = measure_rendering(
+        model, objects=objects, sizes=edges, rounds=rounds, seconds=seconds, say=reporter.say
+    )
+    _print(reporter, measured)
 
 
 for function, lines in (

@@ -86,6 +86,14 @@ def train(
             rich_help_panel=_RECIPE,
         ),
     ] = None,
+    rehearse: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Pictures that --init renders of its own objects, so that they are not forgotten.",
+            rich_help_panel=_RECIPE,
+        ),
+    ] = 256,
     size: Annotated[
         int,
         typer.Option(
@@ -275,7 +283,7 @@ def train(
         reporter.progress("framing") as load_progress,
         reporter.progress("training", "steps") as progress,
     ):
-        start = rehearsed(init, recipe.size, seed=seed) if init else None
+        start = rehearsed(init, recipe.size, pictures=rehearse, seed=seed) if init else None
         summary = train_model(
             files,
             recipe,

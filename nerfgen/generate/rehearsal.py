@@ -13,11 +13,9 @@ from nerfgen.geometry import window_intrinsics
 from nerfgen.parallel import Progress, silent
 from nerfgen.train import Start
 
-_PICTURES = 256
-
 
 def rehearsed(
-    path: Path, size: int = 0, *, pictures: int = _PICTURES, seed: int = 0, progress: Progress = silent
+    path: Path, size: int = 0, *, pictures: int = 256, seed: int = 0, progress: Progress = silent
 ) -> Start:
     """A model to go on from, with pictures that it makes itself of rows of its table (Robins 1995: pseudo-rehearsal).
 
