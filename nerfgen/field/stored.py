@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +13,16 @@ from jaxtyping import Float, Int
 from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.field.model import FieldConfig
+
+
+class FirstGuess(NamedTuple):
+    """A guess of a photograph's code from its features (``train.guess``): features @ weights + offset.
+
+    The outputs are the code and, where cameras were refined in training, the six numbers that correct its camera.
+    """
+
+    weights: Float[np.ndarray, "features outputs"]
+    offset: Float[np.ndarray, "outputs"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,7 @@ class Model:
         canonical_index, canonical: keypoints that the training cameras were fitted to, which new photographs
             have to be fitted to as well; empty where the cameras came from elsewhere.
         steps: training steps done.
+        guess: of the codes of new photographs; None if training made none.
     """
 
     object_class: str
@@ -47,6 +58,7 @@ class Model:
     canonical_index: Int[np.ndarray, "points"]
     canonical: Float[np.ndarray, "points 3"]
     steps: int
+    guess: FirstGuess | None = None
 
     @property
     def distance(self) -> float:
@@ -90,6 +102,9 @@ def save_model(
         artifact.put(file, "image", model.images)
         for name in _TABLE:
             artifact.put(file, name, getattr(model, name))
+        if model.guess:
+            artifact.put(file, "guess_weights", model.guess.weights)
+            artifact.put(file, "guess_offset", model.guess.offset)
         artifact.put(file, "log_step", log[:, 0])
         artifact.put(file, "log_values", log[:, 1:])
         artifact.put_tree(file.create_group("field"), model.parameters)
@@ -135,5 +150,8 @@ def load_model(path: Path) -> Model:
             parameters=artifact.get_tree(file["field"]),
             images=artifact.strings(file["image"]),
             steps=int(file.attrs["steps"]),
+            guess=FirstGuess(file["guess_weights"][:], file["guess_offset"][:])
+            if "guess_weights" in file
+            else None,
             **{name: file[name][:] for name in _TABLE},
         )

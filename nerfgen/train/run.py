@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Float
 
 from nerfgen.errors import NerfgenError
 from nerfgen.field import Model
@@ -225,6 +226,13 @@ class Run:
             canonical=cache.canonical,
             steps=self.done,
         )
+
+    def corrections(self) -> Float[np.ndarray, "rows 6"] | None:
+        """What training added to the cameras, the mean taken off (:func:`corrected_cameras`); None if they stay."""
+        if self.preset.camera_learning_rate <= 0:
+            return None
+        corrections = np.asarray(self.state.cameras.values)[: len(self.cache.images)]
+        return (corrections - np.asarray(self.state.camera_sum) / len(corrections)).astype(np.float64)
 
     def summary(self) -> dict[str, Any]:
         entry = self._recent()
