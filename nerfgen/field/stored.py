@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.field.model import FieldConfig
+from nerfgen.field.tunable import added
 
 
 class FirstGuess(NamedTuple):
@@ -72,7 +73,7 @@ class Model:
 
     def tuned(self, delta: dict[str, Any] | None) -> Model:
         """The model with ``delta``, a tree like that of the parameters or a part of it, added to its parameters."""
-        return replace(self, parameters=_added(self.parameters, delta)) if delta else self
+        return replace(self, parameters=added(self.parameters, delta)) if delta else self
 
 
 _TABLE = (
@@ -111,13 +112,6 @@ def save_model(
         file.attrs["preset"] = json.dumps(model.preset, sort_keys=True)
         file.attrs["bounds"] = model.config.bounds
         file.attrs["steps"] = model.steps
-
-
-def _added(tree: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
-    def added(value: Any, change: Any) -> Any:
-        return _added(value, change) if isinstance(value, dict) else value + np.asarray(change, np.float32)
-
-    return tree | {name: added(tree[name], change) for name, change in delta.items()}
 
 
 def _three(values: np.ndarray) -> tuple[float, float, float]:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from nerfgen.errors import InputError
 from nerfgen.field import FieldConfig, Model
 from nerfgen.generate.reconstruct import (
+    COMPILED_QUICKLY,
     RAYS,
     Network,
     network_of,
@@ -75,7 +76,8 @@ def fit_latents(
     """Optimise a new code per photograph, many at once, with the losses of training and a prior.
 
     The unknowns are the code's coefficients along the principal axes of the table, in standard deviations, and six
-    numbers that correct the camera. The prior is Gaussian: it costs ``3e-3`` times the mean squared coefficient.
+    numbers that correct the camera. The prior is Gaussian: it costs ``3e-3`` times the mean squared coefficient,
+    and no code goes farther from the mean than the farthest of the table.
     What is found for a photograph does not hang on which others are fitted with it, but for rounding.
 
     A fit that is not finite, or whose loss ends above where it started, is tried once more from the mean at half the
@@ -133,9 +135,11 @@ class _Task:
         self.moving = self.preset.camera_learning_rate > 0 if fit_cameras is None else fit_cameras
         self._key = jax.random.key(seed)
         self._network = network_of(model)
+        known = (model.latents - principal.mean) @ principal.axes.T / principal.deviation
         self._space = _Space(
             jnp.asarray(principal.mean, jnp.float32),
             jnp.asarray(principal.deviation[:, None] * principal.axes, jnp.float32),
+            jnp.float32(np.linalg.norm(known, axis=1).max()),
         )
 
     def mean(self) -> _Unknown:
@@ -148,7 +152,9 @@ class _Task:
         guess, principal, begun = self.model.guess, self.principal, self.mean()
         assert guess is not None
         rasters = np.concatenate([self.framed.rgb, self.framed.mask[..., None]], axis=-1)
-        guessed = guess_features(rasters, self.framed.cam_to_world) @ guess.weights + guess.offset
+        masked = self.preset.lambda_mask > 0
+        features = guess_features(rasters, self.framed.cam_to_world, masked=masked)
+        guessed = features @ guess.weights + guess.offset
         latents, corrections = np.split(guessed, [len(principal.mean)], axis=1)
         begun["codes"] = (latents - principal.mean) @ principal.axes.T / principal.deviation
         if self.moving and corrections.shape[1]:
@@ -160,7 +166,7 @@ class _Task:
         latents = self.principal.codes(unknown["codes"][chosen]).astype(np.float32)
         poses = self.framed.cam_to_world[chosen]
         if self.moving:
-            poses = corrected_cameras(poses, unknown["cameras"][chosen], np.zeros(6))
+            poses = corrected_cameras(poses, unknown["cameras"][chosen], np.zeros(6))  # type: ignore[arg-type]
         return latents, poses
 
     def attempt(
@@ -190,7 +196,7 @@ class _Task:
                         until,
                     )
                 )
-                progress(number * self.steps + until, len(groups) * self.steps, f"{len(chosen)} photographs")
+                progress(number * self.steps + until, len(groups) * self.steps, f"{len(chosen)} codes")
             values = {name: np.asarray(array)[: group.real] for name, array in search.unknown.items()}
             finite = np.all([np.isfinite(array).all(-1) for array in values.values()], axis=0)
             for name, array in values.items():
@@ -207,10 +213,15 @@ class _Task:
 
 
 class _Space(NamedTuple):
-    """The space of codes: mean + coefficients @ axes, the axes as long as the standard deviations."""
+    """The space of codes: mean + coefficients @ axes, the axes as long as the standard deviations.
+
+    Attributes:
+        reach: norm of the coefficients of the row that is farthest from the mean.
+    """
 
     mean: Float[Array, "latent"]
     axes: Float[Array, "components latent"]
+    reach: Float[Array, ""]
 
 
 class _Plan(NamedTuple):
@@ -247,7 +258,7 @@ def _search_from(unknown: dict[str, np.ndarray]) -> _Search:
     return _Search(on_device, _ADAM.init(on_device), jnp.int32(0), nothing, nothing)
 
 
-@partial(jax.jit, static_argnums=(0, 1))
+@partial(jax.jit, static_argnums=(0, 1), compiler_options=COMPILED_QUICKLY)
 def _advance(
     config: FieldConfig,
     preset: Preset,
@@ -276,6 +287,8 @@ def _advance(
         unknown = {
             name: search.unknown[name] - plan.rates[name] * decay * move for name, move in moves.items()
         }
+        norm = jnp.linalg.norm(unknown["codes"], axis=-1, keepdims=True)
+        unknown["codes"] = unknown["codes"] * jnp.minimum(1.0, space.reach / jnp.maximum(norm, 1e-9))
         started = jnp.where(search.step == 0, each, search.started)
         return _Search(unknown, moments, search.step + 1, started, each)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -171,11 +172,32 @@ def judge_views(views: Views, held_out: HeldOut) -> dict[str, float]:
 
 
 def judge_codes(
-    model: Model, latents: Float[np.ndarray, "photographs latent"], held_out: HeldOut
+    model: Model,
+    latents: Float[np.ndarray, "photographs latent"],
+    held_out: HeldOut,
+    tuned: Mapping[int, dict[str, Any]] | None = None,
 ) -> dict[str, float]:
-    """:func:`judge_views` of the views that codes, one a photograph, give."""
-    cameras = (held_out.intrinsics, held_out.cam_to_world, model.size)
-    return judge_views(render_views(model, latents[held_out.row], *cameras), held_out)
+    """:func:`judge_views` of the views that codes, one a photograph, give.
+
+    Args:
+        tuned: what is added to the networks' parameters for a photograph, by its place.
+    """
+
+    def seen(model: Model, chosen: Any) -> Views:
+        row, matrices, poses = (
+            values[chosen] for values in (held_out.row, held_out.intrinsics, held_out.cam_to_world)
+        )
+        return render_views(model, latents[row], matrices, poses, model.size)
+
+    if not tuned:
+        return judge_views(seen(model, slice(None)), held_out)
+    rows = np.unique(held_out.row)
+    groups = [np.flatnonzero(held_out.row == row) for row in rows]
+    parts = [seen(model.tuned(tuned.get(int(row))), group) for row, group in zip(rows, groups, strict=True)]
+    order = np.argsort(np.concatenate(groups))
+    names = ("rgb", "foreground", "opacity", "depth")
+    whole = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in names}
+    return judge_views(Views(**whole), held_out)
 
 
 def judge(model: Model, truth: Path) -> dict[str, float]:

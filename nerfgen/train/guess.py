@@ -15,11 +15,15 @@ _STRENGTHS = np.logspace(-6, 1, 15)
 
 
 def guess_features(
-    rasters: UInt8[np.ndarray, "images size size 4"], cam_to_world: Float[np.ndarray, "images 4 4"]
+    rasters: UInt8[np.ndarray, "images size size 4"],
+    cam_to_world: Float[np.ndarray, "images 4 4"],
+    *,
+    masked: bool,
 ) -> Float[np.ndarray, "images features"]:
     """What a first guess is made from: a thumbnail of the foreground, the background and the mask, and the pose.
 
     Args:
+        masked: whether the model was trained with masks; without, all counts as foreground.
         rasters: red, green, blue and mask times 255 of the framed photographs.
         cam_to_world: their cameras as they were fitted to landmarks.
     """
@@ -33,6 +37,7 @@ def guess_features(
 
     def thumbnail(raster: np.ndarray) -> np.ndarray:
         color, mask = raster[..., :3] / 255.0, raster[..., 3:] / 255.0
+        mask = mask if masked else np.ones_like(mask)
         layers = np.concatenate([color * mask, color * (1 - mask), mask], axis=-1)
         return np.moveaxis(shares @ np.moveaxis(layers, -1, 0) @ shares.T, 0, -1).reshape(-1)
 
@@ -50,10 +55,10 @@ def first_guess(
     """
     count = len(cache.images)
     rows = np.unique(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int))
-    poses = cache.cam_to_world[rows]
+    poses, masked = cache.cam_to_world[rows], model.preset["lambda_mask"] > 0
     features = np.concatenate(
         [
-            guess_features(raster[None], pose[None])
+            guess_features(raster[None], pose[None], masked=masked)
             for raster, pose in zip(cache.rasters(rows), poses, strict=True)
         ]
     )
