@@ -30,7 +30,16 @@ COMMANDS += [
     "bench",
     *(
         f"bench {name}"
-        for name in ("training", "data", "latents", "memory", "convergence", "landmark", "rendering")
+        for name in (
+            "training",
+            "data",
+            "latents",
+            "memory",
+            "convergence",
+            "landmark",
+            "rendering",
+            "fitting",
+        )
     ),
 ]
 HEAVY = ["jax", "torch", "flax", "optax", "mediapipe", "scipy", "h5py", "imageio", "PIL"]

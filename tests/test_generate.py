@@ -11,7 +11,6 @@ from scipy.spatial.transform import Rotation
 from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.generate import (
-    fit_latents,
     render_to_file,
     render_views,
     table_objects,
@@ -70,31 +69,6 @@ def test_training_photographs_are_reconstructed(model, cars):
     wrong = np.array([psnr(a / 255, b / 255) for a, b in zip(other, photographs, strict=True)])
     assert np.mean(right > wrong) > 0.85
     assert right.mean() > wrong.mean() + 2
-
-
-def test_latent_fitting_finds_a_better_code_than_the_mean(model, cars):
-    framed = load_framed(cars, cars / "truth.h5", cars / "truth.h5", model.size)
-    at = artifact.positions(framed.images[:4], framed.images)
-    few = {
-        name: value[at]
-        for name, value in vars(framed).items()
-        if isinstance(value, np.ndarray) and len(value) == 40
-    }
-    framed = replace(framed, images=framed.images[:4], **few)
-    fitted = fit_latents(model, framed, steps=120, seed=1)
-    assert fitted.converged.all()
-    np.testing.assert_allclose(fitted.cam_to_world, framed.cam_to_world, atol=1e-6)
-
-    def quality(latents):
-        pictures = render_views(model, latents, framed.raster_intrinsics, framed.cam_to_world, model.size)
-        return np.array([psnr(a / 255, b / 255) for a, b in zip(pictures.rgb, framed.rgb, strict=True)])
-
-    mean = np.tile(model.latents.mean(0), (4, 1))
-    gain = quality(fitted.latents) - quality(mean)
-    assert (gain > 0).sum() >= 3
-    assert gain.mean() > 1
-    again = fit_latents(model, framed, steps=120, seed=1)
-    np.testing.assert_array_equal(again.latents, fitted.latents)
 
 
 def test_a_views_file_holds_the_photographs_own_view_first(model, tmp_path):

@@ -333,6 +333,18 @@ SCHEMAS: dict[str, Schema] = {
                     ("grid", "grid", "grid"),
                     "class-shared opacity of a cell, axes x, y, z over the bounds",
                 ),
+                Dataset(
+                    "guess_weights",
+                    "float32",
+                    ("feature", "output"),
+                    "first guess of a new photograph's code: what each feature (thumbnail and pose, see "
+                    "`train.guess`) adds to each number of the code and, where cameras were refined, to each of the "
+                    "six that correct its camera",
+                    optional=True,
+                ),
+                Dataset(
+                    "guess_offset", "float32", ("output",), "what these numbers begin with", optional=True
+                ),
                 Dataset("log_step", "int32", ("log",), "steps at which the log was taken"),
                 Dataset(
                     "log_values",
@@ -417,8 +429,16 @@ SCHEMAS: dict[str, Schema] = {
                     "fit_psnr",
                     "float32",
                     ("object",),
-                    "PSNR of the reconstruction of a fitted photograph",
+                    "PSNR of the reconstruction of a fitted photograph over all pixels of its window; NaN where "
+                    "there is none",
                     "dB",
+                    optional=True,
+                ),
+                Dataset(
+                    "fit_iterations",
+                    "int32",
+                    ("object",),
+                    "steps that fitting the photograph took, tuning not counted",
                     optional=True,
                 ),
                 Dataset(

@@ -200,6 +200,51 @@ def convergence(
     _print(reporter, measured)
 
 
+def fitting(
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="DATA",
+            help="Folder for heads and model, which are kept there for the next time.",
+            show_default=False,
+        ),
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="Heads to train on.")] = 500,
+    photographs: Annotated[
+        int, typer.Option(min=1, help="Other heads to fit, from a photograph each.")
+    ] = 100,
+    size: Annotated[int, typer.Option(min=16, help="Edge of all pictures, pixels.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 2200,
+    fit_steps: Annotated[int, typer.Option(min=1, help="Steps of fitting.")] = 100,
+    tune: Annotated[bool, typer.Option("--tune", help="Also tune the networks to each photograph.")] = False,
+    quiet: runtime.Quiet = False,
+    debug: runtime.Debug = False,
+) -> None:
+    """Seconds in which 100 new photographs are fitted, and views of these heads that no photograph showed.
+
+    `fast` is trained on heads whose cameras and masks are estimated, and fits other heads: from its first guess and,
+    to compare, from the mean code. The seconds are those of landmarks, cameras, masks and fitting, compiling
+    included; the fit from the mean comes second and finds all compiled.
+    """
+    from nerfgen.bench.fitting import measure_fitting
+
+    reporter = _reporter(quiet)
+    with reporter.progress("Rendering heads") as progress:
+        measured = measure_fitting(
+            folder,
+            images=images,
+            photographs=photographs,
+            size=size,
+            steps=steps,
+            fit_steps=fit_steps,
+            tune=tune,
+            say=reporter.say,
+            progress=progress,
+        )
+    _print(reporter, measured)
+
+
 def landmark(
     folder: runtime.DataFolder,
     images: Annotated[int, typer.Option(min=1, help="How many of them to use.")] = 1000,
@@ -259,6 +304,7 @@ for function, lines in (
     (latents, ("nerfgen bench latents", "nerfgen bench latents --rows 1000,3000000")),
     (memory, ("nerfgen bench memory", "nerfgen bench memory --sizes 64,1024 --images 16")),
     (convergence, ("nerfgen bench convergence", "nerfgen bench convergence --kind heads --psnr 22,24")),
+    (fitting, ("nerfgen bench fitting", "nerfgen bench fitting --data bench --tune")),
     (landmark, ("nerfgen bench landmark photos",)),
     (
         rendering,

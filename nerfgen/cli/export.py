@@ -45,7 +45,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    fit_steps: Annotated[int, typer.Option(min=1, help="Steps of latent fitting for --image.")] = 150,
+    fit_steps: Annotated[int, typer.Option(min=1, help="Steps in which a photograph is fitted.")] = 100,
     seed: runtime.Seed = 0,
     workers: runtime.Workers = 0,
     resolution: Annotated[
@@ -126,9 +126,9 @@ def export(
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     meshing = surface.Meshing(resolution, level, largest, watertight, faces)
     table = parse_numbers(rows, len(trained.images), f"--rows {rows}", "rows") if rows else []
-    photographs = photograph_files(image or [])
+    photographs, called = photograph_files(image or [])
     stored, files = generate.referenced(trained, codes or [])
-    names = [*(f"row {row}" for row in table), *stored, *(file.name for file in photographs)]
+    names = [*(f"row {row}" for row in table), *stored, *called]
     model_record = artifact.file_record(model_file)
     made_with = asdict(meshing) | ({"fit_steps": fit_steps, "seed": seed} if image else {})
     abouts: list[artifact.About] = [
@@ -155,7 +155,7 @@ def export(
             with reporter.progress("fitting", "steps") as progress:
                 objects = generate.photograph_objects(
                     trained,
-                    photographs,
+                    image,
                     steps=fit_steps,
                     seed=seed,
                     workers=workers,

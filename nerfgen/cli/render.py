@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,9 +16,22 @@ EPILOG = runtime.examples(
     "nerfgen render photos/model.h5 --rows 0,5-9 --sheet turned.png",
     "nerfgen render photos/model.h5 --rows 3 --orbit 48 --size 512 --video turn.mp4",
     "nerfgen render photos/model.h5 --rows 3 --yaw -40:40:9 --pitch -15,0,15 --png views --kinds rgba,depth,normals",
-    "nerfgen render photos/model.h5 --image me.jpg --yaw -40,-20,0,20,40 --sheet me.png",
+    "nerfgen render photos/model.h5 --image me.jpg --tune --yaw -40,-20,0,20,40 --sheet me.png",
+    "nerfgen render photos/model.h5 --image album --yaw 0 -o album.h5 --json",
     "nerfgen render photos/model.h5 --codes photos/fitted.h5:0 --path flight.json --video me.mp4 -o flight.h5",
 )
+
+
+_FITTING = "Fitting"
+# Photographs told one by one where a person reads; all are in the file and in the JSON.
+_TOLD = 20
+
+
+class StartName(StrEnum):
+    """Where latent fitting begins."""
+
+    guess = "guess"
+    mean = "mean"
 
 
 def render(
@@ -40,9 +54,39 @@ def render(
             metavar="PHOTO",
             help="A new photograph, or a folder of them; may be repeated.",
             show_default=False,
+            rich_help_panel=_FITTING,
         ),
     ] = None,
-    fit_steps: Annotated[int, typer.Option(min=1, help="Steps of latent fitting for --image.")] = 150,
+    fit_steps: Annotated[
+        int,
+        typer.Option(min=1, help="Steps in which a photograph's code is found.", rich_help_panel=_FITTING),
+    ] = 100,
+    start: Annotated[
+        StartName,
+        typer.Option(
+            help="Where a code begins: at the model's first [bold]guess[/bold] from the photograph, or at the "
+            "[bold]mean[/bold] of all codes.",
+            rich_help_panel=_FITTING,
+        ),
+    ] = StartName.guess,
+    fit_cameras: Annotated[
+        bool | None,
+        typer.Option(
+            "--fit-cameras/--no-fit-cameras",
+            help="Refine the photographs' cameras together with their codes.",
+            show_default="if training did",
+            rich_help_panel=_FITTING,
+        ),
+    ] = None,
+    tune: Annotated[
+        bool,
+        typer.Option(
+            "--tune",
+            help="Then adjust the networks to each photograph; the change is kept in the output.",
+            rich_help_panel=_FITTING,
+        ),
+    ] = False,
+    tune_steps: Annotated[int, typer.Option(min=1, help="Steps of --tune.", rich_help_panel=_FITTING)] = 100,
     seed: runtime.Seed = 0,
     workers: runtime.Workers = 0,
     yaw: views.Yaw = "",
@@ -71,8 +115,9 @@ def render(
 ) -> None:
     """Render views of a model's objects; writes views.h5 (fitted.h5 with --image) beside the model.
 
-    Each object is shown as its own photograph shows it, then from every angle. With --image, the photograph
-    goes through landmarks, camera, mask and latent fitting first; --codes shows it again without that.
+    Each object is shown as its own photograph shows it, then from every angle. With --image, photographs go
+    through landmarks, cameras, masks and latent fitting first, all of them together; what is found for each, its
+    code among it, is in the output, which --codes and other commands take in place of rows of the table.
     """
     sources = {"--rows": rows, "--codes": codes, "--image": image}
     choices.exclude(sources, "--image", "--rows", "--codes")
@@ -85,7 +130,10 @@ def render(
     from nerfgen.field import load_model
     from nerfgen.generate.codes import parse_numbers
     from nerfgen.generate.photograph import photograph_files
+    from nerfgen.photo import digest_images
 
+    if tune and not image:
+        raise InputError("--tune adjusts the networks to photographs; give some with --image")
     model_file = model / "model.h5" if model.is_dir() else model
     trained = load_model(model_file)
     output = output or model_file.with_name("fitted.h5" if image else "views.h5")
@@ -94,7 +142,7 @@ def render(
     antialias = antialias or generate.fitting_antialias(trained, size)
     chosen = cameras.of(trained.object_class, trained.distance)
     pictures.check(chosen.path)
-    photographs = photograph_files(image or [])
+    files, names = photograph_files(image or [])
     references = [generate.file_reference(reference) for reference in codes or []]
     if output.resolve() in [file.resolve() for file, _ in references]:
         raise InputError(f"{output} is what --codes reads; give -o FILE for another place")
@@ -110,11 +158,17 @@ def render(
         "samples": samples,
         "antialias": antialias,
         "fit_steps": fit_steps if image else 0,
+        "start": start.value if image else "",
+        "fit_cameras": fit_cameras if image else None,
+        "tune_steps": tune_steps if tune else 0,
         "seed": seed if image else 0,
     }
     model_record = artifact.file_record(model_file)
-    read = [*dict.fromkeys(file for file, _ in references), *photographs]
+    read = dict.fromkeys(file for file, _ in references)
     inputs = [model_record, *chosen.inputs, *(artifact.file_record(file) for file in read)]
+    if image:
+        digests = digest_images(Path(), [str(file) for file in files])
+        inputs.append(artifact.folder_record(names, digests))
     about: artifact.About = {"object_class": trained.object_class, "parameters": parameters, "inputs": inputs}
     if artifact.is_current(output, "views/1", **about, overwrite=overwrite):
         reporter.kept(output)
@@ -123,8 +177,11 @@ def render(
             with reporter.progress("fitting", "steps") as progress:
                 objects = generate.photograph_objects(
                     trained,
-                    photographs,
+                    image,
                     steps=fit_steps,
+                    start=start.value,
+                    fit_cameras=fit_cameras,
+                    tune_steps=tune_steps if tune else 0,
                     seed=seed,
                     workers=workers,
                     progress=progress,
@@ -150,19 +207,42 @@ def render(
     pictures.write(output, trained, model_file.parent, chosen.path, reporter)
     with artifact.reading(output, "views/1") as file:
         status = artifact.strings(file["status"])
-        psnr = [float(value) for value in file["fit_psnr"][:]] if "fit_psnr" in file else []
         objects_count, views_count = file["rgb"].shape[:2]
+        fitted = _told_photographs(file) if image else []
     unusable = sum(value not in artifact.USABLE for value in status)
     counts = {value: status.count(value) for value in dict.fromkeys(status)}
-    fit = f", reconstructed at {sum(psnr) / len(psnr):.1f} dB" if psnr and not unusable else ""
+    lines = [f"{objects_count} objects, {views_count} views each -> {output}" + other_statuses(counts)]
+    for each in fitted[:_TOLD]:
+        found = "" if each["psnr_db"] is None else f", {each['psnr_db']:.1f} dB, {each['iterations']} steps"
+        lines.append(f"  {each['name']}: {each['status']}{found}")
+    if len(fitted) > _TOLD:
+        lines.append(
+            f"  and {len(fitted) - _TOLD} more, in name, status, fit_psnr and fit_iterations of the file"
+        )
     reporter.result(
         {
             "objects": objects_count,
             "views": views_count,
             "statuses": counts,
-            "fit_psnr_db": psnr,
+            "photographs": fitted,
             "output": str(output),
         },
-        f"{objects_count} objects, {views_count} views each{fit} -> {output}" + other_statuses(counts),
+        "\n".join(lines),
     )
     runtime.check_strict(strict, unusable, objects_count)
+
+
+def _told_photographs(file: Any) -> list[dict[str, Any]]:
+    """What became of each photograph of a views file."""
+    from nerfgen import artifact
+
+    return [
+        {"name": name, "status": status, "psnr_db": psnr if psnr == psnr else None, "iterations": steps}
+        for name, status, psnr, steps in zip(
+            artifact.strings(file["name"]),
+            artifact.strings(file["status"]),
+            file["fit_psnr"][:].tolist(),
+            file["fit_iterations"][:].tolist(),
+            strict=True,
+        )
+    ]

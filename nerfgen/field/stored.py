@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,6 +13,17 @@ from jaxtyping import Float, Int
 from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.field.model import FieldConfig
+from nerfgen.field.tunable import added
+
+
+class FirstGuess(NamedTuple):
+    """A guess of a photograph's code from its features (``train.guess``): features @ weights + offset.
+
+    The outputs are the code and, where cameras were refined in training, the six numbers that correct its camera.
+    """
+
+    weights: Float[np.ndarray, "features outputs"]
+    offset: Float[np.ndarray, "outputs"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,7 @@ class Model:
         canonical_index, canonical: keypoints that the training cameras were fitted to, which new photographs
             have to be fitted to as well; empty where the cameras came from elsewhere.
         steps: training steps done.
+        guess: of the codes of new photographs; None if training made none.
     """
 
     object_class: str
@@ -48,6 +60,7 @@ class Model:
     canonical_index: Int[np.ndarray, "points"]
     canonical: Float[np.ndarray, "points 3"]
     steps: int
+    guess: FirstGuess | None = None
 
     @property
     def distance(self) -> float:
@@ -66,7 +79,7 @@ class Model:
 
     def tuned(self, delta: dict[str, Any] | None) -> Model:
         """The model with ``delta``, a tree like that of the parameters or a part of it, added to its parameters."""
-        return replace(self, parameters=_added(self.parameters, delta)) if delta else self
+        return replace(self, parameters=added(self.parameters, delta)) if delta else self
 
 
 _TABLE = (
@@ -97,19 +110,15 @@ def save_model(
         artifact.put(file, "image_sha256", model.digests)
         for name in _TABLE:
             artifact.put(file, name, getattr(model, name))
+        if model.guess:
+            artifact.put(file, "guess_weights", model.guess.weights)
+            artifact.put(file, "guess_offset", model.guess.offset)
         artifact.put(file, "log_step", log[:, 0])
         artifact.put(file, "log_values", log[:, 1:])
         artifact.put_tree(file.create_group("field"), model.parameters)
         file.attrs["preset"] = json.dumps(model.preset, sort_keys=True)
         file.attrs["bounds"] = model.config.bounds
         file.attrs["steps"] = model.steps
-
-
-def _added(tree: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
-    def added(value: Any, change: Any) -> Any:
-        return _added(value, change) if isinstance(value, dict) else value + np.asarray(change, np.float32)
-
-    return tree | {name: added(tree[name], change) for name, change in delta.items()}
 
 
 def _three(values: np.ndarray) -> tuple[float, float, float]:
@@ -143,5 +152,8 @@ def load_model(path: Path) -> Model:
             images=artifact.strings(file["image"]),
             digests=artifact.strings(file["image_sha256"]),
             steps=int(file.attrs["steps"]),
+            guess=FirstGuess(file["guess_weights"][:], file["guess_offset"][:])
+            if "guess_weights" in file
+            else None,
             **{name: file[name][:] for name in _TABLE},
         )

@@ -13,12 +13,14 @@ from nerfgen.generate.codes import (
 from nerfgen.generate.fit import Fitted, fit_latents
 from nerfgen.generate.flatness import FLAT, flatness
 from nerfgen.generate.nearness import Drawn, Neighbours, draw_identities, neighbours
-from nerfgen.generate.photograph import photograph_objects
+from nerfgen.generate.photograph import Photographs, frame_photographs, photograph_objects
 from nerfgen.generate.pictures import KINDS, input_photographs, save_pngs, video_frames, views_sheet
 from nerfgen.generate.rays import ObjectRays
+from nerfgen.generate.reconstruct import reconstruction_psnr
 from nerfgen.generate.rehearsal import rehearsed
 from nerfgen.generate.sampling import Principal, drawn_objects, principal_axes, truncated_draws
 from nerfgen.generate.store import fitting_antialias, render_to_file
+from nerfgen.generate.tune import Tuned, tune_networks
 from nerfgen.generate.views import Views, eight_bits, render_views
 from nerfgen.generate.walk import great_arc, walk_axis, walk_between
 from nerfgen.geometry import framing_intrinsics, turned_cameras, turned_views
@@ -32,7 +34,9 @@ __all__ = [
     "Neighbours",
     "ObjectRays",
     "Objects",
+    "Photographs",
     "Principal",
+    "Tuned",
     "Views",
     "draw_identities",
     "drawn_objects",
@@ -42,6 +46,7 @@ __all__ = [
     "fit_latents",
     "fitting_antialias",
     "flatness",
+    "frame_photographs",
     "framing_intrinsics",
     "great_arc",
     "input_photographs",
@@ -50,6 +55,7 @@ __all__ = [
     "photograph_objects",
     "principal_axes",
     "read_camera_path",
+    "reconstruction_psnr",
     "referenced",
     "rehearsed",
     "render_to_file",
@@ -58,6 +64,7 @@ __all__ = [
     "stored_objects",
     "table_objects",
     "truncated_draws",
+    "tune_networks",
     "turned_cameras",
     "turned_views",
     "video_frames",

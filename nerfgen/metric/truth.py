@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.ndimage
@@ -14,17 +16,17 @@ from nerfgen.errors import InputError
 from nerfgen.field import Model
 from nerfgen.generate import Views, render_views
 from nerfgen.geometry import invert_rigid, pixel_centers, sphere_window, window_intrinsics
-from nerfgen.metric.camera import rotation_errors
+from nerfgen.metric.camera import frame_rotation, rotation_errors
 from nerfgen.metric.image import intersection_over_union, pearson, psnr
 from nerfgen.photo import resample_window
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Held-out views of training objects, and the cameras that a model is to see them from.
+    """Held-out views of objects with a photograph each, and the cameras that a model is to see them from.
 
     Attributes:
-        row: table row of each view's object.
+        row: which of the photographs shows each view's object.
         rgb: pictures over white, in [0, 1].
         mask: foreground coverage, in [0, 1].
         depth: along the optical axis, world units; meaningful where ``mask`` is 1.
@@ -43,27 +45,66 @@ class HeldOut:
 
 def camera_errors(model: Model, truth: Path) -> Float[np.ndarray, "rows"]:
     """Rotation error in degrees of every training camera after one global alignment."""
+    return rotation_errors(*_both_cameras(model, truth))
+
+
+def fitted_camera_errors(
+    model: Model,
+    truth: Path,
+    fitted: Float[np.ndarray, "photographs 4 4"],
+    true: Float[np.ndarray, "photographs 4 4"],
+) -> Float[np.ndarray, "photographs"]:
+    """Rotation error in degrees of cameras fitted to new photographs, in the frame that the training cameras define.
+
+    Args:
+        truth: of the training images.
+        true: cameras of the photographs, in the same world as ``truth``.
+    """
+    return rotation_errors(fitted, true, frame_rotation(*_both_cameras(model, truth)))
+
+
+def _both_cameras(model: Model, truth: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Training cameras as the model has them, and as they are."""
     with artifact.reading(truth, "truth/1") as file:
         place = artifact.positions(model.images, artifact.strings(file["image"]))
-        return rotation_errors(model.cam_to_world[place >= 0], file["cam_to_world"][:][place[place >= 0]])
+        return model.cam_to_world[place >= 0], file["cam_to_world"][:][place[place >= 0]]
 
 
 def held_out_views(model: Model, truth: Path) -> HeldOut:
-    """The held-out views of the objects that are in the model's table.
-
-    The frame and the scale of an object in the model's world can't be known: a held-out camera is the
-    training photograph's own camera (as the model has it) times the true relative motion, with the
-    translation scaled by the ratio of the distances from the origin and the focal length by the ratio
-    of the photograph's focal lengths.
+    """The held-out views of the objects that are in the model's table; see :func:`held_out_views_of`.
 
     Raises:
         InputError: there is none.
     """
-    size = model.size
+    return held_out_views_of(model.images, model.intrinsics, model.cam_to_world, model.size, truth)
+
+
+def held_out_views_of(
+    images: Sequence[str],
+    intrinsics: Float[np.ndarray, "images 3 3"],
+    cam_to_world: Float[np.ndarray, "images 4 4"],
+    size: int,
+    truth: Path,
+) -> HeldOut:
+    """The held-out views of the objects that some photographs show, by the photographs' estimated cameras.
+
+    The frame and the scale of an object in the model's world can't be known: a held-out camera is the
+    photograph's own camera (as it was estimated) times the true relative motion, with the
+    translation scaled by the ratio of the distances from the origin and the focal length by the ratio
+    of the photograph's focal lengths.
+
+    Args:
+        images: paths of the photographs, as ``truth`` has them.
+        intrinsics, cam_to_world: estimated cameras of the photographs, in the model's world.
+        size: edge of the pictures, pixels.
+
+    Raises:
+        InputError: there is none.
+    """
     with artifact.reading(truth, "truth/1") as file:
         names = artifact.strings(file["image"])
         objects, count = file["heldout_rgb"].shape[:2]
-        place = artifact.positions(names[:objects], model.images)
+        place = artifact.positions(names[:objects], list(images))
         chosen = np.flatnonzero(place >= 0)
         if not len(chosen) or not count:
             raise InputError(
@@ -86,19 +127,19 @@ def held_out_views(model: Model, truth: Path) -> HeldOut:
             )
         ]
     true_k, true_pose = np.repeat(true_k, count, axis=0), np.repeat(true_pose, count, axis=0)
-    own_k, own_pose = model.intrinsics[row], model.cam_to_world[row]
+    own_k, own_pose = intrinsics[row], cam_to_world[row]
     motion = invert_rigid(true_pose) @ view_pose
     ratio = np.linalg.norm(own_pose[:, :3, 3], axis=-1) / np.linalg.norm(true_pose[:, :3, 3], axis=-1)
     motion[:, :3, 3] *= ratio[:, None]
-    intrinsics = view_k.copy()
-    intrinsics[:, (0, 1), (0, 1)] *= (own_k[:, 0, 0] / true_k[:, 0, 0])[:, None]
+    matrices = view_k.copy()
+    matrices[:, (0, 1), (0, 1)] *= (own_k[:, 0, 0] / true_k[:, 0, 0])[:, None]
     rgb, mask, depth = (np.stack(values) for values in zip(*pictures, strict=True))
     return HeldOut(
         row=row,
         rgb=rgb,
         mask=mask,
         depth=depth,
-        intrinsics=window_intrinsics(intrinsics, sphere_window(view_k, view_pose), size),
+        intrinsics=window_intrinsics(matrices, sphere_window(view_k, view_pose), size),
         cam_to_world=own_pose @ motion,
         scale=1 / ratio,
     )
@@ -130,14 +171,42 @@ def judge_views(views: Views, held_out: HeldOut) -> dict[str, float]:
     }
 
 
+def judge_codes(
+    model: Model,
+    latents: Float[np.ndarray, "photographs latent"],
+    held_out: HeldOut,
+    tuned: Mapping[int, dict[str, Any]] | None = None,
+) -> dict[str, float]:
+    """:func:`judge_views` of the views that codes, one a photograph, give.
+
+    Args:
+        tuned: what is added to the networks' parameters for a photograph, by its place.
+    """
+
+    def seen(model: Model, chosen: Any) -> Views:
+        row, matrices, poses = (
+            values[chosen] for values in (held_out.row, held_out.intrinsics, held_out.cam_to_world)
+        )
+        return render_views(model, latents[row], matrices, poses, model.size)
+
+    if not tuned:
+        return judge_views(seen(model, slice(None)), held_out)
+    rows = np.unique(held_out.row)
+    groups = [np.flatnonzero(held_out.row == row) for row in rows]
+    parts = [seen(model.tuned(tuned.get(int(row))), group) for row, group in zip(rows, groups, strict=True)]
+    order = np.argsort(np.concatenate(groups))
+    names = ("rgb", "foreground", "opacity", "depth")
+    whole = {name: np.concatenate([getattr(part, name) for part in parts])[order] for name in names}
+    return judge_views(Views(**whole), held_out)
+
+
 def judge(model: Model, truth: Path) -> dict[str, float]:
     """Held-out views by the model's own codes and, with ``class_mean_`` before the name, by the mean code."""
     held_out = held_out_views(model, truth)
-    cameras = (held_out.intrinsics, held_out.cam_to_world, model.size)
-    own = judge_views(render_views(model, model.latents[held_out.row], *cameras), held_out)
-    mean = np.broadcast_to(model.latents.mean(0), (len(held_out.row), model.latents.shape[1]))
-    average = judge_views(render_views(model, mean, *cameras), held_out)
-    return own | {f"class_mean_{name}": value for name, value in average.items()}
+    average = judge_codes(model, np.broadcast_to(model.latents.mean(0), model.latents.shape), held_out)
+    return judge_codes(model, model.latents, held_out) | {
+        f"class_mean_{name}": value for name, value in average.items()
+    }
 
 
 def _framed(

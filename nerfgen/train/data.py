@@ -56,6 +56,14 @@ class Framed:
         """Pinhole matrices of the rasters."""
         return window_intrinsics(self.intrinsics, self.window, self.rgb.shape[1])
 
+    def some(self, chosen: Int[np.ndarray, "some"]) -> Framed:
+        """Some of them, by their places."""
+        arrays = {
+            name: getattr(self, name)[chosen]
+            for name in ("rgb", "mask", "valid", "image_size", "intrinsics", "cam_to_world", "window")
+        }
+        return replace(self, images=[self.images[place] for place in chosen], **arrays)
+
 
 @dataclass(frozen=True)
 class Listing:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from nerfgen.train.cameras import save_refined_cameras
 from nerfgen.train.checkpoint import Checkpoints, load_checkpoint
 from nerfgen.train.data import for_class
 from nerfgen.train.execution import Execution
+from nerfgen.train.guess import first_guess
 from nerfgen.train.preset import Preset
 from nerfgen.train.record import Record, check_tensorboard
 from nerfgen.train.run import Limits, Run
@@ -157,6 +158,8 @@ def train(
             if stop:
                 checkpoints.save(run.checkpoint(), run.table_sizes, about)
         model = run.model(class_name)
+        guess = start.model.guess if start else first_guess(model, cache, run.corrections())
+        model = replace(model, guess=guess)
         summary = run.summary()
         log = run.log
     if moving:

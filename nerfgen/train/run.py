@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Float
 
 from nerfgen.errors import NerfgenError
 from nerfgen.field import Model
@@ -215,16 +216,15 @@ class Run:
         state, cache = self.state, self.cache
         networks = jax.tree.map(np.asarray, state.networks)
         poses, intrinsics = cache.cam_to_world, cache.intrinsics
-        if self.preset.camera_learning_rate > 0:
-            count = len(cache.images)
-            corrections = jnp.asarray(np.asarray(state.cameras.values)[:count])
-            mean = jnp.asarray(np.asarray(state.camera_sum) / count) if self._start is None else jnp.zeros(6)
-            poses = np.asarray(corrected_cameras(jnp.asarray(poses), corrections, mean), np.float64)
+        corrections = self.corrections()
+        if corrections is not None:
+            moved = corrected_cameras(jnp.asarray(poses), jnp.asarray(corrections), jnp.zeros(6))
+            poses = np.asarray(moved, np.float64)
         if self.preset.focal_learning_rate > 0:
             factor = jnp.exp(networks["log_focal"])
             changed = with_focal(jnp.asarray(intrinsics), jnp.asarray(poses), factor)
             intrinsics, poses = (np.asarray(array, np.float64) for array in changed)
-        columns = {
+        columns: dict[str, Any] = {
             "image_size": cache.image_size,
             "intrinsics": intrinsics,
             "cam_to_world": poses,
@@ -253,6 +253,17 @@ class Run:
             canonical=cache.canonical,
             steps=self.done,
         )
+
+    def corrections(self) -> Float[np.ndarray, "images 6"] | None:
+        """What training added to the cameras (:func:`corrected_cameras`); None if they stay.
+
+        The mean is taken off, unless a former model's objects hold the world in its place.
+        """
+        if self.preset.camera_learning_rate <= 0:
+            return None
+        corrections = np.asarray(self.state.cameras.values, np.float64)[: len(self.cache.images)]
+        mean = 0.0 if self._start else np.asarray(self.state.camera_sum, np.float64) / len(corrections)
+        return corrections - mean
 
     def summary(self) -> dict[str, Any]:
         entry = self._recent()

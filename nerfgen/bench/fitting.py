@@ -1,0 +1,148 @@
+"""How well and how quickly new photographs are fitted, by synthetic heads that the model has not seen."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from nerfgen import artifact
+from nerfgen.bench.turns import Say
+from nerfgen.camera import fit_folder
+from nerfgen.field import Model, load_model
+from nerfgen.generate import Photographs, fit_latents, frame_photographs, tune_networks
+from nerfgen.landmark import landmark_folder
+from nerfgen.mask import segment_folder
+from nerfgen.metric import camera_errors, fitted_camera_errors, held_out_views_of, judge, judge_codes
+from nerfgen.parallel import Progress, silent
+from nerfgen.synth import write_dataset
+from nerfgen.train import PRESETS, TrainingFiles, train
+
+_KIND = "heads"
+# The people fitted are those of another seed than the people trained on.
+_TRAINING_SEED, _FITTED_SEED = 0, 1
+_VIEWS = 2
+_JUDGED = 48
+
+
+def measure_fitting(
+    data: Path | None,
+    *,
+    images: int,
+    photographs: int,
+    size: int,
+    steps: int,
+    fit_steps: int,
+    tune: bool,
+    say: Say,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train `fast` on heads with estimated cameras, fit other heads from one photograph each, and judge by truth.
+
+    Args:
+        data: folder for the heads and the model, kept there for the next time; None for a temporary one.
+        images: heads to train on.
+        photographs: heads to fit.
+        size: edge of all pictures, pixels.
+        steps: of training.
+        fit_steps: of fitting.
+        tune: also tune the networks to each photograph.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        data = data or Path(scratch)
+        seen, new = data / "training", data / "new"
+        for folder, count, judged, seed in (
+            (seen, images, min(images, _JUDGED), _TRAINING_SEED),
+            (new, photographs, photographs, _FITTED_SEED),
+        ):
+            write_dataset(
+                _KIND,
+                folder,
+                num_images=count,
+                size=size,
+                views=_VIEWS,
+                heldout_objects=judged,
+                seed=seed,
+                progress=progress,
+            )
+        model = _trained(seen, size, steps, say)
+        # Only photographs: the truth lies in the same folder.
+        files = sorted(new.glob("*.png"))
+        began = time.perf_counter()
+        framed = frame_photographs(model, files, warn=say)
+        framing = time.perf_counter() - began
+        judged_training = judge(model, seen / "truth.h5")
+        errors = camera_errors(model, seen / "truth.h5")
+        result: dict[str, Any] = {
+            "images": len(model.images),
+            "photographs": len(framed.framed.images),
+            "seconds_framing": framing,
+            "novel_view_psnr_db_training": judged_training["psnr_db"],
+            "camera_rotation_error_deg_training": float(np.median(errors)),
+        }
+        starts = {}
+        for start in ("guess", "mean"):
+            say(f"fitting from the {start}")
+            starts[start] = _fitted(model, framed, seen, new, start, fit_steps, tune and start == "guess")
+    own = starts["guess"]
+    return result | {
+        "seconds_fitting": own["seconds"],
+        "seconds_for_100": (framing + own["seconds"]) * 100 / photographs,
+        "novel_view_psnr_db_fitted": own["novel_view_psnr_db"],
+        "starts": starts,
+    }
+
+
+def _trained(folder: Path, size: int, steps: int, say: Say) -> Model:
+    """The model of a folder of heads, whose cameras and masks are estimated from the photographs."""
+    files = TrainingFiles(folder, folder / "cameras.h5", folder / "masks.h5", folder / "model.h5")
+    preset = replace(PRESETS["fast"], size=size, steps=steps)
+    landmark_folder(folder, folder / "landmarks.h5", warn=say)
+    fit_folder(folder, files.cameras, refine_canonical=True)
+    segment_folder(folder, folder / "masks.h5", size=size, warn=say)
+    say(f"training for {steps} steps")
+    train(files, preset, class_name="face", seed=_TRAINING_SEED)
+    return load_model(files.output)
+
+
+def _fitted(
+    model: Model, photographs: Photographs, seen: Path, new: Path, start: Any, steps: int, tune: bool
+) -> dict[str, Any]:
+    """Seconds and quality of one way to fit all photographs."""
+    framed = photographs.framed
+    began = time.perf_counter()
+    fitted = fit_latents(model, framed, steps=steps, start=start)
+    seconds = time.perf_counter() - began
+    held_out = held_out_views_of(
+        framed.images, framed.intrinsics, fitted.cam_to_world, model.size, new / "truth.h5"
+    )
+
+    def errors(cameras: Float[np.ndarray, "photographs 4 4"]) -> float:
+        with artifact.reading(new / "truth.h5", "truth/1") as file:
+            place = artifact.positions(framed.images, artifact.strings(file["image"]))
+            true = file["cam_to_world"][:][place]
+        return float(np.median(fitted_camera_errors(model, seen / "truth.h5", cameras, true)))
+
+    result: dict[str, Any] = {
+        "seconds": seconds,
+        "converged": int(fitted.converged.sum()),
+        "iterations": int(fitted.iterations.max()),
+        "fit_psnr_db": float(fitted.psnr.mean()),
+        "novel_view_psnr_db": judge_codes(model, fitted.latents, held_out)["psnr_db"],
+        "camera_rotation_error_deg": errors(fitted.cam_to_world),
+        "camera_rotation_error_deg_unrefined": errors(framed.cam_to_world),
+    }
+    if tune:
+        began = time.perf_counter()
+        tuned = tune_networks(model, framed, fitted)
+        result["tuned"] = {
+            "seconds": time.perf_counter() - began,
+            "fit_psnr_db": float(tuned.psnr.mean()),
+            "novel_view_psnr_db": judge_codes(model, fitted.latents, held_out, tuned.deltas)["psnr_db"],
+        }
+    return result
