@@ -17,7 +17,10 @@ import nerfgen
 COMMANDS = ["landmark", "fit-cameras", "segment", "train", "render", "sample", "demo", "synth", "info"]
 COMMANDS += [
     "bench",
-    *(f"bench {name}" for name in ("training", "data", "latents", "memory", "convergence", "fitting", "landmark")),
+    *(
+        f"bench {name}"
+        for name in ("training", "data", "latents", "memory", "convergence", "fitting", "landmark")
+    ),
 ]
 HEAVY = ["jax", "torch", "flax", "optax", "mediapipe", "scipy", "h5py", "imageio", "PIL"]
 
