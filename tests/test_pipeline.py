@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import h5py
@@ -211,28 +212,30 @@ def test_a_photograph_is_fitted_by_the_command_line(demo, run, tmp_path):
     folder, done = demo
     assert done.code == 0, done.err
     photograph, output = folder / "heads" / "000003.png", tmp_path / "views.h5"
-    words = [
-        "render",
-        folder / "heads",
-        "--image",
-        photograph,
-        "-o",
-        output,
-        "--yaw",
-        "0,30",
-        "--samples",
-        16,
-    ]
+    album = tmp_path / "album"
+    (album / "more").mkdir(parents=True)
+    shutil.copyfile(photograph, album / "a.png")
+    shutil.copyfile(photograph, album / "more" / "a.png")
+    (album / "cut.png").write_bytes(photograph.read_bytes()[:900])
+    words = ["render", folder / "heads", "--image", album, "-o", output, "--yaw", "0,30", "--samples", 16]
+    words += ["--fit-steps", 60, "--tune", "--tune-steps", 5]
     fitted = run(*words, "--sheet", tmp_path / "sheet.png", "--json")
     assert fitted.code == 0, fitted.err
     result = json.loads(fitted.out)
     with h5py.File(output) as file:
         quality = file["fit_psnr"][:]
-        assert file["rgb"].shape[:2] == (1, 3)
-        assert file["row"][0] == -1
+        assert file["rgb"].shape[:2] == (3, 3)
+        np.testing.assert_array_equal(file["row"][:], -1)
+        assert file["tuned"].keys() == {"0", "2"}
         own, matrix, window = file["rgb"][0, 0], file["intrinsics"][0, 0], file["rgb"].shape[2]
+    told = {each["name"]: each for each in result["photographs"]}
+    assert [each["status"] for each in told.values()] == ["ok", "unreadable", "ok"]
+    assert told.keys() == {"a.png", "cut.png", "more/a.png"}
+    assert told["cut.png"] == {"name": "cut.png", "status": "unreadable", "psnr_db": None, "iterations": 0}
+    assert told["a.png"]["psnr_db"] == pytest.approx(float(quality[0]))
+    assert told["a.png"]["iterations"] in (60, 120)
     assert quality[0] > 15
-    assert result["fit_psnr_db"] == [pytest.approx(float(quality[0]))]
+    assert abs(quality[0] - quality[2]) < 0.1, "the same photograph"
     assert matrix[0, 2] == pytest.approx(window / 2, abs=window)
     # The first view is the photograph's own: it looks like the photograph more than the turned head does.
     with h5py.File(folder / "heads" / "model.h5") as file:
