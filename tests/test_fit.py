@@ -184,19 +184,23 @@ def test_ridge_is_that_of_the_normal_equations(rows):
         np.testing.assert_allclose(offset[output], begin[output], rtol=1e-6, atol=1e-9)
 
 
-def test_features_do_not_know_the_resolution():
-    """A picture of 48 pixels and the same one of 96 have the same thumbnail; without masks, all is foreground."""
+def test_features_are_a_thumbnail_and_the_pose():
+    """Means over blocks of foreground, background and mask, at any resolution; without masks, all is foreground."""
     draw = np.random.default_rng(0)
-    small = draw.integers(0, 256, (2, 48, 48, 4)).astype(np.uint8)
-    poses = np.tile(np.eye(4), (2, 1, 1))
-    large = small.repeat(2, axis=1).repeat(2, axis=2)
-    first = guess_features(small, poses, masked=True)
-    np.testing.assert_allclose(guess_features(large, poses, masked=True), first, atol=1e-12)
-    full = small.copy()
+    rasters = draw.integers(0, 256, (2, 48, 48, 4)).astype(np.uint8)
+    poses = draw.normal(size=(2, 4, 4))
+    found = guess_features(rasters, poses, masked=True)
+    color, mask = rasters[..., :3] / 255, rasters[..., 3:] / 255
+    layers = np.concatenate([color * mask, color * (1 - mask), mask], axis=-1)
+    blocks = layers.reshape(2, 16, 3, 16, 3, 7).mean((2, 4)).reshape(2, -1)
+    np.testing.assert_allclose(found[:, :-12], blocks, atol=1e-6)
+    np.testing.assert_array_equal(found[:, -12:], poses[:, :3].reshape(2, 12))
+    large = rasters.repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_allclose(guess_features(large, poses, masked=True), found, atol=1e-6)
+    full = rasters.copy()
     full[..., 3] = 255
-    np.testing.assert_array_equal(
-        guess_features(small, poses, masked=False), guess_features(full, poses, masked=True)
-    )
+    alike = (guess_features(rasters, poses, masked=False), guess_features(full, poses, masked=True))
+    np.testing.assert_array_equal(*alike)
 
 
 @pytest.fixture(scope="module")

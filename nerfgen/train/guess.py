@@ -23,9 +23,9 @@ def guess_features(
     """What a first guess is made from: a thumbnail of the foreground, the background and the mask, and the pose.
 
     Args:
-        masked: whether the model was trained with masks; without, all counts as foreground.
         rasters: red, green, blue and mask times 255 of the framed photographs.
         cam_to_world: their cameras as they were fitted to landmarks.
+        masked: whether the model was trained with masks; without, all counts as foreground.
     """
     size = rasters.shape[1]
     # Each row of the matrix is one pixel of the thumbnail: the shares that it takes of the raster's pixels.
@@ -33,13 +33,17 @@ def guess_features(
     overlap = np.minimum(edges[1:, None], np.arange(1, size + 1)) - np.maximum(
         edges[:-1, None], np.arange(size)
     )
-    shares = overlap.clip(0) * (_THUMBNAIL / size)
+    shares = (overlap.clip(0) * (_THUMBNAIL / size)).astype(np.float32)
 
     def thumbnail(raster: np.ndarray) -> np.ndarray:
-        color, mask = raster[..., :3] / 255.0, raster[..., 3:] / 255.0
-        mask = mask if masked else np.ones_like(mask)
-        layers = np.concatenate([color * mask, color * (1 - mask), mask], axis=-1)
-        return np.moveaxis(shares @ np.moveaxis(layers, -1, 0) @ shares.T, 0, -1).reshape(-1)
+        values = raster / np.float32(255)
+        if not masked:
+            values[..., 3] = 1
+        layers = np.concatenate([values[..., :3] * values[..., 3:], values], axis=-1)
+        across = (shares @ layers.reshape(size, -1)).reshape(_THUMBNAIL, size, 7)
+        small = shares @ across
+        small[..., 3:6] -= small[..., :3]
+        return small.reshape(-1).astype(np.float64)
 
     pictures = np.stack([thumbnail(raster) for raster in rasters])
     return np.concatenate([pictures, cam_to_world[:, :3].reshape(len(pictures), 12)], axis=1)
