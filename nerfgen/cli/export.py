@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nerfgen.cli import choices, runtime
+from nerfgen.cli import choices, runtime, views
 
 EPILOG = runtime.examples(
     "Examples",
@@ -25,27 +25,10 @@ _FEW = 4
 
 def export(
     model: runtime.ModelFile,
-    rows: Annotated[
-        str,
-        typer.Option(metavar="ROWS", help="Rows of the table, such as 3, 0,5-9, or all.", show_default=False),
-    ] = "",
-    codes: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE[:NUMBERS]",
-            help="Objects of a file that this model made, such as fitted.h5 or samples.h5:0,2-4; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    image: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="PHOTO",
-            help="A new photograph, or a folder of them; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    fit_steps: Annotated[int, typer.Option(min=1, help="Steps in which a photograph is fitted.")] = 100,
+    rows: views.Rows = "",
+    codes: views.Codes = None,
+    image: views.Photographs = None,
+    fit_steps: views.FitSteps = 100,
     seed: runtime.Seed = 0,
     workers: runtime.Workers = 0,
     resolution: Annotated[

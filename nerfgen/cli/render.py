@@ -36,31 +36,10 @@ class StartName(StrEnum):
 
 def render(
     model: runtime.ModelFile,
-    rows: Annotated[
-        str,
-        typer.Option(metavar="ROWS", help="Rows of the table, such as 0,5-9, or all.", show_default="0-7"),
-    ] = "",
-    codes: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="FILE[:NUMBERS]",
-            help="Objects of a file that this model made, such as fitted.h5 or samples.h5:0,2-4; may be repeated.",
-            show_default=False,
-        ),
-    ] = None,
-    image: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="PHOTO",
-            help="A new photograph, or a folder of them; may be repeated.",
-            show_default=False,
-            rich_help_panel=_FITTING,
-        ),
-    ] = None,
-    fit_steps: Annotated[
-        int,
-        typer.Option(min=1, help="Steps in which a photograph's code is found.", rich_help_panel=_FITTING),
-    ] = 100,
+    rows: views.Rows = "",
+    codes: views.Codes = None,
+    image: views.Photographs = None,
+    fit_steps: views.FitSteps = 100,
     start: Annotated[
         StartName,
         typer.Option(
@@ -115,6 +94,7 @@ def render(
 ) -> None:
     """Render views of a model's objects; writes views.h5 (fitted.h5 with --image) beside the model.
 
+    Without --rows, --codes and --image, the first eight rows of the table are rendered.
     Each object is shown as its own photograph shows it, then from every angle. With --image, photographs go
     through landmarks, cameras, masks and latent fitting first, all of them together; what is found for each, its
     code among it, is in the output, which --codes and other commands take in place of rows of the table.

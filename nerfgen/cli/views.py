@@ -1,4 +1,4 @@
-"""Options that ``render`` and ``sample`` share; :mod:`nerfgen.cli.choices` says what they mean."""
+"""Options that ``render``, ``sample`` and ``export`` share; :mod:`nerfgen.cli.choices` says what they mean."""
 
 from __future__ import annotations
 
@@ -7,9 +7,34 @@ from typing import Annotated
 
 import typer
 
+_FITTING = "Fitting"
 _CAMERA = "Camera"
 _PICTURES = "Pictures"
 
+Rows = Annotated[
+    str,
+    typer.Option(metavar="ROWS", help="Rows of the table, such as 3, 0,5-9, or all.", show_default=False),
+]
+Codes = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FILE[:NUMBERS]",
+        help="Objects of a file that this model made, such as fitted.h5 or samples.h5:0,2-4; may be repeated.",
+        show_default=False,
+    ),
+]
+Photographs = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="PHOTO",
+        help="A new photograph, or a folder of them; may be repeated.",
+        show_default=False,
+        rich_help_panel=_FITTING,
+    ),
+]
+FitSteps = Annotated[
+    int, typer.Option(min=1, help="Steps in which a photograph's code is found.", rich_help_panel=_FITTING)
+]
 Yaw = Annotated[
     str,
     typer.Option(
