@@ -3,13 +3,14 @@
     python examples/gallery.py nerfgen-gallery
 
 Synthesises 1,000 portraits, runs the pipeline on them, fits four people whom the model has not seen, and draws. The
-mesh is drawn by PyVista (pip install pyvista). Files go to nerfgen-gallery, pictures to nerfgen-gallery/pictures; what
-is there already is kept.
+mesh is drawn by PyVista (pip install pyvista), and left out without it. Files go to nerfgen-gallery, pictures to
+nerfgen-gallery/pictures; what is there already is kept.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shlex
 import subprocess
 import sys
@@ -51,7 +52,10 @@ def main() -> None:
     save_picture(pictures / "interpolation.png", interpolation(model, fitted))
     save_picture(pictures / "truncation.png", truncations(model))
     save_picture(pictures / "axes.png", axes(model))
-    save_picture(pictures / "mesh.png", mesh(out / "head.ply", model.turned(YAWS)))
+    if importlib.util.find_spec("pyvista"):
+        save_picture(pictures / "mesh.png", mesh(out / "head.ply", model.turned(YAWS)))
+    else:
+        print("no mesh.png: pip install pyvista", file=sys.stderr)
 
 
 def run(line: str) -> None:

@@ -105,12 +105,14 @@ def test_rendering(run, trained):
 
 @pytest.mark.mediapipe
 def test_fitting(run, tmp_path):
-    sizes = ["--images", 4, "--photographs", 2, "--steps", 20, "--fit-steps", 3, "--data", tmp_path]
+    sizes = ["--images", 4, "--photographs", 2, "--steps", 20, "--fit-steps", 3, "--personalise", 1]
+    sizes += ["--data", tmp_path]
     result = measured(run, "fitting", *sizes)
     assert (result["images"], result["photographs"]) == (4, 2)
     seconds = result["seconds_framing"] + result["seconds_fitting"]
     assert result["seconds_for_100"] == pytest.approx(seconds * 100 / 2, rel=1e-3)
     assert result["starts"].keys() == {"guess", "mean"}
+    assert positive(result["personalised"].values())
     assert result["novel_view_psnr_db_fitted"] == result["starts"]["guess"]["novel_view_psnr_db"]
     names = ("novel_view_psnr_db_training", "camera_rotation_error_deg_training", "seconds_for_100")
     assert positive(result[name] for name in names)

@@ -267,6 +267,20 @@ def test_python_page_runs(walked: Path, capsys: pytest.CaptureFixture[str]) -> N
 
 @pytest.mark.slow
 @pytest.mark.mediapipe
+def test_the_gallery_is_made_by_its_script(tmp_path: Path) -> None:
+    (line,) = (line for line in shell_lines("docs/gallery.md") if line.startswith("python"))
+    _, script, out = shlex.split(line)
+    done = run([sys.executable, str(ROOT / script), out, "--images", "12", "--steps", "10"], tmp_path)
+    assert done.returncode == 0, done.stderr
+    shown = set(
+        re.findall(r"\(gallery/([\w-]+\.png)\)", (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8"))
+    )
+    missing = shown - {path.name for path in (tmp_path / out / "pictures").iterdir()}
+    assert missing == (set() if importlib.util.find_spec("pyvista") else {"mesh.png"})
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
 def test_going_on_as_shown(walked: Path) -> None:
     (walked / "mine").mkdir()
     write_dataset("heads", walked / "mine", num_images=2, size=64, views=0, seed=4)

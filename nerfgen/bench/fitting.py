@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from dataclasses import replace
@@ -15,13 +16,13 @@ from nerfgen import artifact
 from nerfgen.bench.turns import Say
 from nerfgen.camera import fit_folder
 from nerfgen.field import Model, load_model
-from nerfgen.generate import Photographs, fit_latents, frame_photographs, tune_networks
+from nerfgen.generate import Photographs, fit_latents, frame_photographs, rehearsed, tune_networks
 from nerfgen.landmark import landmark_folder
 from nerfgen.mask import segment_folder
 from nerfgen.metric import camera_errors, fitted_camera_errors, held_out_views_of, judge, judge_codes
 from nerfgen.parallel import Progress, silent
 from nerfgen.synth import write_dataset
-from nerfgen.train import PRESETS, TrainingFiles, train
+from nerfgen.train import PRESETS, TrainingFiles, going_on, train
 
 _KIND = "heads"
 # The people fitted are those of another seed than the people trained on.
@@ -39,6 +40,7 @@ def measure_fitting(
     steps: int,
     fit_steps: int,
     tune: bool,
+    personalise: int,
     say: Say,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -52,6 +54,7 @@ def measure_fitting(
         steps: of training.
         fit_steps: of fitting.
         tune: also tune the networks to each photograph.
+        personalise: also go on training with so many of the photographs.
     """
     with tempfile.TemporaryDirectory() as scratch:
         data = data or Path(scratch)
@@ -89,6 +92,11 @@ def measure_fitting(
         for start in ("guess", "mean"):
             say(f"fitting from the {start}")
             starts[start] = _fitted(model, framed, seen, new, start, fit_steps, tune and start == "guess")
+        if personalise:
+            say(f"going on with {personalise} of the photographs")
+            result["personalised"] = _personalised(
+                seen, files[:personalise], Path(scratch) / "mine", steps, say
+            )
     own = starts["guess"]
     return result | {
         "seconds_fitting": own["seconds"],
@@ -108,6 +116,36 @@ def _trained(folder: Path, size: int, steps: int, say: Say) -> Model:
     say(f"training for {steps} steps")
     train(files, preset, class_name="face", seed=_TRAINING_SEED)
     return load_model(files.output)
+
+
+def _personalised(
+    seen: Path, photographs: list[Path], mine: Path, most_steps: int, say: Say
+) -> dict[str, Any]:
+    """Seconds of training that goes on with photographs of new heads, and the quality of new heads and old ones."""
+    mine.mkdir(parents=True)
+    for file in photographs:  # by names that no training head has
+        shutil.copyfile(file, mine / f"new-{file.name}")
+    began = time.perf_counter()
+    start = rehearsed(seen / "model.h5")
+    files = TrainingFiles(mine, mine / "cameras.h5", mine / "masks.h5", mine / "model.h5")
+    former = start.model
+    landmark_folder(mine, mine / "landmarks.h5", warn=say)
+    fit_folder(mine, files.cameras, focal=former.focal, canonical=(former.canonical_index, former.canonical))
+    segment_folder(mine, mine / "masks.h5", size=former.size, warn=say)
+    recipe = going_on(former)
+    train(files, replace(recipe, steps=min(recipe.steps, most_steps)), class_name="face", start=start)
+    seconds = time.perf_counter() - began
+    model = load_model(files.output)
+    own = slice(len(former.images), None)
+    names = [name.removeprefix("new-") for name in model.images[own]]
+    truth = photographs[0].with_name("truth.h5")
+    held_out = held_out_views_of(names, model.intrinsics[own], model.cam_to_world[own], model.size, truth)
+    return {
+        "photographs": len(names),
+        "seconds": seconds,
+        "novel_view_psnr_db": judge_codes(model, model.latents[own], held_out)["psnr_db"],
+        "novel_view_psnr_db_training": judge(model, seen / "truth.h5")["psnr_db"],
+    }
 
 
 def _fitted(

@@ -218,6 +218,10 @@ def fitting(
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 2200,
     fit_steps: Annotated[int, typer.Option(min=1, help="Steps of fitting.")] = 100,
     tune: Annotated[bool, typer.Option("--tune", help="Also tune the networks to each photograph.")] = False,
+    personalise: Annotated[
+        int,
+        typer.Option(min=0, help="Also go on training with so many of these photographs (`train --init`)."),
+    ] = 0,
     quiet: runtime.Quiet = False,
     debug: runtime.Debug = False,
 ) -> None:
@@ -239,6 +243,7 @@ def fitting(
             steps=steps,
             fit_steps=fit_steps,
             tune=tune,
+            personalise=personalise,
             say=reporter.say,
             progress=progress,
         )
