@@ -51,7 +51,8 @@ STATUSES = {
     "no_object": "the estimator found no object of the class",
     "too_small": "the object is too small in the photograph",
     "no_alpha": "the image has no alpha channel to take a mask from",
-    "not_converged": "no acceptable camera: flipped, behind the camera, or too large a reprojection error",
+    "not_converged": "no acceptable camera: flipped, behind the camera, or too large a reprojection error; of a "
+    "fitted photograph, also no code better than where the fit started",
     "no_mask": "the segmenter found no foreground in the window",
     "skipped": "an earlier stage could not use this image",
     "known": "the model that training goes on from has a row of this photograph already",
