@@ -22,9 +22,12 @@ from nerfgen.volume import cell_centers, composite, estimated_weights, surface_s
 GRID = 48
 # Rays whose estimated opacity is below this are background.
 _NOTHING = 1e-3
-# Rays that the grid is asked for at a time, and points that the network is: they bound the memory.
+# Rays that the grid is asked for at a time, and points that the network is, at most: they bound the memory.
 _MOST_RAYS = 1 << 15
 _POINTS_ON_CPU, _POINTS = 1 << 15, 1 << 20
+# A network's memory for a point, in layers of its width, and the share of the free memory that points may take, or the
+# bytes where it isn't known.
+_LAYERS, _SHARE, _BYTES = 8, 0.25, 1 << 28
 _LEAST = 256
 # Step of the density's central differences, as a share of the box.
 _STEP = 0.02
@@ -56,6 +59,7 @@ class ObjectRays:
         self._config = model.config
         self._field = jax.tree.map(jnp.asarray, model.parameters)
         self._latent = jnp.asarray(latent, jnp.float32)
+        self._points = _points_at_a_time(model.config)
         self._condition, self._grid = _prepared(self._config, self._field, self._latent)
 
     def look(
@@ -97,7 +101,7 @@ class ObjectRays:
     ) -> None:
         pending = [
             (some, _shaded(self._config, samples, self._field, self._condition, rays, weights, places))
-            for some, places in _in_parts(met, _points_at_a_time() // samples)
+            for some, places in _in_parts(met, self._points // samples)
         ]
         for some, found in pending:
             color, opacity, distance = (np.asarray(array)[: len(some)] for array in found)
@@ -109,7 +113,7 @@ class ObjectRays:
         self, values: RayValues, start: int, rays: _Rays, solid: Int[np.ndarray, "solid"]
     ) -> None:
         pending = []
-        for some, places in _in_parts(solid, _points_at_a_time() // 6):
+        for some, places in _in_parts(solid, self._points // 6):
             distances = jnp.asarray(values.distance[start + np.asarray(places)])
             pending.append(
                 (
@@ -145,8 +149,13 @@ def _in_parts(
     return [(part, np.resize(part, length)) for part in parts]
 
 
-def _points_at_a_time() -> int:
-    return _POINTS_ON_CPU if jax.default_backend() == "cpu" else _POINTS
+def _points_at_a_time(config: FieldConfig) -> int:
+    """Few on a CPU, whose caches are small; many elsewhere, as the memory of the device allows."""
+    device = jax.devices()[0]
+    on_cpu = device.platform == "cpu"
+    stats = None if on_cpu else device.memory_stats()
+    room = _SHARE * (stats["bytes_limit"] - stats["bytes_in_use"]) if stats else _BYTES
+    return min(_POINTS_ON_CPU if on_cpu else _POINTS, int(room) // (4 * _LAYERS * config.width))
 
 
 @partial(jax.jit, static_argnums=0)
