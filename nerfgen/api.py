@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen import artifact
-from nerfgen.field import Model, load_model
+from nerfgen.field import Model, load_model, model_file
 from nerfgen.generate import (
     Objects,
     Principal,
@@ -39,8 +39,7 @@ def load(path: Path | str) -> GenerativeModel:
     Raises:
         InputError: it is missing or no model.
     """
-    path = Path(path)
-    return GenerativeModel(path / "model.h5" if path.is_dir() else path)
+    return GenerativeModel(model_file(Path(path)))
 
 
 class GenerativeModel:

@@ -104,7 +104,7 @@ def test_new_photographs_are_learned_and_old_objects_stay(model, garage, start, 
     alone = replace(
         start,
         rows=start.rows[:1],
-        pictures=start.pictures[:1],
+        render=lambda: start.pictures[:1],
         intrinsics=start.intrinsics[:1],
         cam_to_world=start.cam_to_world[:1],
     )
@@ -128,6 +128,33 @@ def test_an_interrupted_run_goes_on_to_the_same_model(garage, start, recipe, per
     output = tmp_path / "model.h5"
     train(files(garage, output), recipe, class_name="car", start=start, resume=True)
     assert output.read_bytes() == personal[0].read_bytes()
+
+
+def test_other_pictures_are_not_taken_for_those_of_the_cache(garage, trained, recipe, tmp_path):
+    """The first run leaves the framed pixels beside the photographs; a start with another seed shows other rows."""
+    cache, few = Execution(cache=tmp_path / "pixels.h5"), replace(recipe, steps=2)
+    made = {}
+    for seed in (0, 1):
+        output, other = tmp_path / f"{seed}.h5", rehearsed(trained, pictures=6, seed=seed)
+        train(files(garage, output), few, class_name="car", start=other, execution=cache)
+        with h5py.File(cache.cache) as file:
+            names = artifact.strings(file["image"])
+            raster = np.empty((recipe.size**2, 4), np.uint8)
+            raster[file["order"][-1]] = file["pixels"][-1]
+        assert names[-6:] == other.names
+        np.testing.assert_array_equal(raster.reshape(other.pictures[-1].shape), other.pictures[-1])
+        made[seed] = names
+    assert made[0] != made[1]
+
+
+def test_pictures_are_rendered_only_when_pixels_are_needed(garage, start, recipe, personal):
+    """A finished run that is asked for again is kept without them."""
+
+    def refuse():
+        raise AssertionError("rendered for nothing")
+
+    again = train(files(garage, personal[0]), recipe, class_name="car", start=replace(start, render=refuse))
+    assert again["kept"]
 
 
 def test_half_of_a_batch_are_pictures_of_former_objects():

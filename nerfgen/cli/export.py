@@ -94,18 +94,17 @@ def export(
     choices.exclude(sources, "--image", "--rows", "--codes")
     choices.exclude(sources, "--codes", "--rows")
 
-    from nerfgen import artifact, generate, surface
+    from nerfgen import artifact, field, generate, surface
     from nerfgen.errors import InputError, UnusableImagesError
-    from nerfgen.field import load_model
     from nerfgen.generate.codes import parse_numbers
     from nerfgen.generate.photograph import photograph_files
 
     if not any(sources.values()):
         raise InputError("which objects? give --rows such as 3, --codes FILE or --image PHOTO")
-    model_file = model / "model.h5" if model.is_dir() else model
+    model_file = field.model_file(model)
     output = output or model_file.with_name("mesh.glb")
     surface.check_mesh_name(output)
-    trained = load_model(model_file)
+    trained = field.load_model(model_file)
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     meshing = surface.Meshing(resolution, level, largest, watertight, faces)
     table = parse_numbers(rows, len(trained.images), f"--rows {rows}", "rows") if rows else []

@@ -105,17 +105,16 @@ def render(
     cameras = choices.CameraChoice(yaw, pitch, orbit, distance, fov, position, look, path)
     pictures = choices.PictureChoice(png, sheet, video, save_path, kinds, fps)
 
-    from nerfgen import artifact, generate
+    from nerfgen import artifact, field, generate
     from nerfgen.errors import InputError
-    from nerfgen.field import load_model
     from nerfgen.generate.codes import parse_numbers
     from nerfgen.generate.photograph import photograph_files
     from nerfgen.photo import digest_images
 
     if tune and not image:
         raise InputError("--tune adjusts the networks to photographs; give some with --image")
-    model_file = model / "model.h5" if model.is_dir() else model
-    trained = load_model(model_file)
+    model_file = field.model_file(model)
+    trained = field.load_model(model_file)
     output = output or model_file.with_name("fitted.h5" if image else "views.h5")
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     size = size or trained.size

@@ -175,7 +175,6 @@ def sample(
     """
     given = runtime.given_options(context)
     _check(given)
-    model_file = model / "model.h5" if model.is_dir() else model
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     if dataset:
         from nerfgen.dataset import Settings, parse_poses
@@ -194,7 +193,7 @@ def sample(
             transforms=transforms,
             shard_size=shard_size,
         )
-        _write_dataset(model_file, dataset, settings, shard, overwrite, reporter)
+        _write_dataset(model, dataset, settings, shard, overwrite, reporter)
         return
     walking = between or direction is not None
     if walking and not given.keys() & {"yaw", "orbit", "position", "path"}:
@@ -202,12 +201,12 @@ def sample(
     cameras = choices.CameraChoice(yaw, pitch, orbit, distance, fov, position, look, path)
     pictures = choices.PictureChoice(png, sheet, video, save_path, kinds, fps)
 
-    from nerfgen import artifact
+    from nerfgen import artifact, field
     from nerfgen.errors import InputError
-    from nerfgen.field import load_model
     from nerfgen.generate import fitting_antialias, principal_axes, render_to_file
 
-    trained = load_model(model_file)
+    model_file = field.model_file(model)
+    trained = field.load_model(model_file)
     output = output or model_file.with_name("walk.h5" if walking else "samples.h5")
     size = size or trained.size
     antialias = antialias or fitting_antialias(trained, size)

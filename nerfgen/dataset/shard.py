@@ -20,13 +20,10 @@ from nerfgen.dataset.pose import cameras_at, draw_poses
 from nerfgen.dataset.settings import Settings
 from nerfgen.field import Model
 from nerfgen.generate import Drawn, Neighbours, Views, eight_bits, render_views
-from nerfgen.geometry import Cameras, project
+from nerfgen.geometry import OPENGL_AXES, Cameras, project
 from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import core_count
 from nerfgen.picture import DEPTH_TEXT, depth_levels, png_bytes
-
-# OpenCV's camera axes to OpenGL's: y up, z backward.
-_OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,7 @@ def _write_transforms(rgb: Path, identity: int, names: Sequence[str], cameras: C
             "cy": matrix[1, 2],
             "w": size,
             "h": size,
-            "transform_matrix": (pose @ _OPENGL).tolist(),
+            "transform_matrix": (pose @ OPENGL_AXES).tolist(),
         }
         for name, matrix, pose in zip(names, cameras.matrices(size), cameras.cam_to_world, strict=True)
     ]

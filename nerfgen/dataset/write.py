@@ -13,7 +13,7 @@ from nerfgen.dataset.pose import training_poses
 from nerfgen.dataset.settings import Part, Settings
 from nerfgen.dataset.shard import Scene, write_shard
 from nerfgen.errors import OutputExistsError
-from nerfgen.field import load_model
+from nerfgen.field import load_model, model_file
 from nerfgen.generate import draw_identities, fitting_antialias, neighbours, principal_axes
 from nerfgen.objectclass import object_class
 from nerfgen.parallel import Progress, silent
@@ -39,7 +39,7 @@ def write_dataset(
     ended. Memory does not grow with the number of identities.
 
     Args:
-        model: a model file.
+        model: a model file, or the folder that holds model.h5.
         part: the shards to render.
         overwrite: first remove this part's shards, and all others that are not of this dataset.
         progress: told identities.
@@ -54,6 +54,7 @@ def write_dataset(
         InputError: the model can't be used, or no draw is far enough from the training rows.
         OutputExistsError: ``out`` holds shards of other settings, or what no run wrote.
     """
+    model = model_file(model)
     trained = load_model(model)
     size = settings.size or trained.size
     antialias = settings.antialias or fitting_antialias(trained, size)

@@ -3,7 +3,7 @@
 from nerfgen.field.encoding import positional_encoding
 from nerfgen.field.model import FieldConfig, GenerativeField
 from nerfgen.field.planes import roughness
-from nerfgen.field.stored import FirstGuess, Model, load_model, save_model
+from nerfgen.field.stored import FirstGuess, Model, load_model, model_file, save_model
 from nerfgen.field.tunable import added, tunable
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Model",
     "added",
     "load_model",
+    "model_file",
     "positional_encoding",
     "roughness",
     "save_model",

@@ -126,13 +126,18 @@ def _three(values: np.ndarray) -> tuple[float, float, float]:
     return x, y, z
 
 
+def model_file(path: Path) -> Path:
+    """A model's file by its own path, or by the folder that holds ``model.h5``."""
+    return path / "model.h5" if path.is_dir() else path
+
+
 def load_model(path: Path) -> Model:
     """Read a model file, or the ``model.h5`` of a folder.
 
     Raises:
         InputError: it is missing or no model.
     """
-    path = path / "model.h5" if path.is_dir() else path
+    path = model_file(path)
     with artifact.reading(path, "model/1", made_by=f"nerfgen train {path.parent}") as file:
         preset = json.loads(file.attrs["preset"])
         try:

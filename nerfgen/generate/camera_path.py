@@ -15,10 +15,8 @@ from jaxtyping import Float
 
 from nerfgen.artifact import atomic_path
 from nerfgen.errors import InputError
-from nerfgen.geometry import Cameras, field_intrinsics, field_of_view
+from nerfgen.geometry import OPENGL_AXES, Cameras, field_intrinsics, field_of_view
 
-# What turns the camera axes of OpenCV into OpenGL's, and back.
-_AXES = np.diag([1.0, -1.0, -1.0, 1.0])
 # Rotations may be so far from orthonormal, for files with few decimals.
 _ROUNDING = 1e-3
 
@@ -61,7 +59,7 @@ def read_camera_path(path: Path) -> CameraPath:
         key = f"{path}: camera_path[{number}]"
         if not isinstance(entry, dict):
             raise InputError(f"{key} must be an object with camera_to_world and fov")
-        poses.append(_pose(entry.get("camera_to_world"), f"{key}.camera_to_world") @ _AXES)
+        poses.append(_pose(entry.get("camera_to_world"), f"{key}.camera_to_world") @ OPENGL_AXES)
         fields.append(
             _number(entry.get("fov"), f"{key}.fov", "degrees from the upper to the lower edge", 180)
         )
@@ -86,7 +84,7 @@ def write_camera_path(path: Path, shown: CameraPath, size: int) -> None:
         raise ValueError(
             "only cameras whose principal point is the picture's centre can be written as a path"
         )
-    poses = (cameras.cam_to_world @ _AXES).reshape(-1, 16).tolist()
+    poses = (cameras.cam_to_world @ OPENGL_AXES).reshape(-1, 16).tolist()
     fields = field_of_view(cameras.intrinsics).tolist()
     told: dict[str, Any] = {
         "camera_type": "perspective",

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from nerfgen.errors import InputError
 from nerfgen.field import FieldConfig, Model
 from nerfgen.generate.reconstruct import (
+    ADAM,
     COMPILED_QUICKLY,
     RAYS,
     Network,
     network_of,
+    pauses,
     photograph_losses,
     reconstruction_psnr,
     together,
@@ -39,7 +40,6 @@ STEPS = 100
 # Adam's rates at the start, of codes in standard deviations and of cameras, and the share of them at the end.
 _RATE, _CAMERA_RATE, _FINAL = 0.2, 5e-3, 0.1
 _PRIOR = 3e-3
-_STEPS_AT_A_TIME = 10
 # A second attempt goes so much more slowly.
 _SLOWER = 0.5
 
@@ -96,7 +96,7 @@ def fit_latents(
         raise InputError(f"a fit starts at {' or '.join(get_args(Start))}, not at {start!r}")
     if jax.default_backend() == "cpu":
         keep_freed_memory()
-    task = _Task(model, framed, _varying(principal_axes(model.latents)), fit_cameras, steps, seed)
+    task = _Task(model, framed, principal_axes(model.latents).only_varying(), fit_cameras, steps, seed)
     every = np.arange(len(framed.images))
     mean = task.mean()
     begun = task.guess() if start == "guess" and model.guess else mean
@@ -135,7 +135,7 @@ class _Task:
         self.moving = self.preset.camera_learning_rate > 0 if fit_cameras is None else fit_cameras
         self._key = jax.random.key(seed)
         self._network = network_of(model)
-        known = (model.latents - principal.mean) @ principal.axes.T / principal.deviation
+        known = principal.coefficients(model.latents)
         self._space = _Space(
             jnp.asarray(principal.mean, jnp.float32),
             jnp.asarray(principal.deviation[:, None] * principal.axes, jnp.float32),
@@ -156,7 +156,7 @@ class _Task:
         features = guess_features(rasters, self.framed.cam_to_world, masked=masked)
         guessed = features @ guess.weights + guess.offset
         latents, corrections = np.split(guessed, [len(principal.mean)], axis=1)
-        begun["codes"] = (latents - principal.mean) @ principal.axes.T / principal.deviation
+        begun["codes"] = principal.coefficients(latents)
         if self.moving and corrections.shape[1]:
             begun["cameras"] = corrections
         return begun
@@ -183,7 +183,7 @@ class _Task:
             own = group.places[: group.real]
             pixels = framed_pixels(self.framed.some(group.places))
             search = _search_from({name: values[group.places] for name, values in begun.items()})
-            for until in [*range(_STEPS_AT_A_TIME, self.steps, _STEPS_AT_A_TIME), self.steps]:
+            for until in pauses(self.steps):
                 search = jax.block_until_ready(
                     _advance(
                         self.model.config,
@@ -249,13 +249,10 @@ class _Search(NamedTuple):
     ended: Float[Array, "images"]
 
 
-_ADAM = optax.scale_by_adam(b2=0.99)
-
-
 def _search_from(unknown: dict[str, np.ndarray]) -> _Search:
     on_device = {name: jnp.asarray(values, jnp.float32) for name, values in unknown.items()}
     nothing = jnp.zeros(len(on_device["codes"]))
-    return _Search(on_device, _ADAM.init(on_device), jnp.int32(0), nothing, nothing)
+    return _Search(on_device, ADAM.init(on_device), jnp.int32(0), nothing, nothing)
 
 
 @partial(jax.jit, static_argnums=(0, 1), compiler_options=COMPILED_QUICKLY)
@@ -282,7 +279,7 @@ def _advance(
         # The last step sees the rays of the first, so that their losses can be compared.
         number = jnp.where(search.step == plan.steps - 1, 0, search.step)
         gradient, each = jax.grad(loss, has_aux=True)(search.unknown, jax.random.fold_in(plan.key, number))
-        moves, moments = _ADAM.update(gradient, search.moments)
+        moves, moments = ADAM.update(gradient, search.moments)
         decay = _FINAL ** (search.step / plan.steps)
         unknown = {
             name: search.unknown[name] - plan.rates[name] * decay * move for name, move in moves.items()
@@ -293,9 +290,3 @@ def _advance(
         return _Search(unknown, moments, search.step + 1, started, each)
 
     return jax.lax.fori_loop(search.step, until, step, search)
-
-
-def _varying(principal: Principal) -> Principal:
-    """Only the axes along which the table varies: there are fewer than numbers in a code if it has few rows."""
-    kept = principal.deviation > 1e-6 * principal.deviation.max(initial=0.0)
-    return replace(principal, axes=principal.axes[kept], deviation=principal.deviation[kept])

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Float, Int
 
 from nerfgen.field import FieldConfig, Model
@@ -28,6 +29,15 @@ _PICTURES_TOGETHER = 64
 # For the compiler: what this leaves out takes half of its time, longer than fitting one photograph, and speeds up
 # nothing here.
 COMPILED_QUICKLY = {"xla_llvm_disable_expensive_passes": True}
+
+
+ADAM = optax.scale_by_adam(b2=0.99)
+_STEPS_AT_A_TIME = 10
+
+
+def pauses(steps: int) -> list[int]:
+    """Numbers of steps after which progress is told: every ten, and the last."""
+    return [*range(_STEPS_AT_A_TIME, steps, _STEPS_AT_A_TIME), steps]
 
 
 class Network(NamedTuple):

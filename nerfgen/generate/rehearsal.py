@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import UInt8
 
 from nerfgen import artifact
-from nerfgen.field import load_model
+from nerfgen.field import load_model, model_file
 from nerfgen.generate.views import eight_bits, render_views
 from nerfgen.geometry import window_intrinsics
 from nerfgen.parallel import Progress, silent
@@ -26,8 +27,9 @@ def rehearsed(
         path: model file, or the folder that holds model.h5.
         size: edge of the pictures, pixels; 0 for that of the model.
         pictures: how many; rows are drawn without repetition as long as there are any.
+        progress: told of the pictures, which are rendered when training needs them.
     """
-    path = path / "model.h5" if path.is_dir() else path
+    path = model_file(path)
     model = load_model(path)
     size, count = size or model.size, len(model.images)
     rng = np.random.default_rng([seed, count])
@@ -35,12 +37,9 @@ def rehearsed(
     seen_by = np.where(np.arange(pictures) % 2 == 0, rows, rng.integers(0, count, pictures))
     intrinsics = window_intrinsics(model.intrinsics[seen_by], model.window[seen_by], size)
     poses = model.cam_to_world[seen_by]
-    views = render_views(model, model.latents[rows], intrinsics, poses, size, progress=progress)
-    return Start(
-        model=model,
-        record=artifact.file_record(path),
-        rows=rows,
-        pictures=np.concatenate([views.rgb, eight_bits(views.opacity)[..., None]], axis=-1),
-        intrinsics=intrinsics,
-        cam_to_world=poses,
-    )
+
+    def render() -> UInt8[np.ndarray, "pictures size size 4"]:
+        views = render_views(model, model.latents[rows], intrinsics, poses, size, progress=progress)
+        return np.concatenate([views.rgb, eight_bits(views.opacity)[..., None]], axis=-1)
+
+    return Start(model, artifact.file_record(path), seed, size, rows, intrinsics, poses, render)

@@ -46,6 +46,10 @@ class Principal:
             return 0
         return min(int(np.searchsorted(np.cumsum(self.spectrum), share)) + 1, len(self.deviation))
 
+    def only_varying(self) -> Principal:
+        """The Gaussian along the axes that vary: there are fewer than numbers in a code if the table has few rows."""
+        return replace(self, axes=self.axes[: self.varying], deviation=self.deviation[: self.varying])
+
     def first(self, components: int) -> Principal:
         """The Gaussian along the first axes only; 0 keeps them all."""
         kept = components or len(self.deviation)

@@ -12,16 +12,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Float, Int
 
 from nerfgen.field import FieldConfig, Model, added, tunable
 from nerfgen.generate.fit import Fitted
 from nerfgen.generate.reconstruct import (
+    ADAM,
     COMPILED_QUICKLY,
     RAYS,
     Network,
     network_of,
+    pauses,
     photograph_losses,
     reconstruction_psnr,
     together,
@@ -47,7 +48,6 @@ _RATE, _FINAL = 3e-3, 0.1
 _TURNED, _SIZE = 1.0, 1e-4
 _TURN = 45.0
 _CAMERAS = 512
-_STEPS_AT_A_TIME = 10
 
 
 class Tuned(NamedTuple):
@@ -94,8 +94,8 @@ def tune_networks(
             jnp.asarray(fitted.cam_to_world[group.places], jnp.float32),
         )
         deltas = jax.tree.map(partial(_repeated, len(group.places)), nothing)
-        search = _Search(deltas, _ADAM.init(deltas), jnp.int32(0))
-        for until in [*range(_STEPS_AT_A_TIME, steps, _STEPS_AT_A_TIME), steps]:
+        search = _Search(deltas, ADAM.init(deltas), jnp.int32(0))
+        for until in pauses(steps):
             plan = (jax.random.key(seed), jnp.float32(steps), until)
             search = jax.block_until_ready(
                 _advance(model.config, preset, network, views, photographs, *plan, search)
@@ -126,9 +126,6 @@ class _Search(NamedTuple):
     deltas: dict[str, Any]
     moments: Any
     step: Int[Array, ""]
-
-
-_ADAM = optax.scale_by_adam(b2=0.99)
 
 
 def _repeated(count: int, array: np.ndarray) -> Array:
@@ -193,7 +190,7 @@ def _advance(
         chosen = jax.random.randint(keys[3], (), 0, _CAMERAS)
         view = Cameras(views.intrinsics[chosen], views.cam_to_world[chosen])
         each = jax.vmap(jax.grad(loss), in_axes=(0, 0, None, None))
-        moves, moments = _ADAM.update(each(search.deltas, photographs, keys, view), search.moments)
+        moves, moments = ADAM.update(each(search.deltas, photographs, keys, view), search.moments)
         rate = _RATE * _FINAL ** (search.step / steps)
         deltas = jax.tree.map(lambda value, move: value - rate * move, search.deltas, moves)
         return _Search(deltas, moments, search.step + 1)

@@ -1,6 +1,7 @@
 """Pinhole cameras, poses, rays and camera paths. Reads no files."""
 
 from nerfgen.geometry.camera import (
+    OPENGL_AXES,
     Cameras,
     intrinsic_matrix,
     optical_axis,
@@ -36,6 +37,7 @@ from nerfgen.geometry.pose import (
 
 __all__ = [
     "FRONTAL_ROTATION",
+    "OPENGL_AXES",
     "Cameras",
     "aimed_at_origin",
     "angle_grid",

@@ -19,6 +19,10 @@ from jaxtyping import Float
 Array = Any
 
 
+# What turns the camera axes of OpenCV into OpenGL's (x right, y up, z backward), and back: pose @ OPENGL_AXES.
+OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])
+
+
 class Cameras(NamedTuple):
     """Pinhole cameras of square pictures, whatever the pictures' size.
 

@@ -113,7 +113,7 @@ def pixel_cache(
             "size": size,
             "dilation": DILATION,
             "masks": masks is not None,
-            "pictures": len(start.rows) if start else 0,
+            "pictures": start.account if start else None,
         },
         "inputs": inputs,
     }
@@ -142,7 +142,7 @@ def _with_pictures(listing: Listing, start: Start, digests: Mapping[str, str], c
     known = start.known(listing.images, digests)
     status = ["known" if there else own for there, own in zip(known, listing.status, strict=True)]
     require_usable(status, listing.data, cameras)
-    count, size = len(start.rows), start.pictures.shape[1]
+    count, size = len(start.rows), start.size
     own = {
         "image_size": np.full((count, 2), size),
         "intrinsics": start.intrinsics,
@@ -195,15 +195,16 @@ def _write(
     """Decode every usable image, in threads, and write each as soon as it is there."""
     count, rows, status = len(listing.images), listing.rows, list(listing.status)
     inside, valid = np.zeros(count, np.int32), np.zeros(count, np.int32)
-    photographs = len(listing.images) - (len(start.rows) if start else 0)
+    pictures = start.pictures if start else ()
+    photographs = len(listing.images) - len(pictures)
     with framer(listing, size) as frame, artifact.create(path, SCHEMA, **about) as file:
         artifact.put(file, "image", listing.images)
         pixels = artifact.allocate(file, "pixels", (count, size * size, 4), compressed=False)
         order = artifact.allocate(file, "order", (count, size * size), compressed=False)
 
         def packed(row: int) -> _Packed | str:
-            if start and row >= photographs:
-                picture = start.pictures[row - photographs]
+            if row >= photographs:
+                picture = pictures[row - photographs]
                 found: Raster | str = Raster(
                     picture[..., :3], picture[..., 3], np.ones(picture.shape[:2], bool)
                 )

@@ -114,7 +114,7 @@ def train(
         "precision": execution.effective_precision(mesh),
     }
     if start:
-        parameters["pictures"] = len(start.rows)
+        parameters["pictures"] = start.account
     images = _images(files)
     digests = dict(zip(images, digest_images(files.data, images), strict=True))
     folder = artifact.folder_record(images, digests.values())

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,22 +21,37 @@ _SLOWER = 0.2
 
 @dataclass(frozen=True)
 class Start:
-    """A model to go on from, and pictures of its objects, rendered before, that keep it from forgetting them.
+    """A model to go on from, and pictures of its objects that keep it from forgetting them.
 
     Attributes:
         model: its rows come first in the new table, and stay as they are.
         record: provenance of its file.
+        seed: by which rows and cameras of the pictures were drawn.
+        size: edge of the pictures, pixels.
         rows: row that each picture shows.
-        pictures: red, green, blue and opacity times 255.
         intrinsics, cam_to_world: cameras of the pictures.
+        render: makes the pictures.
     """
 
     model: Model
     record: dict[str, Any]
+    seed: int
+    size: int
     rows: Int[np.ndarray, "pictures"]
-    pictures: UInt8[np.ndarray, "pictures size size 4"]
     intrinsics: Float[np.ndarray, "pictures 3 3"]
     cam_to_world: Float[np.ndarray, "pictures 4 4"]
+    render: Callable[[], UInt8[np.ndarray, "pictures size size 4"]]
+
+    @cached_property
+    def pictures(self) -> UInt8[np.ndarray, "pictures size size 4"]:
+        """Red, green, blue and opacity times 255, rendered when they are first needed: not by a run whose pixels or
+        model are there already."""
+        return self.render()
+
+    @property
+    def account(self) -> dict[str, int]:
+        """What determines the pictures, with the model."""
+        return {"count": len(self.rows), "seed": self.seed}
 
     @property
     def names(self) -> list[str]:

@@ -307,23 +307,15 @@ def make_step(
             name: jax.tree.map(lambda value, move, rate=rates[name]: value - rate * move, values, moves[name])
             for name, values in state.networks.items()
         }
+        touched = touched_rows(state.latents, rows)
         latents, _ = stepped(
-            state.latents,
-            touched_rows(state.latents, rows),
-            gradient["latents"],
-            rates["latents"],
-            _B1,
-            preset.adam_b2,
+            state.latents, touched, gradient["latents"], rates["latents"], _B1, preset.adam_b2
         )
         cameras, camera_sum = state.cameras, state.camera_sum
         if preset.camera_learning_rate > 0:
+            touched = touched_rows(cameras, images) if kept else touched
             cameras, moved = stepped(
-                cameras,
-                touched_rows(cameras, images),
-                gradient["cameras"],
-                rates["cameras"],
-                _B1,
-                preset.adam_b2,
+                cameras, touched, gradient["cameras"], rates["cameras"], _B1, preset.adam_b2
             )
             camera_sum = camera_sum + moved
         occupancy, guide = state.occupancy, state.guide
