@@ -272,7 +272,7 @@ def train(
     recipe = PRESETS[(preset or PresetName.fast).value]
     if init:
         former = load_model(init)
-        if former.object_class.name != described.name:
+        if former.object_class != described:
             raise InputError(
                 f"{init} is a model of class {former.object_class.name}, but {cameras} is of {described.name}"
             )

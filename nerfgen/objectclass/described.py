@@ -57,6 +57,13 @@ class ObjectClass:
     mesh_canonical: Float[np.ndarray, "mesh 3"]
     text: str = ""
 
+    def __eq__(self, other: object) -> bool:
+        """A class is its name and its file: all else follows from them."""
+        return isinstance(other, ObjectClass) and (self.name, self.text) == (other.name, other.text)
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.text))
+
     @property
     def mirrored(self) -> Int[np.ndarray, "landmarks"]:
         """Place of the landmark that each one becomes in a mirrored photograph."""
