@@ -37,7 +37,8 @@ class Schema:
 ROOT_ATTRIBUTES = {
     "nerfgen_schema": "name and version of the schema, such as `landmarks/1`",
     "nerfgen_version": "version of nerfgen that wrote the file",
-    "class": "object class",
+    "class": "name of the object class",
+    "class_description": "the file that describes the class (TOML or JSON); empty for a class that ships with nerfgen",
     "parameters": "JSON object: every parameter that the content depends on, the seed included",
     "inputs": "JSON list of {file, size, sha256}; a folder of images is one entry with their `count`",
 }

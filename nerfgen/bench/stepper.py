@@ -20,7 +20,7 @@ from nerfgen.train.step import OCCUPANCY_SIZE, TERMS, State, initial_state, make
 from nerfgen.train.table import AXIS
 
 SEED = 0
-BOUNDS = object_class("face").bounds
+CLASS = object_class("heads")
 # Distance of the cameras and focal length in raster edges, which show the box and a little around it.
 DISTANCE, FOCAL = 4.0, 1.8
 
@@ -80,7 +80,7 @@ def _step(preset: Preset, rows: int, streamed: bool, precision: str) -> tuple[Me
     mesh = execution.mesh()
     step = make_step(
         preset,
-        BOUNDS,
+        CLASS.bounds,
         rows,
         SEED,
         mesh,
@@ -93,7 +93,7 @@ def _step(preset: Preset, rows: int, streamed: bool, precision: str) -> tuple[Me
 
 def fresh_state(preset: Preset, rows: int) -> State:
     """Where a :class:`Stepper` begins."""
-    return initial_state(preset, BOUNDS, rows, SEED, np.ones((OCCUPANCY_SIZE,) * 3, np.float32))
+    return initial_state(preset, CLASS.bounds, rows, SEED, np.ones((OCCUPANCY_SIZE,) * 3, np.float32))
 
 
 def random_batches(preset: Preset, rows: int, count: int) -> Iterator[Batch]:

@@ -14,6 +14,7 @@ from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.field.model import FieldConfig
 from nerfgen.field.tunable import added
+from nerfgen.objectclass import ObjectClass
 
 
 class FirstGuess(NamedTuple):
@@ -31,7 +32,7 @@ class Model:
     """A trained model.
 
     Attributes:
-        object_class: name of the class.
+        object_class: what is known of the class.
         preset: the effective training recipe.
         config: sizes of the networks.
         parameters: arrays of the networks, as flax names them.
@@ -45,7 +46,7 @@ class Model:
         guess: of the codes of new photographs; None if training made none.
     """
 
-    object_class: str
+    object_class: ObjectClass
     preset: dict[str, Any]
     config: FieldConfig
     parameters: dict[str, Any]
@@ -150,7 +151,7 @@ def load_model(path: Path) -> Model:
         except (KeyError, TypeError) as error:
             raise InputError(f"{path}: its preset lacks {error}; train the model anew") from error
         return Model(
-            object_class=str(file.attrs["class"]),
+            object_class=artifact.class_of(file),
             preset=preset,
             config=config,
             parameters=artifact.get_tree(file["field"]),

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, UInt8
 from nerfgen import artifact
 from nerfgen.errors import NerfgenError, OutputExistsError
 from nerfgen.geometry import window_intrinsics
+from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, map_threads, silent
 from nerfgen.train.data import (
     DILATION,
@@ -81,7 +82,7 @@ def pixel_cache(
     masks: Path | None,
     size: int,
     *,
-    object_class: str,
+    object_class: ObjectClass | str,
     inputs: list[dict[str, Any]],
     start: Start | None = None,
     digests: Mapping[str, str] | None = None,

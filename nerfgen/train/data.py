@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.geometry import window_intrinsics
-from nerfgen.objectclass import object_class
+from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, map_threads, silent
 from nerfgen.photo import UnreadableImageError, decode, resample_window
 from nerfgen.train.preset import Preset
@@ -223,9 +223,9 @@ def for_cameras(preset: Preset, cameras: Path) -> Preset:
         return preset if "canonical" in file else replace(preset, camera_learning_rate=0.0)
 
 
-def for_class(preset: Preset, class_name: str, *, with_masks: bool) -> Preset:
+def for_class(preset: Preset, described: ObjectClass, *, with_masks: bool) -> Preset:
     """The preset, without what the class or the lack of masks rules out."""
-    mirror = preset.mirror and object_class(class_name).mirror
+    mirror = preset.mirror and described.mirror
     return replace(preset, mirror=mirror, lambda_mask=preset.lambda_mask if with_masks else 0.0)
 
 

@@ -13,7 +13,8 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from nerfgen import artifact
-from nerfgen.objectclass import object_class
+from nerfgen.objectclass import ObjectClass
+from nerfgen.objectclass import object_class as named_class
 from nerfgen.train.batch import Batch
 from nerfgen.train.data import for_class, list_images
 from nerfgen.train.execution import Execution, platform
@@ -28,7 +29,7 @@ _MEBIBYTE = 1 << 20
 
 
 def estimate(
-    files: TrainingFiles, preset: Preset, *, class_name: str, execution: Execution
+    files: TrainingFiles, preset: Preset, *, object_class: ObjectClass | str, execution: Execution
 ) -> dict[str, Any]:
     """Sizes, memory and time of a run. Compiles the step and takes a few on random pixels; writes nothing.
 
@@ -40,11 +41,12 @@ def estimate(
     Raises:
         InputError: the files are missing or don't fit.
     """
-    preset = for_class(preset, class_name, with_masks=files.masks is not None)
+    described = named_class(object_class)
+    preset = for_class(preset, described, with_masks=files.masks is not None)
     listing = list_images(files.data, files.cameras, files.masks)
     count = int(artifact.usable(listing.status).sum())
     mesh = execution.mesh()
-    bounds = object_class(class_name).bounds
+    bounds = described.bounds
     at_a_time, precision = execution.images_at_a_time(preset, mesh), execution.effective_precision(mesh)
     step = make_step(
         preset,

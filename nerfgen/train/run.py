@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from nerfgen.errors import NerfgenError
 from nerfgen.field import Model
+from nerfgen.objectclass import ObjectClass
 from nerfgen.train.cache import PixelCache
 from nerfgen.train.checkpoint import LOG, Checkpoint
 from nerfgen.train.execution import Execution
@@ -65,14 +66,14 @@ class Run:
     def __init__(
         self,
         preset: Preset,
-        bounds: tuple[float, float, float],
+        described: ObjectClass,
         cache: PixelCache,
         seed: int,
         execution: Execution,
         mesh: Mesh,
         start: Start | None = None,
     ) -> None:
-        self.preset, self.bounds, self.cache, self.seed, self.mesh = preset, bounds, cache, seed, mesh
+        self.preset, self.described, self.cache, self.seed, self.mesh = preset, described, cache, seed, mesh
         self._start = start
         # Images that have a row of their own; those after them are pictures of the former model's rows.
         self.photographs = len(cache.images) - (len(start.rows) if start else 0)
@@ -88,7 +89,7 @@ class Run:
         self.log_every = min(_LOG_EVERY, max(1, _WORK_BETWEEN_LOOKS // work))
         self._step = make_step(
             preset,
-            bounds,
+            described.bounds,
             len(cache.images),
             seed,
             mesh,
@@ -133,11 +134,13 @@ class Run:
         )
         shrunk = np.array([1 / stride, 1 / stride, 1.0])[:, None]
         intrinsics = self.cache.raster_intrinsics[chosen] * shrunk
-        hull = hull_of(masks, intrinsics, self.cache.cam_to_world[chosen], self.bounds)
+        hull = hull_of(masks, intrinsics, self.cache.cam_to_world[chosen], self.described.bounds)
         return self._initial(hull)
 
     def _initial(self, occupancy: np.ndarray) -> State:
-        return initial_state(self.preset, self.bounds, self.photographs, self.seed, occupancy, self._start)
+        return initial_state(
+            self.preset, self.described.bounds, self.photographs, self.seed, occupancy, self._start
+        )
 
     def state_shapes(self) -> State:
         """Structure and shapes of a state, with no values."""
@@ -211,7 +214,7 @@ class Run:
         waited = self.data.waited - self.data.waited_before
         return waited / max(time.monotonic() - self.began, 1e-6)
 
-    def model(self, class_name: str) -> Model:
+    def model(self) -> Model:
         """The model as it stands."""
         state, cache = self.state, self.cache
         networks = jax.tree.map(np.asarray, state.networks)
@@ -240,9 +243,9 @@ class Run:
                 name: np.concatenate([getattr(former, name), values]) for name, values in columns.items()
             }
         return Model(
-            object_class=class_name,
+            object_class=self.described,
             preset=asdict(self.preset),
-            config=self.preset.field_config(self.bounds),
+            config=self.preset.field_config(self.described.bounds),
             parameters=networks["field"],
             latents=np.asarray(state.latents.values)[: self.table_sizes["latents"]],
             occupancy=np.asarray(state.occupancy),
