@@ -56,6 +56,10 @@ STATUSES = {
     "fitted photograph, also no code better than where the fit started",
     "no_mask": "the segmenter found no foreground in the window",
     "skipped": "an earlier stage could not use this image",
+    "absent": "listed among the images, but the file is not there",
+    "no_camera": "nothing says its camera, or what does is none: no rotation, or no focal length",
+    "wrong_shape": "the picture has other proportions than its camera is for",
+    "not_chosen": "other images of its object were chosen",
     "known": "the model that training goes on from has a row of this photograph already",
 }
 
@@ -93,6 +97,13 @@ _WINDOW = Dataset(
     "(x0, y0, side) of the square window that shows the object; may reach beyond the photograph",
     "pixel",
     "photograph",
+)
+_INSTANCE = Dataset(
+    "instance",
+    "string",
+    ("image",),
+    "object that each image shows; images of one object share a code. Without it, each image shows its own",
+    optional=True,
 )
 _MASK = Dataset(
     "mask",
@@ -155,7 +166,8 @@ SCHEMAS: dict[str, Schema] = {
         ),
         Schema(
             "cameras/1",
-            "camera and framing of every image (`nerfgen fit-cameras`, and the refined cameras of `nerfgen train`)",
+            "camera and framing of every image (`nerfgen fit-cameras`, `nerfgen import`, and the refined cameras of "
+            "`nerfgen train`)",
             (
                 _IMAGE,
                 _STATUS,
@@ -191,6 +203,7 @@ SCHEMAS: dict[str, Schema] = {
                     "world",
                     optional=True,
                 ),
+                _INSTANCE,
             ),
         ),
         Schema(
@@ -230,7 +243,7 @@ SCHEMAS: dict[str, Schema] = {
                     "heldout_rgb",
                     "uint8",
                     ("object", "view", "row", "column", 3),
-                    "held-out views of the first objects, those of the first images",
+                    "held-out views of the first objects, in the order in which the images show them",
                 ),
                 Dataset(
                     "heldout_mask",
@@ -255,6 +268,7 @@ SCHEMAS: dict[str, Schema] = {
                     "world",
                     "world",
                 ),
+                _INSTANCE,
             ),
         ),
         Schema(

@@ -44,15 +44,13 @@ def read(folder: Path) -> tuple[list[Listed], list[str]]:
         listed.append(
             Listed(
                 name,
-                PurePosixPath(name).with_suffix("").as_posix(),
+                name,
                 values[16:].reshape(3, 3),
                 cam_to_world=values[:16].reshape(4, 4),
             )
         )
     unlisted = images_beside(folder, [one.image for one in listed])
-    return listed + [Listed(name, PurePosixPath(name).with_suffix("").as_posix()) for name in unlisted], [
-        LABELS
-    ]
+    return listed + [Listed(name, name) for name in unlisted], [LABELS]
 
 
 def write(folder: Path, posed: PosedImages, names: Sequence[str]) -> None:
@@ -92,9 +90,7 @@ def unpack(archive: Path, folder: Path, *, progress: Progress = silent) -> None:
         raise InputError(f"{archive} is a damaged zip ({error}); fetch it again") from error
 
 
-def _unpack_one(
-    content: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path, folder: Path
-) -> None:
+def _unpack_one(content: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path, folder: Path) -> None:
     name = PurePosixPath(member.filename)
     if name.is_absolute() or ".." in name.parts or "\\" in member.filename:
         raise InputError(f"{archive} names a file outside of itself ({member.filename}); unpack it yourself")

@@ -11,7 +11,7 @@ the focal length and the principal point of a picture of the size in its last li
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -28,7 +28,7 @@ _CAMERA, _SIZE = 0, 3
 
 def finds(folder: Path) -> bool:
     """Whether a folder holds objects in this layout."""
-    return next(_objects(folder), None) is not None
+    return folder.is_dir() and next(_objects(folder), None) is not None
 
 
 def read(folder: Path) -> tuple[list[Listed], list[str]]:
@@ -127,7 +127,7 @@ def write_object(
         (folder / "pose" / f"{name}.txt").write_text(numbers + "\n", encoding="ascii")
 
 
-def _objects(folder: Path):
+def _objects(folder: Path) -> Iterator[Path]:
     """Folders that hold one object each."""
     for path in [folder / "intrinsics.txt", *folder.glob("**/intrinsics.txt")]:
         if path.is_file() and (path.parent / "pose").is_dir():

@@ -22,8 +22,8 @@ AXES = {
 }
 
 
-def axis(option: str, text: str) -> Float[np.ndarray, " 3"]:
-    """The unit vector of words such as ``+y`` or ``-z``; ``z`` is ``+z``.
+def axis_name(option: str, text: str) -> str:
+    """The axis of words such as ``+y`` or ``-z``; ``z`` is ``+z``.
 
     Raises:
         InputError: other words.
@@ -31,7 +31,7 @@ def axis(option: str, text: str) -> Float[np.ndarray, " 3"]:
     name = text if text[:1] in ("+", "-") else f"+{text}"
     if name not in AXES:
         raise InputError(f"{option} {text}: give one of {', '.join(AXES)}")
-    return AXES[name]
+    return name
 
 
 def turn_to_ours(up: str, front: str) -> Float[np.ndarray, "3 3"]:
@@ -40,7 +40,7 @@ def turn_to_ours(up: str, front: str) -> Float[np.ndarray, "3 3"]:
     Raises:
         InputError: both lie on one line.
     """
-    upward, forward = axis("--up", up), axis("--front", front)
+    upward, forward = AXES[up], AXES[front]
     if upward @ forward:
         raise InputError(f"--up {up} and --front {front} are the same line; give two different axes")
     return np.stack([np.cross(upward, forward), upward, forward])
