@@ -26,7 +26,6 @@ from nerfgen.generate import (
     walk_between,
 )
 from nerfgen.geometry import Cameras, angle_grid, orbit_angles, turned_cameras
-from nerfgen.objectclass import object_class
 from nerfgen.parallel import Progress, silent
 from nerfgen.surface import Meshing, Surface, check_mesh_name, object_surface, write_surface
 
@@ -130,7 +129,7 @@ class GenerativeModel:
 
     def orbit(self, frames: int, pitch: float = 0.0, *, distance: float = 0.0, fov: float = 0.0) -> Cameras:
         """Cameras on a closed path: all the way round or, for faces, a swing to both sides."""
-        angles = orbit_angles(frames, object_class(self.model.object_class).turn, pitch)
+        angles = orbit_angles(frames, self.model.object_class.turn, pitch)
         return turned_cameras(angles[:, 0], angles[:, 1], distance or self.model.distance, fov)
 
     def render(

@@ -111,7 +111,7 @@ def trained(cars, tiny, tmp_path_factory) -> Path:
 
     output = tmp_path_factory.mktemp("trained") / "model.h5"
     truth = cars / "truth.h5"
-    train(TrainingFiles(cars, truth, truth, output), tiny.with_values(steps=500), class_name="car")
+    train(TrainingFiles(cars, truth, truth, output), tiny.with_values(steps=500), object_class="cars")
     return output
 
 

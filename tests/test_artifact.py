@@ -303,7 +303,7 @@ def test_an_equal_output_is_kept_and_overwrite_replaces_it(masks):
         ({"parameters": {"size": 4, "seed": 0}}, r"parameter size \(3, now 4\)"),
         ({"parameters": {"size": 3}}, "parameter seed"),
         ({"parameters": {"size": 3, "seed": 0, "more": 1}}, "parameter more"),
-        ({"object_class": "car"}, "class"),
+        ({"object_class": "cars"}, "class"),
         ({"inputs": [record("cameras.h5", "ff")]}, r"input cameras\.h5"),
     ],
 )

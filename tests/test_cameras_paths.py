@@ -29,7 +29,9 @@ from nerfgen.geometry import (
     turned_cameras,
     turned_views,
 )
+from nerfgen.objectclass import object_class
 
+CARS, FACE = object_class("cars"), object_class("face")
 POINTS = np.array([[0.3, -0.2, 0.5], [0, 0.4, 0], [-0.6, 0.1, -0.3]])
 
 
@@ -299,26 +301,26 @@ def test_options_that_make_no_camera_are_told(options, told):
 
 
 def test_the_options_give_the_cameras_that_they_name(model, tmp_path):
-    default = CameraChoice().of("car", 4.0)
+    default = CameraChoice().of(CARS, 4.0)
     np.testing.assert_allclose(
         default.path.cameras.cam_to_world, turned_camera([-40, -20, 0, 20, 40], 0, 4.0)
     )
-    ring = CameraChoice(orbit=6, pitch="15", distance=5.0, fov=20.0).of("car", 4.0)
+    ring = CameraChoice(orbit=6, pitch="15", distance=5.0, fov=20.0).of(CARS, 4.0)
     np.testing.assert_allclose(
         ring.path.cameras.cam_to_world, turned_camera(np.arange(6) * 60, 15, 5.0), atol=1e-12
     )
     assert ring.path.closed
     assert field_of_view(ring.path.cameras.intrinsics) == pytest.approx(20)
-    swing = CameraChoice(orbit=16).of("face", 4.0).path.cameras.cam_to_world
+    swing = CameraChoice(orbit=16).of(FACE, 4.0).path.cameras.cam_to_world
     assert (swing[:, 2, 3] > 0).all(), "a face is seen from the front"
-    placed = CameraChoice(position="1,2,3", look="0,0,-1").of("car", 4.0).path.cameras
+    placed = CameraChoice(position="1,2,3", look="0,0,-1").of(CARS, 4.0).path.cameras
     np.testing.assert_allclose(
         placed.cam_to_world[0], rigid(np.diag([1, -1, -1]), np.array([1, 2, 3])), atol=1e-12
     )
 
     file = tmp_path / "ring.json"
     write_camera_path(file, ring.path, 64)
-    again = CameraChoice(path=file).of("car", 4.0)
+    again = CameraChoice(path=file).of(CARS, 4.0)
     np.testing.assert_allclose(again.path.cameras.cam_to_world, ring.path.cameras.cam_to_world, atol=1e-9)
     assert [record["file"] for record in again.inputs] == ["ring.json"]
 
@@ -335,9 +337,9 @@ def test_parameters_tell_choices_apart():
         CameraChoice(position="0,0,3"),
         CameraChoice(position="0,0,3", look="0,1,0"),
     ]
-    told = [json.dumps(choice.of("car", 4.0).parameters, sort_keys=True) for choice in choices]
+    told = [json.dumps(choice.of(CARS, 4.0).parameters, sort_keys=True) for choice in choices]
     assert len(set(told)) == len(told)
-    assert CameraChoice(yaw="-40:40:5").of("car", 4.0).parameters == CameraChoice().of("car", 4.0).parameters
+    assert CameraChoice(yaw="-40:40:5").of(CARS, 4.0).parameters == CameraChoice().of(CARS, 4.0).parameters
 
 
 @pytest.mark.parametrize(

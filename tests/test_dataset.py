@@ -257,7 +257,7 @@ def test_copies_of_training_rows_are_counted_and_rejected(model, tmp_path):
 
 
 def test_faces_bring_their_landmarks(model, tmp_path):
-    path = save(tmp_path / "model.h5", replace(model, object_class="face"))
+    path = save(tmp_path / "model.h5", replace(model, object_class=object_class("face")))
     result = write_dataset(path, tmp_path / "out", replace(SMALL, identities=2))
     assert result["landmarks"]
     face, rgb = object_class("face"), tmp_path / "out" / "shard-00000" / "rgb"
@@ -290,7 +290,7 @@ def test_landmarks_move_to_the_surface_and_no_farther(model):
 
 def test_poses_are_those_of_the_training_cameras(model):
     table = training_poses(model)
-    cars = object_class("car")
+    cars = object_class("cars")
     aimed = cameras_at(table, cars.reach)
     np.testing.assert_allclose(aimed.cam_to_world[:, :3, 3], model.cam_to_world[:, :3, 3], atol=1e-9)
     drawn = draw_poses(PoseDistribution(), table, 0, 4, 30)

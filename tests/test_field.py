@@ -27,6 +27,7 @@ from nerfgen.field import (
 from nerfgen.field.mlp import ConcatenatedField
 from nerfgen.field.planes import PLANE_AXES, PlanesField, sample_planes
 from nerfgen.geometry import intrinsic_matrix, pixel_rays, turned_camera
+from nerfgen.objectclass import object_class
 from nerfgen.train import PRESETS
 from nerfgen.train.loss import training_losses
 from nerfgen.train.step import corrected_cameras
@@ -378,7 +379,7 @@ def stored(network, rng):
     preset = asdict(PRESETS["fast"]) | {"field": module.config.kind, "size": 16}
     preset |= {name: value for name, value in SIZES.items() if name != "bounds"}
     return Model(
-        object_class="car",
+        object_class=object_class("cars"),
         preset=preset,
         config=module.config,
         parameters=jax.tree.map(np.asarray, variables["params"]),
@@ -443,7 +444,7 @@ def test_what_is_no_model_is_refused(stored, tmp_path):
     save(tmp_path / "old.h5", replace(stored, preset=less))
     with pytest.raises(InputError, match="latent_size"):
         load_model(tmp_path / "old.h5")
-    with artifact.create(tmp_path / "m.h5", "masks/1", object_class="car", parameters={}, inputs=[]) as file:
+    with artifact.create(tmp_path / "m.h5", "masks/1", object_class="cars", parameters={}, inputs=[]) as file:
         for name, value in (
             ("image", ["a"]),
             ("status", ["ok"]),

@@ -261,7 +261,7 @@ def test_tuned_objects_come_back_from_their_file(model, few, fitted, tuned, tmp_
     )
     cameras = turned_cameras(np.array([20.0]), np.array([0.0]), model.distance)
     record = {"file": "model.h5", "size": 1, "sha256": "a" * 64}
-    about = {"object_class": "car", "parameters": {}, "inputs": [record]}
+    about = {"object_class": "cars", "parameters": {}, "inputs": [record]}
     render_to_file(model, objects, output, cameras=cameras, size=16, about=about)
     back = stored_objects(model, record["sha256"], output, "1,3")
     assert back.tuned.keys() == {1}

@@ -75,7 +75,7 @@ def test_a_views_file_holds_the_photographs_own_view_first(model, tmp_path):
     angles = np.array([[20.0, 0], [0, 10]])
     output = tmp_path / "views.h5"
     objects = table_objects(model, [3, 1])
-    about = {"object_class": "car", "parameters": {}, "inputs": []}
+    about = {"object_class": "cars", "parameters": {}, "inputs": []}
     cameras = turned_cameras(angles[:, 0], angles[:, 1], 3.0)
     render_to_file(model, objects, output, cameras=cameras, size=16, samples=8, about=about)
     with artifact.reading(output, "views/1") as file:

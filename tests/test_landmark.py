@@ -19,6 +19,7 @@ from nerfgen import artifact
 from nerfgen.errors import InputError, MissingDependencyError, OutputExistsError
 from nerfgen.landmark import Detection, estimator_for, landmark_folder
 from nerfgen.mediapipe_check import installation_warnings, missing_library, remedy
+from nerfgen.objectclass import object_class
 from nerfgen.photo import Photograph, decode
 
 ROOT = Path(__file__).parents[1]
@@ -33,7 +34,7 @@ needs_faces = pytest.mark.skipif(
 @cache
 def estimator():
     pytest.importorskip("mediapipe")
-    return estimator_for("face").load()()
+    return estimator_for(object_class("face")).load()()
 
 
 @cache
@@ -233,7 +234,7 @@ def test_output_is_kept_until_something_changes(folder: Path) -> None:
 
 def test_classes_without_an_estimator() -> None:
     with pytest.raises(InputError, match="no landmark estimator for class cars"):
-        estimator_for("cars")
+        estimator_for(object_class("cars"))
 
 
 def test_missing_libraries_are_named() -> None:

@@ -146,7 +146,7 @@ def test_depth_beyond_16_bits_is_the_last_level_and_small_depth_is_still_a_surfa
 
 def test_depth_that_a_png_can_not_say_is_told(model, tmp_path, capsys):
     depth = np.array([[[[0, 2, 13], [13.2, 14, 100], [4, 4, 4]]]])
-    with artifact.create(tmp_path / "v.h5", "views/1", object_class="car", parameters={}, inputs=[]) as file:
+    with artifact.create(tmp_path / "v.h5", "views/1", object_class="cars", parameters={}, inputs=[]) as file:
         for name, values in {"name": ["x"], "status": ["ok"], "row": [-1], "latents": [[0.0]]}.items():
             artifact.put(file, name, values)
         artifact.put(file, "angles", [[0.0, 0.0]])
@@ -355,7 +355,7 @@ def test_photographs_that_objects_were_fitted_to_go_with_their_codes(model, trai
     size, digest = 12, artifact.file_digest(trained)[1]
     picture = np.random.default_rng(2).integers(0, 255, (model.size, model.size, 3), np.uint8)
     fitted = Objects(["me", "you"], ["ok", "ok"], np.full(2, -1), model.latents[:2], photographs={1: picture})
-    about = {"object_class": "car", "parameters": {}, "inputs": [{"file": "m", "size": 1, "sha256": digest}]}
+    about = {"object_class": "cars", "parameters": {}, "inputs": [{"file": "m", "size": 1, "sha256": digest}]}
     cameras = turned_cameras([0.0], [0.0], 3.0)
 
     def rendered(objects, name):
@@ -392,7 +392,7 @@ def test_pictures_are_sampled_twice_as_finely_as_the_model_was_trained(model):
 
 def test_unusable_objects_are_black_and_without_opacity(model, tmp_path):
     objects = replace(table_objects(model, [0, 1]), status=["no_object", "ok"])
-    about = {"object_class": "car", "parameters": {}, "inputs": []}
+    about = {"object_class": "cars", "parameters": {}, "inputs": []}
     cameras = turned_cameras([0.0], [0.0], 3.0)
     render_to_file(model, objects, tmp_path / "v.h5", cameras=cameras, size=8, samples=2, about=about)
     with artifact.reading(tmp_path / "v.h5", "views/1") as file:

@@ -44,7 +44,7 @@ def street(tmp_path_factory):
         latent_learning_rate=0.05,
         steps=1200,
     )
-    train(TrainingFiles(folder, truth, truth, folder / "model.h5"), recipe, class_name="car")
+    train(TrainingFiles(folder, truth, truth, folder / "model.h5"), recipe, object_class="cars")
     return truth, folder / "model.h5"
 
 

@@ -265,7 +265,7 @@ def samples(model, trained, tmp_path_factory):
     """A file of two samples."""
     output = tmp_path_factory.mktemp("samples") / "samples.h5"
     drawn = drawn_objects(principal_axes(model.latents), 2, 0.7, seed=1)
-    about = {"object_class": "car", "parameters": {}, "inputs": [artifact.file_record(trained)]}
+    about = {"object_class": "cars", "parameters": {}, "inputs": [artifact.file_record(trained)]}
     camera = turned_cameras(np.zeros(1), np.zeros(1), model.distance)
     render_to_file(model, drawn, output, cameras=camera, size=8, samples=4, about=about)
     return output

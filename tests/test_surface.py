@@ -340,7 +340,7 @@ def test_a_mesh_says_how_it_was_made(call, trained, exported, capsys):
         call("info", exported / f"car{suffix}", "--json")
         told = json.loads(capsys.readouterr().out)["attributes"]
         assert told["nerfgen_schema"] == "mesh/1"
-        assert told["class"] == "car"
+        assert told["class"] == "cars"
         assert told["parameters"]["object"] == "row 3"
         assert told["inputs"] == [artifact.file_record(trained)]
         assert told["surface"]["vertices"] == len(reopened(exported / f"car{suffix}")[0])
@@ -378,7 +378,7 @@ def test_objects_that_can_not_be_used_are_told(call, model, trained, tmp_path, c
         codes,
         cameras=turned_cameras(np.zeros(1), np.zeros(1), model.distance),
         size=8,
-        about={"object_class": "car", "parameters": {}, "inputs": [artifact.file_record(trained)]},
+        about={"object_class": "cars", "parameters": {}, "inputs": [artifact.file_record(trained)]},
     )
     words = ["export", trained, "--codes", codes, *RESOLUTION, "-o", tmp_path / "one.glb"]
     call(*words, "--json")
@@ -403,7 +403,7 @@ def test_a_tuned_object_is_exported_as_it_was_tuned(model, tmp_path):
     bias = model.parameters["foreground"]["outputs"]["bias"]
     delta = {"foreground": {"outputs": {"bias": np.array([0, 9, -9, -9], bias.dtype)}}}
     objects = Objects(["a", "b"], ["ok", "ok"], np.array([-1, -1]), model.latents[[0, 0]], tuned={1: delta})
-    about = {"object_class": "car", "parameters": {}, "inputs": []}
+    about = {"object_class": "cars", "parameters": {}, "inputs": []}
     wanted = {number: (tmp_path / f"{number}.ply", about) for number in (0, 1)}
     assert surface.write_objects(model, objects, wanted, Meshing(resolution=32)) == ["ok", "ok"]
     plain, red = (reopened(tmp_path / f"{number}.ply") for number in (0, 1))

@@ -87,7 +87,7 @@ def test_framed_photographs_join_cameras_and_masks_by_path(cars, tmp_path):
     expected = load_framed(cars, truth, truth, 24)
     with artifact.reading(truth, "truth/1") as file:
         names, values = artifact.strings(file["image"]), {name: file[name][:] for name in file}
-    about = {"object_class": "car", "parameters": {}, "inputs": []}
+    about = {"object_class": "cars", "parameters": {}, "inputs": []}
     rng = np.random.default_rng(0)
     # Image 3 has no camera and image 5 no mask.
     camera_rows = [k for k in rng.permutation(len(names)) if k != 3]
@@ -119,7 +119,7 @@ def test_framed_masks_follow_the_car(cars):
 
 
 def test_no_usable_image_is_an_error(cars, tmp_path):
-    about = {"object_class": "car", "parameters": {}, "inputs": []}
+    about = {"object_class": "cars", "parameters": {}, "inputs": []}
     with artifact.create(tmp_path / "cameras.h5", "cameras/1", **about) as file:
         for name, value in (("image", ["000000.png"]), ("status", ["no_object"]), ("image_size", [[32, 32]])):
             artifact.put(file, name, value)
@@ -166,7 +166,7 @@ def test_training_learns(trained):
 
 def test_same_seed_same_bytes_and_another_seed_another_model(cars, tiny, tmp_path):
     for name, seed in (("1.h5", 0), ("2.h5", 0), ("3.h5", 1)):
-        train(files_in(cars, tmp_path, name), tiny.with_values(steps=30), class_name="car", seed=seed)
+        train(files_in(cars, tmp_path, name), tiny.with_values(steps=30), object_class="cars", seed=seed)
     first, second, third = ((tmp_path / f"{k}.h5").read_bytes() for k in (1, 2, 3))
     assert first == second
     assert np.abs(load_model(tmp_path / "1.h5").latents - load_model(tmp_path / "3.h5").latents).max() > 0.01
@@ -179,7 +179,7 @@ def test_camera_refinement_moves_cameras_only_when_asked(cars, tiny, tmp_path):
     with artifact.reading(cars / "truth.h5", "truth/1") as file:
         true = file["cam_to_world"][:]
     moving = tiny.with_values(steps=40, camera_learning_rate=1e-2, camera_start=0.0)
-    train(files_in(cars, tmp_path), moving, class_name="car")
+    train(files_in(cars, tmp_path), moving, object_class="cars")
     moved = load_model(tmp_path / "model.h5").cam_to_world
     assert np.abs(moved - true).max() > 1e-3
     np.testing.assert_allclose(
@@ -196,7 +196,7 @@ def test_fixed_cameras_stay_to_the_bit(cars, model):
 def test_divergence_is_an_error_that_leaves_nothing(cars, tiny, tmp_path):
     absurd = tiny.with_values(learning_rate=1e30, latent_learning_rate=1e30)
     with pytest.raises(DivergedError, match="diverged") as caught:
-        train(files_in(cars, tmp_path), absurd, class_name="car")
+        train(files_in(cars, tmp_path), absurd, object_class="cars")
     assert caught.value.exit_code == 1
     assert {path.name for path in tmp_path.iterdir()} <= {"model.log.jsonl"}
 
@@ -205,7 +205,7 @@ def test_the_published_network_trains_too(cars, tiny, tmp_path):
     paper = tiny.with_values(
         field="mlp", sampler="even", frequencies=4, foreground_share=0.0, steps=40, depth=2
     )
-    summary = train(files_in(cars, tmp_path), paper, class_name="car")
+    summary = train(files_in(cars, tmp_path), paper, object_class="cars")
     with artifact.reading(tmp_path / "model.h5", "model/1") as file:
         log = file["log_values"][:]
     assert log[-1, 0] < log[0, 0]
@@ -214,11 +214,11 @@ def test_the_published_network_trains_too(cars, tiny, tmp_path):
 
 def test_a_checkpoint_of_another_run_is_refused(cars, tiny, tmp_path):
     files = files_in(cars, tmp_path)
-    train(files, tiny.with_values(steps=40), class_name="car", keep=1, checkpoint_minutes=0.0)
+    train(files, tiny.with_values(steps=40), object_class="cars", keep=1, checkpoint_minutes=0.0)
     files.output.unlink()
     assert len(list(tmp_path.glob("model.checkpoint-*.h5"))) == 1
     with pytest.raises(InputError.__base__, match="checkpoint") as caught:
-        train(files, tiny.with_values(steps=40), class_name="car", seed=5, resume=True)
+        train(files, tiny.with_values(steps=40), object_class="cars", seed=5, resume=True)
     assert caught.value.exit_code == 2
     assert not files.output.exists()
 
@@ -228,7 +228,7 @@ def test_a_changed_photograph_is_a_changed_input(cars, tiny, trained, tmp_path):
     shutil.copytree(cars, copy)
     shutil.copy(trained, copy / "model.h5")
     files = TrainingFiles(copy, copy / "truth.h5", copy / "truth.h5", copy / "model.h5")
-    assert train(files, tiny.with_values(steps=500), class_name="car")["kept"]
+    assert train(files, tiny.with_values(steps=500), object_class="cars")["kept"]
     shutil.copy(copy / "000001.png", copy / "000002.png")
     with pytest.raises(InputError.__base__, match=r"another input \."):
-        train(files, tiny.with_values(steps=500), class_name="car")
+        train(files, tiny.with_values(steps=500), object_class="cars")

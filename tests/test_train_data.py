@@ -27,7 +27,7 @@ from nerfgen.train.data import pixel_order
 from nerfgen.train.source import DiskReader, HostReader, Reader, bytes_needed, choose_placement, device_pixels
 
 SIZE = 24
-ABOUT = {"object_class": "car", "parameters": {}, "inputs": []}
+ABOUT = {"object_class": "cars", "parameters": {}, "inputs": []}
 DRAWING = {"seed": 5, "images_per_batch": 6, "rays_per_image": 16, "foreground_share": 0.5}
 
 
@@ -38,7 +38,7 @@ def cached(path, data, cameras=None, masks=None, size=SIZE, **options):
         images = artifact.strings(file["image"])
     inputs = [artifact.file_record(file) for file in (cameras, masks) if file]
     inputs.append(artifact.folder_record(images, digest_images(data, images)))
-    return pixel_cache(path, data, cameras, masks, size, object_class="car", inputs=inputs, **options)
+    return pixel_cache(path, data, cameras, masks, size, object_class="cars", inputs=inputs, **options)
 
 
 @pytest.fixture(scope="module")

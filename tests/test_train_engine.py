@@ -53,7 +53,7 @@ def log_of(path):
 def single(cars, tiny, tmp_path_factory):
     """The model file of a short run on one device that holds the pixels, with nothing special."""
     files = files_in(cars, tmp_path_factory.mktemp("single"))
-    train(files, tiny.with_values(steps=STEPS), class_name="car")
+    train(files, tiny.with_values(steps=STEPS), object_class="cars")
     return files.output
 
 
@@ -64,7 +64,7 @@ def some_cameras(cars, path, without=1):
             artifact.strings(file["image"])[without:],
             {name: file[name][without:] for name in CAMERA},
         )
-    with artifact.create(path, "cameras/1", object_class="car", parameters={}, inputs=[]) as file:
+    with artifact.create(path, "cameras/1", object_class="cars", parameters={}, inputs=[]) as file:
         artifact.put(file, "image", names)
         artifact.put(file, "status", ["no_object", *["ok"] * (len(names) - 1)])
         for name, value in values.items():
@@ -85,7 +85,7 @@ cars, cameras, folder, values = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.a
 for devices, placement in ((4, "device"), (2, "host"), (1, "device")):
     files = TrainingFiles(cars, cameras, cars / "truth.h5", folder / f"{devices}.h5")
     preset = PRESETS["fast"].with_values(**values)
-    told = train(files, preset, class_name="car", execution=Execution(devices=devices, placement=placement))
+    told = train(files, preset, object_class="cars", execution=Execution(devices=devices, placement=placement))
     assert (told["devices"], told["data"], told["images"]) == (devices, placement, 38), told
 """
 
@@ -148,7 +148,7 @@ def test_devices_that_are_not_there_are_told():
 def test_where_pixels_are_kept_changes_no_byte(cars, tiny, single, tmp_path, placement):
     files = files_in(cars, tmp_path)
     execution = Execution(placement=placement)
-    told = train(files, tiny.with_values(steps=STEPS), class_name="car", execution=execution)
+    told = train(files, tiny.with_values(steps=STEPS), object_class="cars", execution=execution)
     assert told["data"] == placement
     assert files.output.read_bytes() == single.read_bytes()
 
@@ -157,7 +157,7 @@ def test_where_pixels_are_kept_changes_no_byte(cars, tiny, single, tmp_path, pla
 @pytest.mark.parametrize("how", [{"micro_batch": 5}, {"micro_batch": 10, "rematerialise": True}])
 def test_less_memory_changes_only_rounding(cars, tiny, single, tmp_path, how):
     files = files_in(cars, tmp_path)
-    train(files, tiny.with_values(steps=STEPS), class_name="car", execution=Execution(**how))
+    train(files, tiny.with_values(steps=STEPS), object_class="cars", execution=Execution(**how))
     np.testing.assert_allclose(log_of(files.output), log_of(single), rtol=1e-5)
 
 
@@ -165,7 +165,7 @@ def test_less_memory_changes_only_rounding(cars, tiny, single, tmp_path, how):
 def test_bfloat16_trains_alike_with_float32_parameters(cars, tiny, single, tmp_path):
     files = files_in(cars, tmp_path)
     execution = Execution(precision="bfloat16")
-    train(files, tiny.with_values(steps=STEPS), class_name="car", execution=execution)
+    train(files, tiny.with_values(steps=STEPS), object_class="cars", execution=execution)
     found, exact = log_of(files.output), log_of(single)
     np.testing.assert_allclose(found, exact, rtol=0.02)
     assert (found != exact).any(), "it was rounded"
@@ -175,7 +175,7 @@ def test_bfloat16_trains_alike_with_float32_parameters(cars, tiny, single, tmp_p
         assert np.isfinite(array).all()
     # Another precision is another result, and a file of it is not kept as if it were this one.
     with pytest.raises(InputError.__base__, match="parameter precision"):
-        train(files, tiny.with_values(steps=STEPS), class_name="car")
+        train(files, tiny.with_values(steps=STEPS), object_class="cars")
 
 
 def entries(path):
@@ -219,7 +219,7 @@ def scalars(folder):
 def test_tensorboard_shows_the_log(cars, tiny, tmp_path):
     pytest.importorskip("tensorboardX")
     files, board = files_in(cars, tmp_path), tmp_path / "board"
-    train(files, tiny.with_values(steps=STEPS), class_name="car", tensorboard=board)
+    train(files, tiny.with_values(steps=STEPS), object_class="cars", tensorboard=board)
     expected = [
         (name, entry["step"], pytest.approx(value, rel=1e-5))
         for entry in entries(files.log)
@@ -268,7 +268,7 @@ def finite(item):
 def test_a_loss_far_above_the_first_stops_the_run(cars, tiny, tmp_path):
     """A run that is told that it began with a loss of a hundredth of what it has now."""
     files, preset = files_in(cars, tmp_path), tiny.with_values(steps=STEPS)
-    train(files, preset, class_name="car", keep=1, checkpoint_minutes=0.0)
+    train(files, preset, object_class="cars", keep=1, checkpoint_minutes=0.0)
     files.output.unlink()
     (checkpoint,) = tmp_path.glob("model.checkpoint-*.h5")
     assert checkpoint.name == "model.checkpoint-000000040.h5"
@@ -276,7 +276,7 @@ def test_a_loss_far_above_the_first_stops_the_run(cars, tiny, tmp_path):
         file["log"][0, 1] *= 0.01
     before = checkpoint.read_bytes()
     with pytest.raises(DivergedError, match="diverged before step 60"):
-        train(files, preset, class_name="car", resume=True)
+        train(files, preset, object_class="cars", resume=True)
     assert checkpoint.read_bytes() == before
     assert not files.output.exists()
 
@@ -306,7 +306,7 @@ def test_refined_cameras_are_a_camera_file(moving, cars, tiny, tmp_path):
     assert abs(factor[0] - 1) > 1e-3
     fixed = tiny.with_values(steps=20)
     files = files_in(cars, tmp_path, cameras=moving / "1.cameras.h5")
-    train(files, fixed, class_name="car")
+    train(files, fixed, object_class="cars")
     np.testing.assert_array_equal(load_model(files.output).cam_to_world, model.cam_to_world)
 
 
@@ -314,7 +314,7 @@ def test_refined_cameras_do_not_replace_those_they_come_from(cars, tiny, tmp_pat
     cameras = some_cameras(cars, tmp_path / "model.cameras.h5")
     before = cameras.read_bytes()
     with pytest.raises(InputError, match=r"model\.cameras\.h5 would be replaced"):
-        train(files_in(cars, tmp_path, cameras=cameras), tiny.with_values(**MOVING), class_name="car")
+        train(files_in(cars, tmp_path, cameras=cameras), tiny.with_values(**MOVING), object_class="cars")
     assert cameras.read_bytes() == before
 
 

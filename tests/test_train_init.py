@@ -31,7 +31,7 @@ def garage(tmp_path_factory):
     (folder / "own").mkdir()
     for index, name in enumerate(names):
         shutil.move(folder / f"{index:06d}.png", folder / name)
-    about = {"object_class": "car", "parameters": {}, "inputs": []}
+    about = {"object_class": "cars", "parameters": {}, "inputs": []}
     columns = {
         "cameras": ("status", "image_size", "intrinsics", "cam_to_world", "window"),
         "masks": ("status", "image_size", "mask_window", "mask"),
@@ -66,7 +66,7 @@ def personal(garage, start, recipe, tmp_path_factory):
     """The model file after going on with the garage, and the summary."""
     output = tmp_path_factory.mktemp("personal") / "model.h5"
     summary = train(
-        files(garage, output), recipe, class_name="car", start=start, checkpoint_minutes=0, keep=1000
+        files(garage, output), recipe, object_class="cars", start=start, checkpoint_minutes=0, keep=1000
     )
     return output, summary
 
@@ -108,7 +108,7 @@ def test_new_photographs_are_learned_and_old_objects_stay(model, garage, start, 
         intrinsics=start.intrinsics[:1],
         cam_to_world=start.cam_to_world[:1],
     )
-    train(files(garage, tmp_path / "model.h5"), recipe, class_name="car", start=alone)
+    train(files(garage, tmp_path / "model.h5"), recipe, object_class="cars", start=alone)
     before, old = seen(model, np.arange(40)), np.arange(40)
     kept, lost = (psnr(seen(load_model(path), old), before) for path in (personal[0], tmp_path / "model.h5"))
     assert kept > 24
@@ -117,7 +117,9 @@ def test_new_photographs_are_learned_and_old_objects_stay(model, garage, start, 
 
 def test_where_pixels_are_kept_changes_nothing(garage, start, recipe, personal, tmp_path):
     output = tmp_path / "model.h5"
-    train(files(garage, output), recipe, class_name="car", start=start, execution=Execution(placement="disk"))
+    train(
+        files(garage, output), recipe, object_class="cars", start=start, execution=Execution(placement="disk")
+    )
     assert output.read_bytes() == personal[0].read_bytes()
 
 
@@ -126,7 +128,7 @@ def test_an_interrupted_run_goes_on_to_the_same_model(garage, start, recipe, per
     assert len(checkpoints) > 2
     shutil.copy(checkpoints[1], tmp_path / checkpoints[1].name)
     output = tmp_path / "model.h5"
-    train(files(garage, output), recipe, class_name="car", start=start, resume=True)
+    train(files(garage, output), recipe, object_class="cars", start=start, resume=True)
     assert output.read_bytes() == personal[0].read_bytes()
 
 
@@ -136,7 +138,7 @@ def test_other_pictures_are_not_taken_for_those_of_the_cache(garage, trained, re
     made = {}
     for seed in (0, 1):
         output, other = tmp_path / f"{seed}.h5", rehearsed(trained, pictures=6, seed=seed)
-        train(files(garage, output), few, class_name="car", start=other, execution=cache)
+        train(files(garage, output), few, object_class="cars", start=other, execution=cache)
         with h5py.File(cache.cache) as file:
             names = artifact.strings(file["image"])
             raster = np.empty((recipe.size**2, 4), np.uint8)
@@ -153,7 +155,9 @@ def test_pictures_are_rendered_only_when_pixels_are_needed(garage, start, recipe
     def refuse():
         raise AssertionError("rendered for nothing")
 
-    again = train(files(garage, personal[0]), recipe, class_name="car", start=replace(start, render=refuse))
+    again = train(
+        files(garage, personal[0]), recipe, object_class="cars", start=replace(start, render=refuse)
+    )
     assert again["kept"]
 
 
@@ -167,7 +171,7 @@ def test_half_of_a_batch_are_pictures_of_former_objects():
 def test_photographs_that_the_model_knows_are_left_out(cars, start, tiny, recipe, tmp_path):
     known = TrainingFiles(cars, cars / "truth.h5", cars / "truth.h5", tmp_path / "model.h5")
     with pytest.raises(InputError, match="known: 40"):
-        train(known, recipe, class_name="car", start=start)
+        train(known, recipe, object_class="cars", start=start)
 
 
 def test_another_photograph_of_the_same_name_is_told(start, recipe, tmp_path):
@@ -175,7 +179,7 @@ def test_another_photograph_of_the_same_name_is_told(start, recipe, tmp_path):
     truth = write_dataset("cars", folder, num_images=2, size=32, views=0, seed=12)
     others = TrainingFiles(folder, truth, truth, tmp_path / "model.h5")
     with pytest.raises(InputError, match=r"000000.png has the name of another photograph"):
-        train(others, recipe, class_name="car", start=start)
+        train(others, recipe, object_class="cars", start=start)
 
 
 def test_the_command_goes_on_from_a_model(run, garage, trained, tmp_path):
@@ -188,7 +192,7 @@ def test_the_command_goes_on_from_a_model(run, garage, trained, tmp_path):
     for more, told in (
         (["--preset", "fast"], "--preset and --init exclude each other"),
         (["--latent-size", "9"], "latent_size is 8 in the model"),
-        (["--class", "face"], "a model of class car"),
+        (["--class", "face"], "a model of class cars"),
     ):
         refused = run(*words, *more)
         assert refused.code == 2

@@ -153,7 +153,7 @@ def test_checkpoints_are_kept_as_asked(cars, tiny, tmp_path):
     for keep, steps in expected.items():
         folder = tmp_path / str(keep)
         files = TrainingFiles(cars, cars / "truth.h5", cars / "truth.h5", folder / "model.h5")
-        train(files, tiny.with_values(steps=100), class_name="car", keep=keep, checkpoint_minutes=0.0)
+        train(files, tiny.with_values(steps=100), object_class="cars", keep=keep, checkpoint_minutes=0.0)
         assert [step_of(path) for path in checkpoints(folder)] == steps
 
 
@@ -161,12 +161,12 @@ def test_a_run_begun_anew_does_not_go_on_from_an_older_one(cars, tiny, tmp_path)
     """What an abandoned run left is not mixed up with the checkpoints of the new one."""
     files = TrainingFiles(cars, cars / "truth.h5", cars / "truth.h5", tmp_path / "model.h5")
     longer, shorter = tiny.with_values(steps=100), tiny.with_values(steps=60)
-    train(files, longer, class_name="car", keep=2, checkpoint_minutes=0.0)
+    train(files, longer, object_class="cars", keep=2, checkpoint_minutes=0.0)
     assert [step_of(path) for path in checkpoints(tmp_path)] == [60, 80]
-    train(files, shorter, class_name="car", keep=2, checkpoint_minutes=0.0, overwrite=True)
+    train(files, shorter, object_class="cars", keep=2, checkpoint_minutes=0.0, overwrite=True)
     assert [step_of(path) for path in checkpoints(tmp_path)] == [20, 40]
     files.output.unlink()
-    assert train(files, shorter, class_name="car", resume=True)["steps"] == 60
+    assert train(files, shorter, object_class="cars", resume=True)["steps"] == 60
 
 
 def test_what_a_killed_writer_left_is_removed(cars, tiny, tmp_path):
@@ -178,14 +178,14 @@ def test_what_a_killed_writer_left_is_removed(cars, tiny, tmp_path):
     for name in (*left, *others):
         (tmp_path / name).write_bytes(b"half")
     files = TrainingFiles(cars, cars / "truth.h5", cars / "truth.h5", tmp_path / "model.h5")
-    train(files, tiny.with_values(steps=60), class_name="car", checkpoint_minutes=0.0)
+    train(files, tiny.with_values(steps=60), object_class="cars", checkpoint_minutes=0.0)
     assert {path.name for path in tmp_path.iterdir()} == {"model.h5", "model.log.jsonl", *others}
 
 
 def test_a_checkpoint_of_one_device_is_gone_on_with_on_two(words, run, cars, tiny, tmp_path):
     """The file holds no trace of the devices; what follows differs by rounding."""
     files = TrainingFiles(cars, cars / "truth.h5", cars / "truth.h5", tmp_path / "one" / "model.h5")
-    train(files, tiny.with_values(steps=60), class_name="car", keep=1, checkpoint_minutes=0.0)
+    train(files, tiny.with_values(steps=60), object_class="cars", keep=1, checkpoint_minutes=0.0)
     (checkpoint,) = checkpoints(files.output.parent)
     (tmp_path / "two").mkdir()
     shutil.copy(checkpoint, tmp_path / "two")
@@ -208,10 +208,10 @@ def test_tensorboard_goes_on_where_the_checkpoint_was(cars, tiny, tmp_path):
     pytest.importorskip("tensorboardX")
     files = TrainingFiles(cars, cars / "truth.h5", cars / "truth.h5", tmp_path / "model.h5")
     board, preset = tmp_path / "board", tiny.with_values(steps=60)
-    train(files, preset, class_name="car", keep=1, checkpoint_minutes=0.0, tensorboard=board)
+    train(files, preset, object_class="cars", keep=1, checkpoint_minutes=0.0, tensorboard=board)
     files.output.unlink()
     time.sleep(1.1)  # event files are told apart by the second
-    train(files, preset, class_name="car", resume=True, tensorboard=board)
+    train(files, preset, object_class="cars", resume=True, tensorboard=board)
     newest = max(board.iterdir(), key=lambda path: int(re.findall(r"\d{9,}", path.name)[0]))
     assert session_starts(newest) == [41]
 

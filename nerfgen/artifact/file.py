@@ -18,6 +18,8 @@ import numpy as np
 import nerfgen
 from nerfgen.artifact.schema import SCHEMAS, Dataset, Schema
 from nerfgen.errors import InputError
+from nerfgen.objectclass import ObjectClass, class_from_text
+from nerfgen.objectclass import object_class as named_class
 
 _CHUNKED_FROM_BYTES = 1 << 16
 
@@ -97,7 +99,7 @@ def create(
     path: Path,
     schema: str,
     *,
-    object_class: str,
+    object_class: ObjectClass | str,
     parameters: Mapping[str, Any],
     inputs: list[dict[str, Any]],
 ) -> Iterator[h5py.File]:
@@ -105,6 +107,7 @@ def create(
 
     Args:
         schema: key of ``SCHEMAS``.
+        object_class: the class, or the name of one that ships.
         parameters: everything that the content depends on (JSON).
         inputs: provenance records, see :mod:`nerfgen.artifact.provenance`.
     """
@@ -113,7 +116,9 @@ def create(
             with h5py.File(stream, "w") as file, stream.left_open():
                 file.attrs["nerfgen_schema"] = schema
                 file.attrs["nerfgen_version"] = nerfgen.__version__
-                file.attrs["class"] = object_class
+                described = named_class(object_class)
+                file.attrs["class"] = described.name
+                file.attrs["class_description"] = described.text
                 file.attrs["parameters"] = json.dumps(parameters, sort_keys=True)
                 put_inputs(file, inputs)
                 yield file
@@ -208,6 +213,16 @@ def reading(path: Path, *schemas: str, made_by: str = "") -> Iterator[h5py.File]
             raise InputError(f"{path} holds {found}, but {' or '.join(schemas)} is needed here")
         check(file, path)
         yield file
+
+
+def class_of(file: h5py.File) -> ObjectClass:
+    """The object class of an open file, which holds the description of one that doesn't ship.
+
+    Raises:
+        InputError: neither is the class described there nor does it ship.
+    """
+    text = str(file.attrs.get("class_description", ""))
+    return class_from_text(text, f"{file.filename}: class") if text else named_class(str(file.attrs["class"]))
 
 
 def strings(dataset: h5py.Dataset) -> list[str]:

@@ -12,6 +12,8 @@ import h5py
 
 from nerfgen.artifact.schema import ROOT_ATTRIBUTES
 from nerfgen.errors import OutputExistsError
+from nerfgen.objectclass import ObjectClass
+from nerfgen.objectclass import object_class as named_class
 
 _BLOCK = 1 << 20
 REMEDY = "give --overwrite to replace it or -o for another place"
@@ -20,7 +22,7 @@ REMEDY = "give --overwrite to replace it or -o for another place"
 class About(TypedDict):
     """What a file says of its making: keyword arguments of :func:`nerfgen.artifact.create` and :func:`is_current`."""
 
-    object_class: str
+    object_class: ObjectClass | str
     parameters: Mapping[str, Any]
     inputs: list[dict[str, Any]]
 
@@ -59,7 +61,7 @@ def is_current(
     path: Path,
     schema: str,
     *,
-    object_class: str,
+    object_class: ObjectClass | str,
     parameters: Mapping[str, Any],
     inputs: list[dict[str, Any]],
     overwrite: bool = False,
@@ -92,7 +94,7 @@ def check_origin(
     found: Mapping[str, str],
     schema: str,
     *,
-    object_class: str,
+    object_class: ObjectClass | str,
     parameters: Mapping[str, Any],
     inputs: list[dict[str, Any]],
     remedy: str = REMEDY,
@@ -111,12 +113,15 @@ def check_origin(
     there = {
         "schema": found["nerfgen_schema"],
         "class": found["class"],
+        "description of the class": found["class_description"],
         **{f"parameter {k}": v for k, v in json.loads(found["parameters"]).items()},
         **_input_items(json.loads(found["inputs"])),
     }
+    described = named_class(object_class)
     wanted = {
         "schema": schema,
-        "class": object_class,
+        "class": described.name,
+        "description of the class": described.text,
         **{f"parameter {k}": v for k, v in json.loads(json.dumps(parameters)).items()},
         **_input_items(inputs),
     }

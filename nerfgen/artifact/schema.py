@@ -37,7 +37,8 @@ class Schema:
 ROOT_ATTRIBUTES = {
     "nerfgen_schema": "name and version of the schema, such as `landmarks/1`",
     "nerfgen_version": "version of nerfgen that wrote the file",
-    "class": "object class",
+    "class": "name of the object class",
+    "class_description": "the file that describes the class (TOML or JSON); empty for a class that ships with nerfgen",
     "parameters": "JSON object: every parameter that the content depends on, the seed included",
     "inputs": "JSON list of {file, size, sha256}; a folder of images is one entry with their `count`",
 }
@@ -190,6 +191,14 @@ SCHEMAS: dict[str, Schema] = {
                     "world",
                     optional=True,
                 ),
+                Dataset(
+                    "instance",
+                    "string",
+                    ("image",),
+                    "object that each image shows; images of one object share a row of the model's table. Absent where "
+                    "each shows another one",
+                    optional=True,
+                ),
             ),
         ),
         Schema(
@@ -293,6 +302,19 @@ SCHEMAS: dict[str, Schema] = {
             (
                 Dataset("image", "string", ("row",), "path of each table row's image relative to DATA"),
                 Dataset("image_sha256", "string", ("row",), "SHA-256 of the image file, hexadecimal"),
+                Dataset(
+                    "further_image",
+                    "string",
+                    ("further",),
+                    "paths of further images of the rows' objects, where an object has several",
+                    optional=True,
+                ),
+                Dataset(
+                    "further_sha256", "string", ("further",), "SHA-256 of these image files", optional=True
+                ),
+                Dataset(
+                    "further_row", "int32", ("further",), "table row whose object each shows", optional=True
+                ),
                 Dataset("latents", "float32", ("row", "latent"), "the table Z, one code a row"),
                 Dataset(
                     "image_size", "int32", ("row", 2), "width and height of the upright photograph", "pixel"

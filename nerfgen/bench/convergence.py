@@ -17,7 +17,7 @@ from nerfgen.bench.turns import Say
 from nerfgen.field import Model
 from nerfgen.generate import render_views
 from nerfgen.metric import held_out_views, judge_views
-from nerfgen.objectclass import object_class
+from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, silent
 from nerfgen.synth import write_dataset
 from nerfgen.train import PRESETS, Execution, PixelCache, pixel_cache
@@ -60,12 +60,12 @@ def measure_convergence(
         if not truth.exists():
             write_dataset(kind, data, num_images=images, size=size, seed=_SEED, progress=progress)
         with artifact.reading(truth, "truth/1") as file:
-            class_name = str(file.attrs["class"])
+            described = artifact.class_of(file)
         inputs = (Path(scratch) / "pixels.h5", data, truth, truth)
-        cache = pixel_cache(*inputs, size, object_class=class_name, inputs=[])
+        cache = pixel_cache(*inputs, size, object_class=described, inputs=[])
 
-        curve = _curve("fast", cache, class_name, minutes, truth, views, say)
-        paper = _curve("paper", cache, class_name, minutes, truth, views, say, only_the_end=True)
+        curve = _curve("fast", cache, described, minutes, truth, views, say)
+        paper = _curve("paper", cache, described, minutes, truth, views, say, only_the_end=True)
     return {
         "kind": kind,
         "images": len(cache.images),
@@ -80,7 +80,7 @@ def measure_convergence(
 def _curve(
     recipe: str,
     cache: PixelCache,
-    class_name: str,
+    described: ObjectClass,
     minutes: float,
     truth: Path,
     views: int,
@@ -94,7 +94,7 @@ def _curve(
     curve: list[tuple[float, float]] = []
     following = math.inf if only_the_end else _FIRST_LOOK
     say(f"compiling `{recipe}`")
-    with Run(preset, object_class(class_name).bounds, cache, _SEED, execution, execution.mesh()) as run:
+    with Run(preset, described, cache, _SEED, execution, execution.mesh()) as run:
         run.begin()
         run.start(Limits(steps=0, minutes=minutes, checkpoint_minutes=math.inf))
         while run.progress < 1.0:
@@ -102,7 +102,7 @@ def _curve(
             seconds, began = run.seconds, time.monotonic()
             if run.progress < 1.0 and seconds < following:
                 continue
-            curve.append((round(seconds, 2), _quality(run.model(class_name), truth, views)))
+            curve.append((round(seconds, 2), _quality(run.model(), truth, views)))
             say(f"{recipe}: {curve[-1][1]:.2f} dB after {seconds:.1f} s of training, {run.done} steps")
             following *= _GROWTH
             run.began += time.monotonic() - began  # the clock stood still

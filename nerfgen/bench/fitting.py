@@ -114,7 +114,7 @@ def _trained(folder: Path, size: int, steps: int, say: Say) -> Model:
     fit_folder(folder, files.cameras, refine_canonical=True)
     segment_folder(folder, folder / "masks.h5", size=size, warn=say)
     say(f"training for {steps} steps")
-    train(files, preset, class_name="face", seed=_TRAINING_SEED)
+    train(files, preset, object_class="heads", seed=_TRAINING_SEED)
     return load_model(files.output)
 
 
@@ -133,7 +133,7 @@ def _personalised(
     fit_folder(mine, files.cameras, focal=former.focal, canonical=(former.canonical_index, former.canonical))
     segment_folder(mine, mine / "masks.h5", size=former.size, warn=say)
     recipe = going_on(former)
-    train(files, replace(recipe, steps=min(recipe.steps, most_steps)), class_name="face", start=start)
+    train(files, replace(recipe, steps=min(recipe.steps, most_steps)), object_class="heads", start=start)
     seconds = time.perf_counter() - began
     model = load_model(files.output)
     own = slice(len(former.images), None)

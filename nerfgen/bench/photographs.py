@@ -10,7 +10,7 @@ from PIL import Image
 from nerfgen import artifact
 from nerfgen.geometry import intrinsic_matrix, sphere_window, turned_camera
 
-CLASS = "face"
+CLASS = "heads"
 _DISTANCE, _FOCAL = 4.0, 1.8
 _ABOUT: artifact.About = {"object_class": CLASS, "parameters": {}, "inputs": []}
 

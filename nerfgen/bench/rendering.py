@@ -132,5 +132,5 @@ def _made(say: Say) -> Model:
         truth = write_dataset("heads", folder, num_images=_IMAGES, size=_TRAINED_SIZE, views=0)
         recipe = PRESETS["fast"].with_values(steps=_STEPS, camera_learning_rate=0)
         files = TrainingFiles(folder, truth, truth, folder / "model.h5")
-        train(files, recipe, class_name="face")
+        train(files, recipe, object_class="heads")
         return load_model(files.output)

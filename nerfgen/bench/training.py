@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from nerfgen.bench.stepper import BOUNDS, SEED, Stepper, fresh_state, random_batches
+from nerfgen.bench.stepper import CLASS, SEED, Stepper, fresh_state, random_batches
 from nerfgen.bench.turns import Say, median_in_turns, seconds_of
 from nerfgen.bench.work import Product, step_flops
 from nerfgen.geometry import pixel_rays
@@ -93,7 +93,7 @@ def _torch_steps(preset: Preset, say: Say) -> tuple[dict[str, Any], float | None
 
     state, batch = fresh_state(preset, _ROWS), next(random_batches(preset, _ROWS, 1))
     origins, directions = pixel_rays(batch.centers, batch.intrinsics, batch.cam_to_world)
-    near, far = box_bounds(origins, directions, BOUNDS)
+    near, far = box_bounds(origins, directions, CLASS.bounds)
     arrays = (batch.images, origins, directions, near, far, batch.rgb_mask / np.float32(255))
     rays = Rays(*(np.asarray(array) for array in arrays))
     make = functools.partial(
@@ -101,7 +101,7 @@ def _torch_steps(preset: Preset, say: Say) -> tuple[dict[str, Any], float | None
         jax.tree.map(np.asarray, state.networks["field"]),
         np.asarray(state.latents.values),
         preset,
-        BOUNDS,
+        CLASS.bounds,
     )
     say("warming up PyTorch")
     steps = {"eager": make(rays)}

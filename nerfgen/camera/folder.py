@@ -15,7 +15,7 @@ from nerfgen.camera.joint import refine
 from nerfgen.camera.solve import CameraFit, solve_cameras
 from nerfgen.errors import InputError
 from nerfgen.geometry import intrinsic_matrix, sphere_window
-from nerfgen.objectclass import ObjectClass, object_class
+from nerfgen.objectclass import ObjectClass
 
 # Prior on the logarithm of a focal length. The solvers measure it in units of their residuals, whose noise is
 # about Huber's scale: divided by that scale, it weighs as much as one landmark that is off by its noise.
@@ -80,13 +80,13 @@ def fit_folder(
         "max_error": max_error,
     }
     with artifact.reading(source, "landmarks/1", made_by=f"nerfgen landmark {data}") as file:
-        described = object_class(str(file.attrs["class"]))
+        described = artifact.class_of(file)
         if canonical is not None and len(canonical[0]):
             described, points = _with_canonical(described, *canonical)
             parameters["canonical"] = canonical[1].tolist()
         observed = _observed(file, described, points)
     inputs = [artifact.file_record(source)]
-    about: artifact.About = {"object_class": described.name, "parameters": parameters, "inputs": inputs}
+    about: artifact.About = {"object_class": described, "parameters": parameters, "inputs": inputs}
     kept = artifact.is_current(output, "cameras/1", **about, overwrite=overwrite)
     if not kept:
         _fit_and_write(output, about, observed, described, parameters)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nerfgen.field import Model
     from nerfgen.generate.camera_path import CameraPath
     from nerfgen.generate.pictures import Kind
+    from nerfgen.objectclass import ObjectClass
 
 _YAW, _PITCH = "-40,-20,0,20,40", "0"
 
@@ -75,7 +76,7 @@ class CameraChoice:
         if self.position:
             self._place()
 
-    def of(self, class_name: str, distance: float) -> Chosen:
+    def of(self, described: ObjectClass, distance: float) -> Chosen:
         """The cameras for a model of a class.
 
         Args:
@@ -87,7 +88,6 @@ class CameraChoice:
         from nerfgen import artifact
         from nerfgen.generate.camera_path import CameraPath, read_camera_path
         from nerfgen.geometry import angle_grid, looking, orbit_angles, turned_cameras
-        from nerfgen.objectclass import object_class
 
         if self.path:
             read = read_camera_path(self.path)
@@ -99,7 +99,7 @@ class CameraChoice:
         yaw, pitch = self._angles()
         told = {"pitch": pitch, "distance": self.distance or distance, "fov": self.fov}
         if self.orbit:
-            angles = orbit_angles(self.orbit, object_class(class_name).turn, *pitch)
+            angles = orbit_angles(self.orbit, described.turn, *pitch)
             told["orbit"] = self.orbit
         else:
             angles = angle_grid(yaw, pitch)

@@ -115,7 +115,7 @@ def _commands(kind: Kind, scale: _Scale, photos: Path, pictures: Path, seed: int
         f"--heldout-objects {scale.heldout_objects} --seed {seed}"
     )
     estimated = [
-        f"landmark {folder} --picture {picture('landmarks.png')}",
+        f"landmark {folder} --class {kind.value} --picture {picture('landmarks.png')}",
         f"fit-cameras {folder} --refine-canonical --picture {picture('cameras.png')}",
         f"segment {folder} --size {scale.size} --picture {picture('masks.png')}",
     ]

@@ -9,6 +9,7 @@ import typer
 import nerfgen
 from nerfgen.cli import (
     bench,
+    classes,
     demo,
     export,
     fit_cameras,
@@ -44,6 +45,7 @@ for panel, module, function in (
     (AROUND, export, export.export),
     (AROUND, demo, demo.demo),
     (AROUND, synth, synth.synth),
+    (AROUND, classes, classes.classes),
     (AROUND, info, info.info),
 ):
     app.command(rich_help_panel=panel, epilog=module.EPILOG)(function)

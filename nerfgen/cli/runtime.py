@@ -49,7 +49,14 @@ Debug = Annotated[
 ]
 Workers = Annotated[int, typer.Option(min=0, help="Processes; 0 for one a core.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of everything random.")]
-ClassName = Annotated[str, typer.Option("--class", help="Object class: face or car.")]
+ClassName = Annotated[
+    str,
+    typer.Option(
+        "--class",
+        metavar="NAME|FILE",
+        help="Object class: a name of `nerfgen classes`, or the TOML or JSON file that describes one.",
+    ),
+]
 
 _INTERRUPTED = 130
 

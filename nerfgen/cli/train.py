@@ -56,7 +56,13 @@ class Placement(enum.StrEnum):
 def train(
     data: runtime.DataFolder,
     object_class: Annotated[
-        str, typer.Option("--class", help="Object class; by default that of the cameras.", show_default=False)
+        str,
+        typer.Option(
+            "--class",
+            metavar="NAME|FILE",
+            help="Object class, or the file that describes it; by default that of the cameras.",
+            show_default=False,
+        ),
     ] = "",
     cameras: Annotated[
         Path | None, typer.Option(metavar="FILE", help="DATA/cameras.h5 by default.", show_default=False)
@@ -232,6 +238,7 @@ def train(
     from nerfgen.errors import InputError
     from nerfgen.field import load_model
     from nerfgen.generate import rehearsed
+    from nerfgen.objectclass import object_class as named_class
     from nerfgen.train import PRESETS, Execution, TrainingFiles, estimate, for_cameras, going_on
     from nerfgen.train import train as train_model
 
@@ -256,7 +263,7 @@ def train(
     if minutes and not steps:
         changes["steps"] = 0
     with artifact.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as file:
-        object_class = object_class or str(file.attrs["class"])
+        described = named_class(object_class) if object_class else artifact.class_of(file)
     files = TrainingFiles(data, cameras, None if no_masks else masks or data / "masks.h5", output)
     if init and preset:
         raise InputError(
@@ -265,16 +272,16 @@ def train(
     recipe = PRESETS[(preset or PresetName.fast).value]
     if init:
         former = load_model(init)
-        if former.object_class != object_class:
+        if former.object_class != described:
             raise InputError(
-                f"{init} is a model of class {former.object_class}, but {cameras} is of {object_class}"
+                f"{init} is a model of class {former.object_class.name}, but {cameras} is of {described.name}"
             )
         recipe = going_on(former)
     recipe = for_cameras(recipe, cameras).with_values(**changes)
     execution = Execution(devices, precision.value, micro_batch, rematerialise, placement.value, cache)
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
     if dry_run:
-        needs = estimate(files, recipe, class_name=object_class, execution=execution)
+        needs = estimate(files, recipe, object_class=described, execution=execution)
         reporter.result(needs, "\n".join(f"{name.replace('_', ' ')}: {needs[name]}" for name in needs))
         return
     watcher = _Watcher(output, data, reporter, preview=preview)
@@ -287,7 +294,7 @@ def train(
         summary = train_model(
             files,
             recipe,
-            class_name=object_class,
+            object_class=described,
             seed=seed,
             minutes=minutes,
             start=start,

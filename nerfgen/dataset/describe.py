@@ -35,7 +35,7 @@ def write_description(
         layout[f"shard-00000/rgb/{Path(name).parent}/transforms.json"] = "cameras of one identity's views"
     text = {
         "made_by": f"nerfgen {nerfgen.__version__}, nerfgen sample --dataset",
-        "class": about["object_class"],
+        "class": described.name,
         "identities": settings.identities,
         "identities_a_shard": settings.shard_size,
         "settings": about["parameters"],

@@ -15,7 +15,6 @@ from nerfgen.dataset.shard import Scene, write_shard
 from nerfgen.errors import OutputExistsError
 from nerfgen.field import load_model, model_file
 from nerfgen.generate import draw_identities, fitting_antialias, neighbours, principal_axes
-from nerfgen.objectclass import object_class
 from nerfgen.parallel import Progress, silent
 from nerfgen.picture import FARTHEST
 
@@ -62,7 +61,7 @@ def write_dataset(
     scene = Scene(
         settings=settings,
         model=trained,
-        described=object_class(trained.object_class),
+        described=trained.object_class,
         around=neighbours(principal_axes(trained.latents), trained.latents),
         training_poses=training_poses(trained),
     )

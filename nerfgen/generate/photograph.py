@@ -134,7 +134,7 @@ def frame_photographs(
             segment_folder(data, masks, workers=workers, size=max(model.size, 64), warn=warn)
         status = _statuses(links, cameras, masks)
         if not artifact.usable(status).any():
-            raise InputError(_none_usable(names, status, model.object_class))
+            raise InputError(_none_usable(names, status, model.object_class.name))
         framed = load_framed(data, cameras, masks, model.size)
     at = artifact.positions(framed.images, links)
     # What has a camera and a mask and still can't be framed has its window beside the photograph.

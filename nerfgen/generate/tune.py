@@ -35,7 +35,6 @@ from nerfgen.geometry import (
     sphere_window,
     window_intrinsics,
 )
-from nerfgen.objectclass import object_class
 from nerfgen.parallel import Progress, silent
 from nerfgen.scene import see
 from nerfgen.train.batch import Pixels
@@ -139,7 +138,7 @@ def _turned_views(model: Model, seed: int) -> Cameras:
     turns = np.radians(draw.uniform(-_TURN, _TURN, _CAMERAS))[:, None] * np.array([0.0, 1.0, 0.0])
     poses = rigid(rotation_from_vector(turns), np.zeros((_CAMERAS, 3))) @ model.cam_to_world[rows]
     matrices = model.intrinsics[rows]
-    windows = sphere_window(matrices, poses, object_class(model.object_class).reach)
+    windows = sphere_window(matrices, poses, model.object_class.reach)
     framed = (window_intrinsics(matrices, windows, 1), poses)
     return Cameras(*(jnp.asarray(array, jnp.float32) for array in framed))  # type: ignore[arg-type]
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 
 from nerfgen.errors import InputError
 from nerfgen.mediapipe_check import installation_warnings
+from nerfgen.objectclass import ObjectClass
 from nerfgen.photo import Photograph
 
 
@@ -70,17 +71,15 @@ class EstimatorEntry:
 
 
 _FACE_MESH = EstimatorEntry("nerfgen.landmark.face_mesh", "FaceMesh", "mediapipe-face-mesh-0.10.21")
-_ESTIMATORS = {"face": _FACE_MESH}
+_ESTIMATORS = {"face_mesh": _FACE_MESH}
 
 
-def estimator_for(object_class: str) -> EstimatorEntry:
+def estimator_for(described: ObjectClass) -> EstimatorEntry:
     """The landmark estimator of a class.
 
     Raises:
         InputError: there is none.
     """
-    if object_class not in _ESTIMATORS:
-        raise InputError(
-            f"there is no landmark estimator for class {object_class}, only for {', '.join(_ESTIMATORS)}"
-        )
-    return _ESTIMATORS[object_class]
+    if described.landmarker not in _ESTIMATORS:
+        raise InputError(f"there is no landmark estimator for class {described.name}")
+    return _ESTIMATORS[described.landmarker]

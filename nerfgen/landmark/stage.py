@@ -12,6 +12,8 @@ import numpy as np
 
 from nerfgen import artifact
 from nerfgen.landmark.estimator import Detection, Landmarker, estimator_for
+from nerfgen.objectclass import ObjectClass
+from nerfgen.objectclass import object_class as named_class
 from nerfgen.parallel import Progress, map_ordered, silent
 from nerfgen.photo import Photograph, UnreadableImageError, digest_images, find_images
 
@@ -36,7 +38,7 @@ def landmark_folder(
     data: Path,
     output: Path,
     *,
-    object_class: str = "face",
+    object_class: ObjectClass | str = "face",
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -58,14 +60,13 @@ def landmark_folder(
         MissingDependencyError: a package or library of the estimator is absent.
         OutputExistsError: the output exists and came from other images or parameters.
     """
-    entry = estimator_for(object_class)
+    described = named_class(object_class)
+    entry = estimator_for(described)
     paths = find_images(data)
     parameters = {"estimator": entry.identity}
     if output.exists() and not overwrite:
         inputs = [artifact.folder_record(paths, digest_images(data, paths))]
-        if artifact.is_current(
-            output, SCHEMA, object_class=object_class, parameters=parameters, inputs=inputs
-        ):
+        if artifact.is_current(output, SCHEMA, object_class=described, parameters=parameters, inputs=inputs):
             with artifact.reading(output, SCHEMA) as file:
                 return {**_summary(artifact.strings(file["status"])), "kept": True}
     estimator = entry.load()
@@ -73,7 +74,7 @@ def landmark_folder(
         warn(line)
     num_images, num_points, num_mesh = len(paths), len(estimator.names), len(estimator.mesh_index)
     rows: list[_Measured] = []
-    with artifact.create(output, SCHEMA, object_class=object_class, parameters=parameters, inputs=[]) as file:
+    with artifact.create(output, SCHEMA, object_class=described, parameters=parameters, inputs=[]) as file:
         landmarks = np.full((num_images, num_points, 2), np.nan, np.float32)
         mesh = artifact.allocate(file, "mesh", (num_images, num_mesh, 3))
         block = np.full((_BLOCK, num_mesh, 3), np.nan, np.float32)
@@ -82,7 +83,7 @@ def landmark_folder(
             [str(data / path) for path in paths],
             workers=workers,
             initializer=_start,
-            initializer_arguments=(object_class,),
+            initializer_arguments=(described,),
             preload=[__name__, entry.module],
             progress=progress,
         )
@@ -123,10 +124,10 @@ def _summary(statuses: list[str]) -> dict[str, Any]:
 _landmarker: Landmarker
 
 
-def _start(object_class: str) -> None:
+def _start(described: ObjectClass) -> None:
     """Make this worker's estimator."""
     global _landmarker
-    _landmarker = estimator_for(object_class).load()()
+    _landmarker = estimator_for(described).load()()
 
 
 def _measure(path: str) -> _Measured:

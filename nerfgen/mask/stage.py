@@ -79,7 +79,7 @@ def segment_folder(
     cameras = cameras or data / "cameras.h5"
     made_by = f"nerfgen fit-cameras {data}"
     with artifact.reading(cameras, "cameras/1", "truth/1", made_by=made_by) as file:
-        object_class = str(file.attrs["class"])
+        object_class = artifact.class_of(file)
         paths = artifact.strings(file["image"])
         windows = file["window"][:]
         image_sizes = file["image_size"][:]

@@ -14,6 +14,7 @@ from jaxtyping import UInt8, UInt16
 import nerfgen
 from nerfgen import artifact
 from nerfgen.errors import InputError
+from nerfgen.objectclass import object_class
 from nerfgen.surface.extract import Surface
 from nerfgen.surface.mesh import Mesh
 
@@ -62,10 +63,12 @@ def write_surface(path: Path, surface: Surface, about: artifact.About) -> None:
         "faces": len(mesh.faces),
         "watertight": mesh.watertight,
     }
+    described = object_class(about["object_class"])
     account = {
         "nerfgen_schema": SCHEMA,
         "nerfgen_version": nerfgen.__version__,
-        "class": about["object_class"],
+        "class": described.name,
+        "class_description": described.text,
         "parameters": json.dumps(about["parameters"], sort_keys=True),
         "inputs": json.dumps(about["inputs"], sort_keys=True),
         "surface": json.dumps(found, sort_keys=True),

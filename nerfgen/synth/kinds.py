@@ -116,6 +116,6 @@ def _white(rng: np.random.Generator, size: int) -> Float[np.ndarray, "size size 
 
 
 KINDS: dict[str, Kind] = {
-    "heads": Kind("face", Head, _head_camera, _blurred_scene),
-    "cars": Kind("car", Car, _car_camera, _white),
+    "heads": Kind("heads", Head, _head_camera, _blurred_scene),
+    "cars": Kind("cars", Car, _car_camera, _white),
 }

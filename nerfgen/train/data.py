@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.geometry import window_intrinsics
-from nerfgen.objectclass import object_class
+from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, map_threads, silent
 from nerfgen.photo import UnreadableImageError, decode, resample_window
 from nerfgen.train.preset import Preset
@@ -72,6 +72,7 @@ class Listing:
     Attributes:
         data: folder of the images.
         images: paths relative to it.
+        instance: object that each shows, by which they share rows of the table.
         status: ``ok``, or the first reason why not: that of its camera, then that of its mask.
         table: ``image_size``, ``intrinsics``, ``cam_to_world`` and ``window`` of the photographs.
         canonical: ``canonical_index`` and ``canonical``: keypoints that the cameras were fitted to, if they were.
@@ -81,6 +82,7 @@ class Listing:
 
     data: Path
     images: list[str]
+    instance: list[str]
     status: list[str]
     table: dict[str, np.ndarray]
     canonical: dict[str, np.ndarray]
@@ -152,6 +154,7 @@ def list_images(data: Path, cameras: Path, masks: Path | None) -> Listing:
     with artifact.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as file:
         images, status = artifact.strings(file["image"]), artifact.strings(file["status"])
         table = {name: file[name][:] for name in ("image_size", "intrinsics", "cam_to_world", "window")}
+        instance = artifact.strings(file["instance"]) if "instance" in file else images
         fitted = "canonical" in file
         canonical = {
             "canonical_index": file["canonical_index"][:] if fitted else np.zeros(0, np.int32),
@@ -169,7 +172,7 @@ def list_images(data: Path, cameras: Path, masks: Path | None) -> Listing:
         for reasons in zip(status, mask_status, strict=True)
     ]
     require_usable(first_reason, data, cameras)
-    return Listing(data, images, first_reason, table, canonical, masks, mask_at)
+    return Listing(data, images, instance, first_reason, table, canonical, masks, mask_at)
 
 
 @contextmanager
@@ -223,9 +226,9 @@ def for_cameras(preset: Preset, cameras: Path) -> Preset:
         return preset if "canonical" in file else replace(preset, camera_learning_rate=0.0)
 
 
-def for_class(preset: Preset, class_name: str, *, with_masks: bool) -> Preset:
+def for_class(preset: Preset, described: ObjectClass, *, with_masks: bool) -> Preset:
     """The preset, without what the class or the lack of masks rules out."""
-    mirror = preset.mirror and object_class(class_name).mirror
+    mirror = preset.mirror and described.mirror
     return replace(preset, mirror=mirror, lambda_mask=preset.lambda_mask if with_masks else 0.0)
 
 

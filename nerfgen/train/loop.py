@@ -12,7 +12,8 @@ import numpy as np
 from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.field import Model, save_model
-from nerfgen.objectclass import object_class
+from nerfgen.objectclass import ObjectClass
+from nerfgen.objectclass import object_class as named_class
 from nerfgen.parallel import Progress, silent
 from nerfgen.photo import digest_images
 from nerfgen.train.cache import pixel_cache
@@ -58,7 +59,7 @@ def train(
     files: TrainingFiles,
     preset: Preset,
     *,
-    class_name: str,
+    object_class: ObjectClass | str,
     seed: int = 0,
     minutes: float = 0.0,
     start: Start | None = None,
@@ -77,6 +78,7 @@ def train(
     Ctrl-C and SIGTERM write a checkpoint before they act.
 
     Args:
+        object_class: the class, the name of one that ships, or the file of another.
         minutes: stop after this time, with the learning rates' decay fitted to it; 0 runs ``preset.steps``.
             With both, whichever comes first. Runs limited by time are not reproducible to the bit.
         start: a model to go on from; its rows are kept, and the images that it does not know become new ones.
@@ -93,7 +95,8 @@ def train(
     Raises:
         DivergedError: the loss became NaN or exploded; no model is written, and the last checkpoint is left.
     """
-    preset = for_class(preset, class_name, with_masks=files.masks is not None)
+    described = named_class(object_class)
+    preset = for_class(preset, described, with_masks=files.masks is not None)
     if not preset.steps and not minutes:
         raise InputError("a run without limit: give --steps or --minutes")
     if start:
@@ -120,7 +123,7 @@ def train(
     folder = artifact.folder_record(images, digests.values())
     inputs = [artifact.file_record(path) for path in (files.cameras, files.masks) if path] + [folder]
     inputs += [start.record] if start else []
-    about: artifact.About = {"object_class": class_name, "parameters": parameters, "inputs": inputs}
+    about: artifact.About = {"object_class": described, "parameters": parameters, "inputs": inputs}
     if artifact.is_current(files.output, "model/1", **about, overwrite=overwrite):
         return {"kept": True, "output": str(files.output)}
     cache = pixel_cache(
@@ -129,14 +132,14 @@ def train(
         files.cameras,
         files.masks,
         preset.size,
-        object_class=class_name,
+        object_class=described,
         inputs=inputs,
         start=start,
         digests={image: digest for image, (_, digest) in digests.items()},
         progress=load_progress,
     )
     checkpoints = Checkpoints(files.output, keep)
-    with Run(preset, object_class(class_name).bounds, cache, seed, execution, mesh, start) as run:
+    with Run(preset, described, cache, seed, execution, mesh, start) as run:
         found = checkpoints.newest() if resume else None
         if found:
             artifact.is_current(found, "checkpoint/1", **about)
@@ -154,16 +157,16 @@ def train(
                 if run.checkpoint_due() and run.progress < 1.0 and not stop:
                     checkpoints.save(run.checkpoint(), run.table_sizes, about)
                     if on_checkpoint:
-                        on_checkpoint(run.model(class_name))
+                        on_checkpoint(run.model())
             if stop:
                 checkpoints.save(run.checkpoint(), run.table_sizes, about)
-        model = run.model(class_name)
-        guess = start.model.guess if start else first_guess(model, cache, run.corrections())
-        model = replace(model, guess=guess)
+        model = run.model()
+        guess = start.model.guess if start else first_guess(model, cache, run.rows, run.corrections())
+        model, cameras = replace(model, guess=guess), run.cameras()
         summary = run.summary()
         log = run.log
     if moving:
-        save_refined_cameras(files.refined_cameras, files.cameras, model, about)
+        save_refined_cameras(files.refined_cameras, files.cameras, cameras, about)
     save_model(files.output, model, parameters=parameters, inputs=inputs, log=np.array(log))
     checkpoints.finish()
     if on_checkpoint:
