@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +11,11 @@ import pytest
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
+from nerfgen import artifact
+from nerfgen.field import load_model
+from nerfgen.generate import rehearsed
+from nerfgen.train import Execution, TrainingFiles, train
+from nerfgen.train.rows import table_rows
 from nerfgen.train.table import AXIS, looked_up, new_table, stepped, touched_rows
 
 B1, B2, RATE = 0.9, 0.99, 0.03
@@ -100,3 +106,45 @@ def test_rows_are_looked_up(rng):
     np.testing.assert_array_equal(
         on_one_device(looked_up)(new_table(jnp.asarray(values)), rows), values[rows]
     )
+
+
+def test_photographs_of_one_object_share_a_row(cars, tiny, tmp_path):
+    """Cars whose photographs stand in the file two by two under one name, though they show different cars: each pair
+    gets one code, and cameras stay one an image."""
+    with h5py.File(cars / "truth.h5") as truth:
+        columns = {name: truth[name][:] for name in ("image_size", "intrinsics", "cam_to_world", "window")}
+        images = artifact.strings(truth["image"])
+    cameras = tmp_path / "cameras.h5"
+    instance = [f"pair {place % 20}" for place in range(len(images))]
+    with artifact.create(cameras, "cameras/1", object_class="cars", parameters={}, inputs=[]) as file:
+        artifact.put(file, "image", images)
+        artifact.put(file, "status", ["ok"] * len(images))
+        artifact.put(file, "instance", instance)
+        for name, values in columns.items():
+            artifact.put(file, name, values)
+    files = TrainingFiles(cars, cameras, cars / "truth.h5", tmp_path / "model.h5")
+    recipe = tiny.with_values(steps=40, camera_learning_rate=0.01)
+    told = train(files, recipe, object_class="cars", execution=Execution(cache=tmp_path / "pixels.h5"))
+    assert (told["images"], told["rows"]) == (40, 20)
+    model = load_model(files.output)
+    assert model.images == images[:20]
+    assert model.further_images == images[20:]
+    np.testing.assert_array_equal(model.further_row, np.arange(20))
+    assert model.latents.shape[0] == len(model.cam_to_world) == 20
+    with artifact.reading(files.refined_cameras, "cameras/1") as file:
+        moved = np.abs(file["cam_to_world"][:] - columns["cam_to_world"]).max((1, 2))
+        assert artifact.strings(file["instance"]) == instance
+    assert (moved > 1e-4).all()  # of every photograph, not only of those that stand for a row
+    # Going on, all of them are known.
+    start = rehearsed(files.output, recipe.size, pictures=8, seed=0)
+    digests = dict(zip(images, [*model.digests, *model.further_digests], strict=True))
+    assert start.known(images, digests) == [True] * 40
+
+
+def test_rows_are_numbered_as_objects_first_appear():
+    table = table_rows(["b", "a", "b", "c", "a"])
+    assert table.of.tolist() == [0, 1, 0, 2, 1]
+    assert table.first.tolist() == [0, 1, 3]
+    assert table.further.tolist() == [2, 4]
+    assert (table.count, table.one_an_image) == (3, False)
+    assert table_rows(["x", "y"]).one_an_image

@@ -102,7 +102,8 @@ _INSTANCE = Dataset(
     "instance",
     "string",
     ("image",),
-    "object that each image shows; images of one object share a code. Without it, each image shows its own",
+    "object that each image shows; images of one object share a row of the model's table. Absent where each shows "
+    "another one",
     optional=True,
 )
 _MASK = Dataset(
@@ -308,6 +309,19 @@ SCHEMAS: dict[str, Schema] = {
             (
                 Dataset("image", "string", ("row",), "path of each table row's image relative to DATA"),
                 Dataset("image_sha256", "string", ("row",), "SHA-256 of the image file, hexadecimal"),
+                Dataset(
+                    "further_image",
+                    "string",
+                    ("further",),
+                    "paths of further images of the rows' objects, where an object has several",
+                    optional=True,
+                ),
+                Dataset(
+                    "further_sha256", "string", ("further",), "SHA-256 of these image files", optional=True
+                ),
+                Dataset(
+                    "further_row", "int32", ("further",), "table row whose object each shows", optional=True
+                ),
                 Dataset("latents", "float32", ("row", "latent"), "the table Z, one code a row"),
                 Dataset(
                     "image_size", "int32", ("row", 2), "width and height of the upright photograph", "pixel"

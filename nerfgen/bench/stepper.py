@@ -16,6 +16,7 @@ from nerfgen.objectclass import object_class
 from nerfgen.train.batch import Batch, Pixels
 from nerfgen.train.execution import Execution
 from nerfgen.train.preset import Preset
+from nerfgen.train.rows import separate_rows
 from nerfgen.train.step import OCCUPANCY_SIZE, TERMS, State, initial_state, make_step, no_totals, placed
 from nerfgen.train.table import AXIS
 
@@ -81,7 +82,7 @@ def _step(preset: Preset, rows: int, streamed: bool, precision: str) -> tuple[Me
     step = make_step(
         preset,
         CLASS.bounds,
-        rows,
+        separate_rows(rows),
         SEED,
         mesh,
         images_at_a_time=execution.images_at_a_time(preset, mesh),
@@ -93,7 +94,9 @@ def _step(preset: Preset, rows: int, streamed: bool, precision: str) -> tuple[Me
 
 def fresh_state(preset: Preset, rows: int) -> State:
     """Where a :class:`Stepper` begins."""
-    return initial_state(preset, CLASS.bounds, rows, SEED, np.ones((OCCUPANCY_SIZE,) * 3, np.float32))
+    return initial_state(
+        preset, CLASS.bounds, separate_rows(rows), SEED, np.ones((OCCUPANCY_SIZE,) * 3, np.float32)
+    )
 
 
 def random_batches(preset: Preset, rows: int, count: int) -> Iterator[Batch]:

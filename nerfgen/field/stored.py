@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -39,7 +40,9 @@ class Model:
         latents: the table Z, one code per training image.
         occupancy: class-shared grid that guides samples.
         images, digests: path of each row's image, and SHA-256 of the file.
-        image_size, intrinsics, cam_to_world, window: the photographs' cameras, as refined in training.
+        further_images, further_digests, further_row: the same of further photographs of the rows' objects, and the
+            row of each.
+        image_size, intrinsics, cam_to_world, window: the rows' photographs' cameras, as refined in training.
         canonical_index, canonical: keypoints that the training cameras were fitted to, which new photographs
             have to be fitted to as well; empty where the cameras came from elsewhere.
         steps: training steps done.
@@ -62,6 +65,9 @@ class Model:
     canonical: Float[np.ndarray, "points 3"]
     steps: int
     guess: FirstGuess | None = None
+    further_images: list[str] = field(default_factory=list)
+    further_digests: list[str] = field(default_factory=list)
+    further_row: Int[np.ndarray, "further"] = field(default_factory=lambda: np.zeros(0, np.int32))
 
     @property
     def distance(self) -> float:
@@ -111,6 +117,10 @@ def save_model(
         artifact.put(file, "image_sha256", model.digests)
         for name in _TABLE:
             artifact.put(file, name, getattr(model, name))
+        if model.further_images:
+            artifact.put(file, "further_image", model.further_images)
+            artifact.put(file, "further_sha256", model.further_digests)
+            artifact.put(file, "further_row", model.further_row)
         if model.guess:
             artifact.put(file, "guess_weights", model.guess.weights)
             artifact.put(file, "guess_offset", model.guess.offset)
@@ -125,6 +135,17 @@ def save_model(
 def _three(values: np.ndarray) -> tuple[float, float, float]:
     x, y, z = (float(value) for value in values)
     return x, y, z
+
+
+def _further(file: h5py.File) -> dict[str, Any]:
+    """Photographs beyond the first of each row, where there are any."""
+    if "further_row" not in file:
+        return {}
+    return {
+        "further_images": artifact.strings(file["further_image"]),
+        "further_digests": artifact.strings(file["further_sha256"]),
+        "further_row": file["further_row"][:],
+    }
 
 
 def model_file(path: Path) -> Path:
@@ -142,7 +163,7 @@ def load_model(path: Path) -> Model:
     with artifact.reading(path, "model/1", made_by=f"nerfgen train {path.parent}") as file:
         preset = json.loads(file.attrs["preset"])
         try:
-            shared = {field.name for field in fields(FieldConfig)} & preset.keys()
+            shared = {one.name for one in fields(FieldConfig)} & preset.keys()
             config = FieldConfig(
                 kind=preset["field"],
                 bounds=_three(file.attrs["bounds"]),
@@ -161,5 +182,6 @@ def load_model(path: Path) -> Model:
             guess=FirstGuess(file["guess_weights"][:], file["guess_offset"][:])
             if "guess_weights" in file
             else None,
+            **_further(file),
             **{name: file[name][:] for name in _TABLE},
         )

@@ -39,6 +39,7 @@ class PixelCache:
         path: the file.
         size: pixels along either side of a raster.
         images, digests: paths relative to the folder of the photographs, and SHA-256 of the files, where known.
+        instance: object that each shows.
         row: row of each in the file.
         inside, valid: pixels inside the dilated mask, and on the photograph (see the schema).
         image_size, intrinsics, cam_to_world, window: of the photographs.
@@ -50,6 +51,7 @@ class PixelCache:
     size: int
     images: list[str]
     digests: list[str]
+    instance: list[str]
     row: Int[np.ndarray, "images"]
     inside: Int[np.ndarray, "images"]
     valid: Int[np.ndarray, "images"]
@@ -125,15 +127,17 @@ def pixel_cache(
         rows = np.flatnonzero(artifact.usable(status))
         names = artifact.strings(file["image"])
         images, known = [names[row] for row in rows], digests or {}
+        listed = artifact.positions(images, listing.images)
         return PixelCache(
             path=path,
             size=size,
             images=images,
             digests=[known.get(image, "") for image in images],
+            instance=[listing.instance[place] for place in listed],
             row=rows,
             inside=file["inside"][:][rows],
             valid=file["valid"][:][rows],
-            **listing.columns(artifact.positions(images, listing.images)),
+            **listing.columns(listed),
             skipped=count_skipped(status),
         )
 
@@ -153,6 +157,7 @@ def _with_pictures(listing: Listing, start: Start, digests: Mapping[str, str], c
     return replace(
         listing,
         images=[*listing.images, *start.names],
+        instance=[*listing.instance, *start.names],
         status=[*status, *["ok"] * count],
         table={name: np.concatenate([values, own[name]]) for name, values in listing.table.items()},
     )

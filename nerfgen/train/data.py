@@ -72,6 +72,7 @@ class Listing:
     Attributes:
         data: folder of the images.
         images: paths relative to it.
+        instance: object that each shows, by which they share rows of the table.
         status: ``ok``, or the first reason why not: that of its camera, then that of its mask.
         table: ``image_size``, ``intrinsics``, ``cam_to_world`` and ``window`` of the photographs.
         canonical: ``canonical_index`` and ``canonical``: keypoints that the cameras were fitted to, if they were.
@@ -81,6 +82,7 @@ class Listing:
 
     data: Path
     images: list[str]
+    instance: list[str]
     status: list[str]
     table: dict[str, np.ndarray]
     canonical: dict[str, np.ndarray]
@@ -152,6 +154,7 @@ def list_images(data: Path, cameras: Path, masks: Path | None) -> Listing:
     with artifact.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as file:
         images, status = artifact.strings(file["image"]), artifact.strings(file["status"])
         table = {name: file[name][:] for name in ("image_size", "intrinsics", "cam_to_world", "window")}
+        instance = artifact.strings(file["instance"]) if "instance" in file else images
         fitted = "canonical" in file
         canonical = {
             "canonical_index": file["canonical_index"][:] if fitted else np.zeros(0, np.int32),
@@ -169,7 +172,7 @@ def list_images(data: Path, cameras: Path, masks: Path | None) -> Listing:
         for reasons in zip(status, mask_status, strict=True)
     ]
     require_usable(first_reason, data, cameras)
-    return Listing(data, images, first_reason, table, canonical, masks, mask_at)
+    return Listing(data, images, instance, first_reason, table, canonical, masks, mask_at)
 
 
 @contextmanager

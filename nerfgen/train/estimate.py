@@ -12,7 +12,6 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from nerfgen import artifact
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
 from nerfgen.train.batch import Batch
@@ -20,6 +19,7 @@ from nerfgen.train.data import for_class, list_images
 from nerfgen.train.execution import Execution, platform
 from nerfgen.train.loop import TrainingFiles
 from nerfgen.train.preset import Preset
+from nerfgen.train.rows import table_rows
 from nerfgen.train.source import choose_placement, pixel_bytes
 from nerfgen.train.step import OCCUPANCY_SIZE, initial_state, make_step, no_totals, placed
 from nerfgen.train.table import AXIS
@@ -44,14 +44,15 @@ def estimate(
     described = named_class(object_class)
     preset = for_class(preset, described, with_masks=files.masks is not None)
     listing = list_images(files.data, files.cameras, files.masks)
-    count = int(artifact.usable(listing.status).sum())
+    rows = table_rows([listing.instance[row] for row in listing.rows])
+    count = len(rows.of)
     mesh = execution.mesh()
     bounds = described.bounds
     at_a_time, precision = execution.images_at_a_time(preset, mesh), execution.effective_precision(mesh)
     step = make_step(
         preset,
         bounds,
-        count,
+        rows,
         0,
         mesh,
         images_at_a_time=at_a_time,
@@ -59,7 +60,7 @@ def estimate(
         rematerialise=execution.rematerialise,
         streamed=True,
     )
-    state = placed(initial_state(preset, bounds, count, 0, np.ones((OCCUPANCY_SIZE,) * 3, np.float32)), mesh)
+    state = placed(initial_state(preset, bounds, rows, 0, np.ones((OCCUPANCY_SIZE,) * 3, np.float32)), mesh)
     totals = no_totals(mesh)
     batch = jax.device_put(_random_batch(preset, count, listing), NamedSharding(mesh, P(AXIS)))
     compiled = step.lower(state, totals, batch, np.float32(0)).compile()

@@ -7,6 +7,7 @@ from jaxtyping import Float, UInt8
 
 from nerfgen.field import FirstGuess, Model
 from nerfgen.train.cache import PixelCache
+from nerfgen.train.rows import TableRows
 
 _THUMBNAIL = 16
 # So many rows tell the regression's numbers well enough, and keep it to some seconds and 100 MB.
@@ -50,11 +51,12 @@ def guess_features(
 
 
 def first_guess(
-    model: Model, cache: PixelCache, corrections: Float[np.ndarray, "rows 6"] | None
+    model: Model, cache: PixelCache, table: TableRows, corrections: Float[np.ndarray, "images 6"] | None
 ) -> FirstGuess:
     """Learn from photographs of the table to tell a photograph's code and the correction of its camera.
 
     Args:
+        table: row of every photograph in ``cache``.
         corrections: of the cameras in ``cache``; None if they were not refined.
     """
     count = len(cache.images)
@@ -66,7 +68,7 @@ def first_guess(
             for raster, pose in zip(cache.rasters(rows), poses, strict=True)
         ]
     )
-    targets = model.latents[rows].astype(np.float64)
+    targets = model.latents[table.of[rows]].astype(np.float64)
     if corrections is not None:
         targets = np.concatenate([targets, corrections[rows]], axis=1)
     weights, offset = ridge(features, targets, blocks=(features.shape[1] - 12, 12))

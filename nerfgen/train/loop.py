@@ -161,12 +161,12 @@ def train(
             if stop:
                 checkpoints.save(run.checkpoint(), run.table_sizes, about)
         model = run.model()
-        guess = start.model.guess if start else first_guess(model, cache, run.corrections())
-        model = replace(model, guess=guess)
+        guess = start.model.guess if start else first_guess(model, cache, run.rows, run.corrections())
+        model, cameras = replace(model, guess=guess), run.cameras()
         summary = run.summary()
         log = run.log
     if moving:
-        save_refined_cameras(files.refined_cameras, files.cameras, model, about)
+        save_refined_cameras(files.refined_cameras, files.cameras, cameras, about)
     save_model(files.output, model, parameters=parameters, inputs=inputs, log=np.array(log))
     checkpoints.finish()
     if on_checkpoint:

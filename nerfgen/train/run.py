@@ -17,11 +17,13 @@ from nerfgen.errors import NerfgenError
 from nerfgen.field import Model
 from nerfgen.objectclass import ObjectClass
 from nerfgen.train.cache import PixelCache
+from nerfgen.train.cameras import RefinedCameras
 from nerfgen.train.checkpoint import LOG, Checkpoint
 from nerfgen.train.execution import Execution
 from nerfgen.train.preset import Preset
+from nerfgen.train.rows import table_rows
 from nerfgen.train.source import Data, bytes_needed, choose_placement
-from nerfgen.train.start import KeptRows, Start
+from nerfgen.train.start import Start
 from nerfgen.train.step import (
     OCCUPANCY_SIZE,
     TERMS,
@@ -75,43 +77,33 @@ class Run:
     ) -> None:
         self.preset, self.described, self.cache, self.seed, self.mesh = preset, described, cache, seed, mesh
         self._start = start
-        # Images that have a row of their own; those after them are pictures of the former model's rows.
-        self.photographs = len(cache.images) - (len(start.rows) if start else 0)
+        photographs = len(cache.images) - (len(start.rows) if start else 0)
+        self.rows = table_rows(cache.instance[:photographs], start)
         self.state: State
         self.totals: jax.Array
         self.log: list[tuple[float, ...]] = []
         self.seconds_before = 0.0
         self.done = self.first = 0
         placement = choose_placement(execution.placement, bytes_needed(cache), list(mesh.devices.flat))
-        kept = self._kept_rows()
-        self.data = Data(cache, placement, preset, seed, mesh, num_pictures=kept.pictures if kept else 0)
+        self.data = Data(cache, placement, preset, seed, mesh, num_pictures=self.rows.pictures)
         work = preset.images_per_batch * preset.rays_per_image * preset.samples * preset.width * preset.depth
         self.log_every = min(_LOG_EVERY, max(1, _WORK_BETWEEN_LOOKS // work))
         self._step = make_step(
             preset,
             described.bounds,
-            len(cache.images),
+            self.rows,
             seed,
             mesh,
             images_at_a_time=execution.images_at_a_time(preset, mesh),
             precision=execution.effective_precision(mesh),
             rematerialise=execution.rematerialise,
             streamed=self.data.streamed,
-            kept=kept,
         )
-
-    def _kept_rows(self) -> KeptRows | None:
-        if self._start is None:
-            return None
-        count = len(self._start.model.images)
-        own = count + np.arange(self.photographs)
-        return KeptRows(count, len(self._start.rows), np.concatenate([own, self._start.rows]))
 
     @property
     def table_sizes(self) -> dict[str, int]:
         """Rows of the state's tables."""
-        former = len(self._start.model.images) if self._start else 0
-        return {"latents": former + self.photographs, "cameras": len(self.cache.images)}
+        return {"latents": self.rows.count, "cameras": len(self.cache.images)}
 
     def __enter__(self) -> Run:
         return self
@@ -138,9 +130,7 @@ class Run:
         return self._initial(hull)
 
     def _initial(self, occupancy: np.ndarray) -> State:
-        return initial_state(
-            self.preset, self.described.bounds, self.photographs, self.seed, occupancy, self._start
-        )
+        return initial_state(self.preset, self.described.bounds, self.rows, self.seed, occupancy, self._start)
 
     def state_shapes(self) -> State:
         """Structure and shapes of a state, with no values."""
@@ -214,31 +204,42 @@ class Run:
         waited = self.data.waited - self.data.waited_before
         return waited / max(time.monotonic() - self.began, 1e-6)
 
-    def model(self) -> Model:
-        """The model as it stands."""
-        state, cache = self.state, self.cache
-        networks = jax.tree.map(np.asarray, state.networks)
-        poses, intrinsics = cache.cam_to_world, cache.intrinsics
+    def cameras(self) -> RefinedCameras:
+        """The cameras of all photographs as they stand."""
+        photographs = self.rows.photographs
+        intrinsics, poses = self.cache.intrinsics[:photographs], self.cache.cam_to_world[:photographs]
         corrections = self.corrections()
         if corrections is not None:
-            moved = corrected_cameras(jnp.asarray(poses), jnp.asarray(corrections), jnp.zeros(6))
+            moved = corrected_cameras(
+                jnp.asarray(poses), jnp.asarray(corrections[:photographs]), jnp.zeros(6)
+            )
             poses = np.asarray(moved, np.float64)
         if self.preset.focal_learning_rate > 0:
-            factor = jnp.exp(networks["log_focal"])
+            factor = jnp.exp(self.state.networks["log_focal"])
             changed = with_focal(jnp.asarray(intrinsics), jnp.asarray(poses), factor)
             intrinsics, poses = (np.asarray(array, np.float64) for array in changed)
+        return RefinedCameras(self.cache.images[:photographs], intrinsics, poses)
+
+    def model(self) -> Model:
+        """The model as it stands; of the photographs of one object, the first stands for its row."""
+        state, cache, first, further = self.state, self.cache, self.rows.first, self.rows.further
+        cameras = self.cameras()
         columns: dict[str, Any] = {
-            "image_size": cache.image_size,
-            "intrinsics": intrinsics,
-            "cam_to_world": poses,
-            "window": cache.window,
+            "image_size": cache.image_size[first],
+            "intrinsics": cameras.intrinsics[first],
+            "cam_to_world": cameras.cam_to_world[first],
+            "window": cache.window[first],
+            "further_row": self.rows.of[further],
         }
-        columns = {name: values[: self.photographs] for name, values in columns.items()}
-        images = cache.images[: self.photographs]
-        digests = cache.digests[: self.photographs]
+        names: dict[str, Any] = {
+            "images": [cache.images[place] for place in first],
+            "digests": [cache.digests[place] for place in first],
+            "further_images": [cache.images[place] for place in further],
+            "further_digests": [cache.digests[place] for place in further],
+        }
         if self._start:
             former = self._start.model
-            images, digests = [*former.images, *images], [*former.digests, *digests]
+            names = {name: [*getattr(former, name), *values] for name, values in names.items()}
             columns = {
                 name: np.concatenate([getattr(former, name), values]) for name, values in columns.items()
             }
@@ -246,11 +247,10 @@ class Run:
             object_class=self.described,
             preset=asdict(self.preset),
             config=self.preset.field_config(self.described.bounds),
-            parameters=networks["field"],
+            parameters=jax.tree.map(np.asarray, state.networks)["field"],
             latents=np.asarray(state.latents.values)[: self.table_sizes["latents"]],
             occupancy=np.asarray(state.occupancy),
-            images=images,
-            digests=digests,
+            **names,
             **columns,
             canonical_index=cache.canonical_index,
             canonical=cache.canonical,
@@ -271,7 +271,7 @@ class Run:
     def summary(self) -> dict[str, Any]:
         entry = self._recent()
         return {
-            "images": self.photographs,
+            "images": self.rows.photographs,
             "rows": self.table_sizes["latents"],
             "skipped": self.cache.skipped,
             "steps": self.done,

@@ -67,7 +67,7 @@ class Start:
         Raises:
             InputError: a new photograph has the path of a row.
         """
-        names, contents = set(self.model.images), set(self.model.digests)
+        names, contents = set(self.model.images), {*self.model.digests, *self.model.further_digests}
         found = [digests[image] in contents for image in images]
         for image, there in zip(images, found, strict=True):
             if not there and image in names:
@@ -76,21 +76,6 @@ class Start:
                     f"{self.record['file']}; rename it, or put the new photographs into a folder within DATA"
                 )
         return found
-
-
-@dataclass(frozen=True)
-class KeptRows:
-    """What the step needs to know of a :class:`Start`.
-
-    Attributes:
-        count: the first rows of the table, which stay as they are.
-        pictures: the last so many images of the data show them; half of every batch is drawn from these.
-        table_rows: row of the table of every image of the data.
-    """
-
-    count: int
-    pictures: int
-    table_rows: Int[np.ndarray, "images"]
 
 
 def going_on(model: Model) -> Preset:

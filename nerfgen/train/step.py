@@ -25,7 +25,8 @@ from nerfgen.train.batch import Batch, Pixels, draw, take
 from nerfgen.train.execution import keep_freed_memory, platform
 from nerfgen.train.loss import training_losses
 from nerfgen.train.preset import Preset
-from nerfgen.train.start import KeptRows, Start
+from nerfgen.train.rows import TableRows
+from nerfgen.train.start import Start
 from nerfgen.train.table import AXIS, Table, looked_up, new_table, stepped, touched_rows
 from nerfgen.volume import refreshed, visual_hull, widened
 
@@ -122,7 +123,7 @@ def no_totals(mesh: Mesh) -> Float[jax.Array, "terms"]:
 def initial_state(
     preset: Preset,
     bounds: tuple[float, float, float],
-    num_images: int,
+    rows: TableRows,
     seed: int,
     hull: Float[np.ndarray, "grid grid grid"],
     start: Start | None = None,
@@ -142,18 +143,16 @@ def initial_state(
             "field": model.init(network_key, jnp.zeros((1, preset.latent_size)), point, point)["params"],
             "log_focal": jnp.zeros(()),
         }
-        latents = preset.latent_std * jax.random.normal(table_key, (num_images, preset.latent_size))
-        cameras = num_images
+        latents = preset.latent_std * jax.random.normal(table_key, (len(rows.first), preset.latent_size))
         if start:
             networks["field"] = jax.tree.map(jnp.asarray, start.model.parameters)
             latents = jnp.concatenate([start.model.latents, start.model.latents.mean(axis=0) + latents])
             occupancy = jnp.asarray(start.model.occupancy)
-            cameras += len(start.rows)
         return State(
             networks=networks,
             moments=_adam(preset).init(networks),
             latents=new_table(latents),
-            cameras=new_table(jnp.zeros((cameras, 6))),
+            cameras=new_table(jnp.zeros((len(rows.of), 6))),
             camera_sum=jnp.zeros(6),
             occupancy=occupancy,
             guide=widened(occupancy),
@@ -175,7 +174,7 @@ def hull_of(
 def make_step(
     preset: Preset,
     bounds: tuple[float, float, float],
-    num_images: int,
+    table: TableRows,
     seed: int,
     mesh: Mesh,
     *,
@@ -183,7 +182,6 @@ def make_step(
     precision: str = "float32",
     rematerialise: bool = False,
     streamed: bool = False,
-    kept: KeptRows | None = None,
 ) -> Any:
     """The compiled step ``(state, totals, data, progress) -> (state, totals)``, which takes over the memory of
     ``state`` and ``totals``.
@@ -195,8 +193,7 @@ def make_step(
     On a CPU, the process keeps from now on what it frees (:func:`keep_freed_memory`).
 
     Args:
-        num_images: of the data, with the pictures of a former model's objects.
-        kept: the rows of a former model, which stay as they are, and so do the cameras of its pictures.
+        table: row of every image. A former model's rows stay as they are, and so do the cameras of its pictures.
         images_at_a_time: images per device in one pass; passes are made one after the other, and their gradients
             added up, until the device's share of the batch is done.
     """
@@ -205,8 +202,7 @@ def make_step(
     batch_size, rays_per_image = preset.images_per_batch, preset.rays_per_image
     own = batch_size // mesh.size
     passes = own // images_at_a_time
-    num_pictures = kept.pictures if kept else 0
-    num_rows = int(kept.table_rows.max()) + 1 if kept else num_images
+    num_images, goes_on = len(table.of), table.former > 0
 
     def losses(unknown: dict[str, Any], batch: Batch, guide: Array, keys: Array, progress: Array) -> Any:
         """The loss of one pass, as its share of the mean over the whole batch."""
@@ -272,7 +268,7 @@ def make_step(
 
     def refresh(state: State, networks: dict[str, Any], latents: Table, key: Array, progress: Array) -> Any:
         row_key, cell_key = jax.random.split(key)
-        rows = jax.random.randint(row_key, (_OCCUPANCY_CODES,), 0, num_rows)
+        rows = jax.random.randint(row_key, (_OCCUPANCY_CODES,), 0, table.count)
         codes = active_latents(looked_up(latents, rows), preset, progress)
         foreground = foreground_of(config, networks["field"], codes, precision=precision)
         occupancy = refreshed(state.occupancy, foreground, cell_key, bounds, _OCCUPANCY_CODES)
@@ -285,21 +281,21 @@ def make_step(
             jax.lax.dynamic_slice_in_dim, start_index=jax.lax.axis_index(AXIS) * own, slice_size=own
         )
         if isinstance(data, Pixels):
-            images, places = draw(seed, state.step, num_images, batch_size, rays_per_image, num_pictures)
+            images, places = draw(seed, state.step, num_images, batch_size, rays_per_image, table.pictures)
             batch = take(data, mine(images), mine(places), preset.foreground_share)
         else:
             images, batch = jax.lax.all_gather(data.images, AXIS, tiled=True), data
         keys = mine(jax.random.split(sample_key, batch_size))
-        rows = jnp.asarray(kept.table_rows)[images] if kept else images
+        rows = images if table.one_an_image else jnp.asarray(table.of)[images]
         codes, corrections = looked_up(state.latents, rows), looked_up(state.cameras, images)
-        if not kept:  # whose objects hold the world in its place
+        if not goes_on:  # else the former objects hold the world in its place
             corrections = corrections - state.camera_sum / num_images
         each = {"latents": mine(codes), "cameras": mine(corrections)}
         summed, gradient, terms = gradients(state.networks, each, batch, state.guide, keys, progress)
         summed, terms = jax.lax.psum((summed, terms), AXIS)
         gradient = jax.lax.all_gather(gradient, AXIS, tiled=True)
-        if kept:
-            gradient = jax.tree.map(lambda of: jnp.where((rows < kept.count)[:, None], 0.0, of), gradient)
+        if goes_on:
+            gradient = jax.tree.map(lambda of: jnp.where((rows < table.former)[:, None], 0.0, of), gradient)
 
         rates = _rates(preset, progress)
         moves, moments = adam.update(summed, state.moments)
@@ -313,7 +309,7 @@ def make_step(
         )
         cameras, camera_sum = state.cameras, state.camera_sum
         if preset.camera_learning_rate > 0:
-            touched = touched_rows(cameras, images) if kept else touched
+            touched = touched if table.one_an_image else touched_rows(cameras, images)
             cameras, moved = stepped(
                 cameras, touched, gradient["cameras"], rates["cameras"], _B1, preset.adam_b2
             )
