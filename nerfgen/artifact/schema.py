@@ -59,6 +59,7 @@ STATUSES = {
     "absent": "listed among the images, but the file is not there",
     "no_camera": "nothing says its camera, or what does is none: no rotation, or no focal length",
     "wrong_shape": "the picture has other proportions than its camera is for",
+    "not_annotated": "its landmarks are not annotated, or not all of them",
     "not_chosen": "other images of its object were chosen",
     "known": "the model that training goes on from has a row of this photograph already",
 }
@@ -129,7 +130,7 @@ SCHEMAS: dict[str, Schema] = {
     for schema in (
         Schema(
             "landmarks/1",
-            "2D landmarks of every image (`nerfgen landmark`)",
+            "2D landmarks of every image (`nerfgen landmark`, or those of others by `nerfgen import`)",
             (
                 _IMAGE,
                 _STATUS,
@@ -209,7 +210,7 @@ SCHEMAS: dict[str, Schema] = {
         ),
         Schema(
             "masks/1",
-            "foreground mask of every image (`nerfgen segment`)",
+            "foreground mask of every image (`nerfgen segment`, or those of others by `nerfgen import`)",
             (_IMAGE, _STATUS, _SIZE, _MASK_WINDOW, _MASK),
         ),
         Schema(

@@ -17,6 +17,7 @@ EPILOG = runtime.examples(
     "nerfgen import cars_train --views one",
     "nerfgen import ffhq.zip -o faces                       EG3D's dataset.json in a zip",
     "nerfgen import captures --class ./mug.toml             transforms.json, one a mug",
+    "nerfgen import list_landmarks_align_celeba.txt --images img_align_celeba",
     "nerfgen import scene --class car --up +z --front +x --scale 0.5",
 )
 
@@ -30,6 +31,11 @@ class FormatName(enum.StrEnum):
     srn = "srn"
     eg3d = "eg3d"
     transforms = "transforms"
+    celeba = "celeba"
+    ffhq = "ffhq"
+    coco = "coco"
+    cat = "cat"
+    csv = "csv"
 
 
 class Instances(enum.StrEnum):
@@ -44,7 +50,9 @@ def import_data(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="SOURCE", help="Folder, transforms.json, dataset.json or zip.", show_default=False
+            metavar="SOURCE",
+            help="Folder; or a transforms.json, dataset.json, zip or file of annotations.",
+            show_default=False,
         ),
     ],
     format_name: Annotated[
@@ -52,7 +60,8 @@ def import_data(
         typer.Option(
             "--format",
             help="[bold]auto[/bold]: told from what is there. [bold]srn[/bold]: rgb/, pose/ and intrinsics.txt of "
-            "each object. [bold]eg3d[/bold]: dataset.json. [bold]transforms[/bold]: transforms.json, one a scene.",
+            "each object. [bold]eg3d[/bold]: dataset.json. [bold]transforms[/bold]: transforms.json, one a scene. "
+            "[bold]celeba, ffhq, coco, cat, csv[/bold]: annotated landmarks.",
         ),
     ] = FormatName.auto,
     object_class: Annotated[
@@ -60,10 +69,19 @@ def import_data(
         typer.Option(
             "--class",
             metavar="NAME|FILE",
-            help="Object class, or the file that describes it. By default car for srn and face for eg3d.",
+            help="Object class, or the file that describes it. By default car for srn, "
+            "face for eg3d, celeba and ffhq, cat for cat.",
             show_default=False,
         ),
     ] = "",
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the images that annotations are of; by default that of SOURCE.",
+            show_default=False,
+        ),
+    ] = None,
     views: Annotated[
         str, typer.Option(metavar="all|one|N", help="Images of each object to use, drawn at random.")
     ] = "all",
@@ -133,45 +151,82 @@ def import_data(
     as_json: runtime.Json = False,
     debug: runtime.Debug = False,
 ) -> None:
-    """Take over cameras that others have; writes cameras.h5 and, where there are masks, masks.h5.
+    """Take over what others have: cameras, masks, or annotated landmarks.
 
-    The files are those that fit-cameras and segment write, so that train follows at once. Cameras are turned and
-    scaled to our world: y up, z to the front, the object about in the unit sphere.
+    Cameras become cameras.h5 and masks that come with them masks.h5, so that train follows at once; annotations become
+    landmarks.h5, and fit-cameras follows. Cameras are turned and scaled to our world: y up, z to the front, the object
+    about in the unit sphere.
     """
-    from nerfgen.cli.choices import parse_vector
-    from nerfgen.interchange import Placing, bring
+    from nerfgen.annotation import format_of
+    from nerfgen.errors import InputError
+    from nerfgen.interchange import FORMATS, Placing, bring, bring_landmarks, told
 
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
-    middle = tuple(parse_vector("--center", center)) if center else None
-    placing = Placing(up, front, scale, (middle[0], middle[1], middle[2]) if middle else None)
-    with reporter.progress("import") as progress:
-        summary = bring(
-            source,
-            output,
-            format_name=format_name.value,
-            class_name=object_class,
-            instances=instances.value,
-            views=_count(views),
-            placing=placing,
-            ignore_distortion=ignore_distortion,
-            mask_size=mask_size,
-            seed=seed,
-            overwrite=overwrite,
-            progress=progress,
+    if not source.exists():
+        raise InputError(
+            f"{source} does not exist; give a folder or a file that `nerfgen import --help` names"
         )
+    found = told(source) or format_of(source) if format_name is FormatName.auto else format_name.value
+    if not found:
+        raise InputError(f"{source} is in no format that is known here; `nerfgen import --help` names them")
+    with reporter.progress("import") as progress:
+        if found in FORMATS:
+            placing = Placing(up, front, scale, _point(center))
+            summary = bring(
+                source,
+                output,
+                format_name=found,
+                class_name=object_class,
+                instances=instances.value,
+                views=_count(views),
+                placing=placing,
+                ignore_distortion=ignore_distortion,
+                mask_size=mask_size,
+                seed=seed,
+                overwrite=overwrite,
+                progress=progress,
+            )
+        else:
+            summary = bring_landmarks(
+                source,
+                images,
+                output,
+                format_name=found,
+                class_name=object_class,
+                overwrite=overwrite,
+                progress=progress,
+            )
     if summary["kept"]:
         for path in summary["outputs"].values():
             reporter.kept(Path(path))
-    reporter.say(_world(summary))
+    for line in [_world(summary)] if found in FORMATS else summary["notes"]:
+        reporter.say(line)
+    total, usable = summary["images"], summary["usable"]
+    reporter.result(summary, _line(summary))
+    runtime.check_strict(strict, total - usable, total)
+
+
+def _line(summary: dict[str, Any]) -> str:
+    """What was read and written."""
     images, usable = summary["images"], summary["usable"]
-    masks = f", {summary['masks']} with a mask" if summary["masks"] else ""
-    reporter.result(
-        summary,
-        f"{summary['format']}: {images} images, {usable} with a camera{masks}, of {summary['instances']} objects of "
-        f"class {summary['class']} -> {', '.join(summary['outputs'].values())}"
-        + other_statuses(summary["statuses"]),
+    if "instances" in summary:
+        masks = f", {summary['masks']} with a mask" if summary["masks"] else ""
+        told = f"{usable} with a camera{masks}, of {summary['instances']} objects of class {summary['class']}"
+    else:
+        told = f"{usable} with landmarks of class {summary['class']}"
+    return (
+        f"{summary['format']}: {images} images, {told} -> {', '.join(summary['outputs'].values())}"
+        + other_statuses(summary["statuses"])
     )
-    runtime.check_strict(strict, images - usable, images)
+
+
+def _point(text: str) -> tuple[float, float, float] | None:
+    from nerfgen.cli.choices import parse_vector
+
+    if not text:
+        return None
+    x, y, z = parse_vector("--center", text)
+    return x, y, z
 
 
 def _count(views: str) -> int:
