@@ -58,6 +58,7 @@ STATUSES = {
     "skipped": "an earlier stage could not use this image",
     "absent": "listed among the images, but the file is not there",
     "no_camera": "nothing says its camera, or what does is none: no rotation, or no focal length",
+    "looks_away": "its camera looks away from the origin of the world, where objects are",
     "wrong_shape": "the picture has other proportions than its camera is for",
     "not_annotated": "its landmarks are not annotated, or not all of them",
     "not_chosen": "other images of its object were chosen",

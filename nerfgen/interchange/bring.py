@@ -226,7 +226,8 @@ def _placed(
         "scale": scale,
         "center": "watched" if watched else list(placing.center or (0.0, 0.0, 0.0)),
     }
-    return world.placed(posed, turn, scale), chosen
+    depth = -np.einsum("ni,ni->n", moved[rows, :3, 2], moved[rows, :3, 3])
+    return with_status(world.placed(posed, turn, scale), rows[depth <= 0], "looks_away"), chosen
 
 
 def _write_cameras(

@@ -89,7 +89,7 @@ def give(
     if output.exists() and not overwrite:
         raise OutputExistsError(f"{output} exists; give --overwrite to replace it or -o for another place")
     names = srn.layout(posed) if format_name == "srn" else posed.images
-    with _folder(output, overwrite) as folder:
+    with _folder(output) as folder:
         if format_name == "srn":
             srn.write(folder, posed, names)
         elif format_name == "eg3d":
@@ -153,12 +153,16 @@ def _read_views(file: h5py.File, path: Path) -> _Given:
 
 
 @contextmanager
-def _folder(output: Path, overwrite: bool) -> Iterator[Path]:
-    """The folder to fill, which takes the place of an old one at the end."""
-    with artifact.atomic_folder(output) as folder:
-        yield folder
-        if overwrite and output.exists():
-            artifact.remove_folder(output)
+def _folder(output: Path) -> Iterator[Path]:
+    """The folder to fill, which takes the place of an old one when it is complete."""
+    old = output.with_name(f".{output.name}.old.{os.getpid()}.partial")
+    try:
+        with artifact.atomic_folder(output) as folder:
+            yield folder
+            if output.exists():
+                os.replace(output, old)
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _put_pictures(
