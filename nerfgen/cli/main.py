@@ -12,7 +12,9 @@ from nerfgen.cli import (
     classes,
     demo,
     export,
+    export_cameras,
     fit_cameras,
+    import_data,
     info,
     landmark,
     render,
@@ -43,12 +45,15 @@ for panel, module, function in (
     (PIPELINE, render, render.render),
     (PIPELINE, sample, sample.sample),
     (AROUND, export, export.export),
+    (AROUND, export_cameras, export_cameras.export_cameras),
     (AROUND, demo, demo.demo),
     (AROUND, synth, synth.synth),
     (AROUND, classes, classes.classes),
     (AROUND, info, info.info),
 ):
     app.command(rich_help_panel=panel, epilog=module.EPILOG)(function)
+# Its name is a word of Python.
+app.command("import", rich_help_panel=AROUND, epilog=import_data.EPILOG)(import_data.import_data)
 app.add_typer(bench.app, name="bench", rich_help_panel=AROUND)
 
 
