@@ -25,7 +25,9 @@ def read(path: Path, images: Path | None = None) -> Annotations:
     if path.is_dir():
         return read_cat_folder(path, images or path)
     if not path.is_file():
-        raise InputError(f"{path} does not exist; give a .csv file, a COCO .json file or a folder of .cat files")
+        raise InputError(
+            f"{path} does not exist; give a .csv file, a COCO .json file or a folder of .cat files"
+        )
     if path.suffix.lower() == ".json":
         return read_coco(path)
     if path.suffix.lower() in (".csv", ".txt"):
@@ -34,4 +36,3 @@ def read(path: Path, images: Path | None = None) -> Annotations:
         f"{path}: annotations are read from .csv, from COCO .json and from a folder of .cat files, not from "
         f"{path.suffix or 'a file without a suffix'}"
     )
-
