@@ -14,8 +14,12 @@ NAMES = (
     "eye_left",
     "eye_right",
     "mouth",
-    *(f"ear_left_{number}" for number in (1, 2, 3)),
-    *(f"ear_right_{number}" for number in (1, 2, 3)),
+    "ear_left_outer",
+    "ear_left_tip",
+    "ear_left_inner",
+    "ear_right_inner",
+    "ear_right_tip",
+    "ear_right_outer",
 )
 _SUFFIX = ".cat"
 
@@ -31,7 +35,9 @@ def read_cat_folder(folder: Path, images: Path) -> Annotations:
     """
     files = sorted(path for path in folder.rglob(f"*{_SUFFIX}") if not path.name.startswith("."))
     if not files:
-        raise InputError(f"{folder} holds no .cat files; give the folder of the CAT dataset or a .csv or .json file")
+        raise InputError(
+            f"{folder} holds no .cat files; give the folder of the CAT dataset or a .csv or .json file"
+        )
     points = np.stack([_points(path) for path in files])
     base = images if folder.is_relative_to(images) else folder
     names = tuple(path.relative_to(base).as_posix().removesuffix(_SUFFIX) for path in files)

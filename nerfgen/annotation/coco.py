@@ -36,7 +36,11 @@ def read_coco(path: Path) -> Annotations:
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: an entry of images or categories lacks {error}") from error
     rows: dict[str, tuple[float, np.ndarray, str]] = {}
-    left_out = {"crowds": 0, "annotations without a keypoint": 0, "objects beside a larger one in the same image": 0}
+    left_out = {
+        "crowds": 0,
+        "annotations without a keypoint": 0,
+        "objects beside a larger one in the same image": 0,
+    }
     for number, item in enumerate(content["annotations"]):
         where = f"{path}: annotation {item.get('id', number) if isinstance(item, dict) else number}"
         if not isinstance(item, dict) or item.get("image_id") not in files:
@@ -74,7 +78,9 @@ def read_coco(path: Path) -> Annotations:
 
 def _names(path: Path, categories: dict[Any, dict[str, Any]]) -> tuple[str, ...]:
     """The keypoints of all categories, each once, in the order in which they are first named."""
-    names = tuple(dict.fromkeys(str(name) for item in categories.values() for name in item.get("keypoints", ())))
+    names = tuple(
+        dict.fromkeys(str(name) for item in categories.values() for name in item.get("keypoints", ()))
+    )
     if not names:
         raise InputError(f"{path}: no category names its keypoints")
     return names
@@ -86,7 +92,9 @@ def _points(where: str, item: dict[str, Any], own: list[str], names: tuple[str, 
     if not values:
         return None
     if len(values) != 3 * len(own) or not all(isinstance(value, int | float) for value in values):
-        raise InputError(f"{where} has {len(values)} keypoint values; its category has {len(own)} keypoints, x, y, v each")
+        raise InputError(
+            f"{where} has {len(values)} keypoint values; its category has {len(own)} keypoints, x, y, v each"
+        )
     triples = np.asarray(values, np.float64).reshape(-1, 3)
     points = np.full((len(names), 2), np.nan)
     for name, (x, y, visibility) in zip(own, triples, strict=True):

@@ -29,7 +29,9 @@ def read_table(path: Path) -> Annotations:
     header = [name.strip() for name in next(lines, [])]
     image = next((header.index(name) for name in _IMAGE if name in header), None)
     if image is None:
-        raise InputError(f"{path} line 1: no column 'image'; the header is image,x0,y0,x1,y1,... or image,NAME_x,NAME_y,...")
+        raise InputError(
+            f"{path} line 1: no column 'image'; the header is image,x0,y0,x1,y1,... or image,NAME_x,NAME_y,..."
+        )
     names, columns = _columns(path, header)
     label = header.index("class") if "class" in header else None
     rows: dict[str, tuple[np.ndarray, str]] = {}
@@ -38,7 +40,9 @@ def read_table(path: Path) -> Annotations:
         if not any(value.strip() for value in values):
             continue
         if len(values) != len(header):
-            raise InputError(f"{path} line {lines.line_num}: {len(values)} fields, but the header has {len(header)}")
+            raise InputError(
+                f"{path} line {lines.line_num}: {len(values)} fields, but the header has {len(header)}"
+            )
         points = np.array(
             [[_number(path, lines.line_num, values[column]) for column in pair] for pair in columns]
         )
@@ -77,14 +81,19 @@ def _columns(path: Path, header: list[str]) -> tuple[tuple[str, ...], list[tuple
     """Names of the landmarks and the columns of their x and y."""
     numbered = sorted(int(name[1:]) for name in header if re.fullmatch(r"x\d+", name))
     if numbered:
-        names, pairs = [str(number) for number in numbered], [(f"x{number}", f"y{number}") for number in numbered]
+        names, pairs = (
+            [str(number) for number in numbered],
+            [(f"x{number}", f"y{number}") for number in numbered],
+        )
     else:
         names = [name[:-2] for name in header if name.endswith("_x") and name[:-2] + "_y" in header]
         pairs = [(f"{name}_x", f"{name}_y") for name in names]
     absent = [y for _, y in pairs if y not in header]
     if absent or not pairs:
         what = f"no column {absent[0]!r}" if absent else "no columns of points"
-        raise InputError(f"{path} line 1: {what}; the header is image,x0,y0,x1,y1,... or image,NAME_x,NAME_y,...")
+        raise InputError(
+            f"{path} line 1: {what}; the header is image,x0,y0,x1,y1,... or image,NAME_x,NAME_y,..."
+        )
     return tuple(names), [(header.index(x), header.index(y)) for x, y in pairs]
 
 

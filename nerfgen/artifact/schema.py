@@ -589,5 +589,52 @@ SCHEMAS: dict[str, Schema] = {
                 "nearest 1% lie so near to another"
             },
         ),
+        Schema(
+            "landmarker/1",
+            "a trained landmark estimator (`nerfgen train-landmarker`)",
+            (
+                Dataset("landmark_names", "string", ("landmark",), "names of the landmarks that it finds"),
+                Dataset("class_names", "string", ("class",), "classes that it tells apart"),
+                Dataset(
+                    "class_descriptions",
+                    "string",
+                    ("class",),
+                    "the files that describe them; empty for a class that ships with nerfgen",
+                ),
+                Dataset(
+                    "mean_shape",
+                    "float64",
+                    ("landmark", 2),
+                    "x, y of the landmarks of an upright object in its window, from 0 to 1",
+                    "side of the window",
+                ),
+                Dataset("threshold", "float64", (), "score from which on an object is one"),
+                Dataset(
+                    "held_out_image",
+                    "string",
+                    ("held_out",),
+                    "images that were not trained on, relative to IMAGES",
+                ),
+                Dataset(
+                    "held_out_error",
+                    "float64",
+                    ("held_out", "landmark"),
+                    "distance to the annotated point, in units of the class, such as the distance of the eyes; NaN "
+                    "where there is none or nothing was found",
+                ),
+                Dataset(
+                    "held_out_score", "float64", ("held_out",), "score of what was found there; 0 for nothing"
+                ),
+            ),
+            {"seconds": "time of the training", "steps": "steps of the training"},
+            {"weights": "parameters of the networks `finder` and `measurer`"},
+        ),
+        Schema(
+            "landmarker-checkpoint/1",
+            "an unfinished training of a landmark estimator (for `--resume`)",
+            (Dataset("step", "int32", (), "steps done"),),
+            {"seconds": "training time so far, which `--minutes` counts from"},
+            {"state": "arrays of parameters and moments"},
+        ),
     )
 }

@@ -23,6 +23,7 @@ from nerfgen.cli import (
     segment,
     synth,
     train,
+    train_landmarker,
 )
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ PIPELINE = "The pipeline, in order"
 AROUND = "Around the pipeline"
 
 for panel, module, function in (
+    (PIPELINE, train_landmarker, train_landmarker.train_landmarker),
     (PIPELINE, landmark, landmark.landmark),
     (PIPELINE, fit_cameras, fit_cameras.fit_cameras),
     (PIPELINE, segment, segment.segment),
