@@ -25,6 +25,7 @@ from nerfgen.geometry import (
     rotation_from_vector,
     sphere_window,
     turned_camera,
+    yaw_pitch_roll,
 )
 from nerfgen.interchange import (
     FORMATS,
@@ -169,6 +170,33 @@ def test_srn_intrinsics_are_for_the_stated_size(tmp_path):
     np.testing.assert_allclose(pixel[0], [(100 / 5 + 60) / 2, (50 / 5 + 50) / 2])
     assert depth[0] == 5
     assert posed.instance == ["a"]
+
+
+def test_srn_with_more_lines(tmp_path):
+    """A near plane before the scale, and the flag of world-to-camera poses behind the size."""
+    posed = some_images(tmp_path, instances=1)
+    write("srn", tmp_path, posed)
+    path = tmp_path / "object-0/intrinsics.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:2], "0.5", *lines[2:], "1"]) + "\n")
+    for pose in (tmp_path / "object-0/pose").iterdir():
+        inverse = np.linalg.inv(np.loadtxt(pose).reshape(4, 4))
+        pose.write_text(" ".join(map(repr, inverse.ravel().tolist())))
+    again = read("srn", tmp_path)
+    np.testing.assert_allclose(again.cam_to_world, posed.cam_to_world, atol=1e-12)
+    np.testing.assert_allclose(again.intrinsics, posed.intrinsics)
+
+
+def test_a_frontal_face_of_eg3d(tmp_path):
+    """Its camera stands at +z, upright, and shows what the class of faces shows."""
+    picture(tmp_path / "00023.png", (32, 32))
+    pose = np.array([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 2.7], [0, 0, 0, 1]])
+    label = [*pose.ravel().tolist(), 4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1]
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": [["00023.png", label]]}))
+    assert bring(tmp_path)["class"] == "face"
+    table = columns(tmp_path / "cameras.h5")
+    np.testing.assert_allclose(yaw_pitch_roll(table["cam_to_world"][0]), 0, atol=1e-9)
+    np.testing.assert_allclose(table["window"][0], [0, 0, 32], atol=1e-9)
 
 
 def test_camera_angle_is_of_the_width(tmp_path):
