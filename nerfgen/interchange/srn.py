@@ -24,7 +24,7 @@ from jaxtyping import Float
 from nerfgen.errors import InputError
 from nerfgen.geometry import intrinsic_matrix, invert_rigid
 from nerfgen.interchange.posed import Listed, PosedImages
-from nerfgen.photo import EXTENSIONS
+from nerfgen.photo import is_image
 
 # The first line of intrinsics.txt that may be its size.
 _SIZE_FROM = 2
@@ -63,7 +63,7 @@ def read(folder: Path) -> tuple[list[Listed], list[str]]:
         pictures = {
             path.stem: path.name
             for path in sorted((place / "rgb").iterdir() if (place / "rgb").is_dir() else ())
-            if path.suffix[1:].lower() in EXTENSIONS and not path.name.startswith(".")
+            if is_image(path.name)
         }
         for stem in sorted(poses.keys() | pictures.keys()):
             name = f"{prefix}rgb/{pictures.get(stem, f'{stem}.png')}"
