@@ -73,9 +73,7 @@ def train_landmarker(
             rich_help_panel=_RUN,
         ),
     ] = None,
-    batch: Annotated[
-        int, typer.Option(min=1, help="Objects of a step.", rich_help_panel=_RUN)
-    ] = 24,
+    batch: Annotated[int, typer.Option(min=1, help="Objects of a step.", rich_help_panel=_RUN)] = 24,
     minutes: Annotated[
         float,
         typer.Option(min=0.0, help="Stop after so many minutes; rates decay to fit.", rich_help_panel=_RUN),

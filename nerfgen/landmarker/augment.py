@@ -72,7 +72,9 @@ class Augmenter:
         random = np.random.default_rng((self._seed, step))
         # What is no object is rarer where the measurer looks, because the finder has passed over most of it.
         size = self._batch
-        finder = self._windows(random, FINDER_SIZE, FINDER_JITTER, size * 4 // 3, size * 4 // 3, upright=False)
+        finder = self._windows(
+            random, FINDER_SIZE, FINDER_JITTER, size * 4 // 3, size * 4 // 3, upright=False
+        )
         measurer = self._windows(random, MEASURER_SIZE, MEASURER_JITTER, size, -(-size // 3), upright=True)
         return Batch(finder, measurer)
 
