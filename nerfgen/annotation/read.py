@@ -48,7 +48,7 @@ def read(path: Path, images: Path | None = None) -> Annotations:
         InputError: the format is not known, or something in the file can't be read; names the file and the line.
     """
     if not path.exists():
-        raise InputError(f"{path} does not exist; annotations are {', '.join(FORMATS.values())}")
+        raise InputError(f"{path} does not exist; annotations are read from {'; '.join(FORMATS.values())}")
     images = images or (path if path.is_dir() else path.parent)
     readers = {
         "cat": lambda: read_cat_folder(path, images),
@@ -64,6 +64,7 @@ def read(path: Path, images: Path | None = None) -> Annotations:
                 f"{path} holds no .cat files; give the folder of the CAT dataset or a .csv or .json file"
             )
         raise InputError(
-            f"{path}: annotations are {', '.join(FORMATS.values())}; not {path.suffix or 'a file without a suffix'}"
+            f"{path}: annotations are read from {'; '.join(FORMATS.values())}; not from "
+            f"{path.suffix or 'a file without a suffix'}"
         )
     return readers[found]()

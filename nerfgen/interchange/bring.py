@@ -83,7 +83,7 @@ def bring(
     placing = placing or Placing()
     name = _format(source, format_name)
     described = object_class(class_name or FORMATS[name].require_class())
-    folder, single = _unpacked(source, output, progress)
+    folder, single = _unpacked(name, source, output, progress)
     posed, sources = _read(name, folder, single, ignore_distortion, progress)
     posed = _grouped(posed, instances)
     posed = with_status(posed, _not_chosen(posed, views, seed), "not_chosen")
@@ -151,12 +151,14 @@ def _format(source: Path, given: str) -> str:
     return found
 
 
-def _unpacked(source: Path, output: Path | None, progress: Progress) -> tuple[Path, Path | None]:
+def _unpacked(name: str, source: Path, output: Path | None, progress: Progress) -> tuple[Path, Path | None]:
     """The folder of the images, and the one file that says their cameras, if it was given."""
     if source.is_dir():
         return source, None
     if source.suffix.lower() == ".json":
         return source.parent, source
+    if name != "eg3d":
+        raise InputError(f"{source} is no folder; unpack it first, or give the folder that holds it")
     if output is None:
         raise InputError(f"{source} is packed; give -o FOLDER to unpack its images to")
     eg3d.unpack(source, output, progress=progress)

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 
 from nerfgen import artifact
 from nerfgen.parallel import Progress, map_threads, silent
-from nerfgen.photo import EXTENSIONS, Photograph, UnreadableImageError
+from nerfgen.photo import Photograph, UnreadableImageError, is_image
 
 # By how much the proportions of a picture may differ from those that its camera is for: sizes are whole pixels.
 _PROPORTION = 0.02
@@ -165,23 +165,16 @@ def is_pose(matrix: Float[np.ndarray, "4 4"]) -> bool:
 
 
 def images_beside(folder: Path, images: Iterable[str], companions: Iterable[str] = ()) -> list[str]:
-    """Images in the same folders as those listed that are neither listed nor ``companions``, sorted.
-
-    Hidden files and unfinished outputs are left out.
-    """
+    """Images in the same folders as those listed that are neither listed nor ``companions``, sorted."""
     listed = set(images)
-    known = listed | set(companions)
-    found: set[str] = set()
-    for parent in {Path(image).parent for image in listed}:
-        if (folder / parent).is_dir():
-            found |= {
-                (parent / path.name).as_posix()
-                for path in (folder / parent).iterdir()
-                if path.suffix[1:].lower() in EXTENSIONS
-                and not path.name.startswith(".")
-                and ".partial." not in path.name
-            }
-    return sorted(found - known)
+    found = {
+        (parent / path.name).as_posix()
+        for parent in {Path(image).parent for image in listed}
+        if (folder / parent).is_dir()
+        for path in (folder / parent).iterdir()
+        if is_image(path.name)
+    }
+    return sorted(found - listed - set(companions))
 
 
 def with_status(posed: PosedImages, rows: Iterable[int], status: str) -> PosedImages:

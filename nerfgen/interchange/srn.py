@@ -7,23 +7,35 @@ the focal length and the principal point of a picture of the size in its last li
     origin
     scale
     height width
+
+Some files have the distance of the near plane before the scale, and some a last line 1, by which the poses are
+world-to-camera matrices.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from nerfgen.errors import InputError
-from nerfgen.geometry import intrinsic_matrix
+from nerfgen.geometry import intrinsic_matrix, invert_rigid
 from nerfgen.interchange.posed import Listed, PosedImages
-from nerfgen.photo import EXTENSIONS
+from nerfgen.photo import is_image
 
-# Lines of intrinsics.txt.
-_CAMERA, _SIZE = 0, 3
+# The first line of intrinsics.txt that may be its size.
+_SIZE_FROM = 2
+
+
+class _Lens(NamedTuple):
+    """What ``intrinsics.txt`` says; ``inverted``: poses are world-to-camera matrices."""
+
+    matrix: Float[np.ndarray, "3 3"]
+    size: tuple[float, float]
+    inverted: bool
 
 
 def finds(folder: Path) -> bool:
@@ -45,13 +57,13 @@ def read(folder: Path) -> tuple[list[Listed], list[str]]:
         below = place.relative_to(folder).as_posix()
         prefix = "" if below == "." else f"{below}/"
         instance = place.resolve().name if below == "." else below
-        camera, size = _read_intrinsics(place / "intrinsics.txt")
+        lens = _read_intrinsics(place / "intrinsics.txt")
         sources.append(f"{prefix}intrinsics.txt")
         poses = {path.stem: path for path in (place / "pose").glob("*.txt")}
         pictures = {
             path.stem: path.name
             for path in sorted((place / "rgb").iterdir() if (place / "rgb").is_dir() else ())
-            if path.suffix[1:].lower() in EXTENSIONS and not path.name.startswith(".")
+            if is_image(path.name)
         }
         for stem in sorted(poses.keys() | pictures.keys()):
             name = f"{prefix}rgb/{pictures.get(stem, f'{stem}.png')}"
@@ -59,7 +71,10 @@ def read(folder: Path) -> tuple[list[Listed], list[str]]:
                 listed.append(Listed(name, instance))
                 continue
             sources.append(f"{prefix}pose/{poses[stem].name}")
-            listed.append(Listed(name, instance, camera, size, _read_pose(poses[stem])))
+            pose = _read_pose(poses[stem])
+            listed.append(
+                Listed(name, instance, lens.matrix, lens.size, invert_rigid(pose) if lens.inverted else pose)
+            )
     if not listed:
         raise InputError(
             f"{folder} holds no object in the SRN layout (rgb/, pose/ and intrinsics.txt in a folder of its own)"
@@ -136,19 +151,20 @@ def _objects(folder: Path) -> Iterator[Path]:
                 return
 
 
-def _read_intrinsics(path: Path) -> tuple[Float[np.ndarray, "3 3"], tuple[float, float]]:
-    """The pinhole matrix, and the width and height that it is for."""
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+def _read_intrinsics(path: Path) -> _Lens:
+    lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     try:
-        focal, x, y = (float(word) for word in lines[_CAMERA].split()[:3])
-        height, width = (float(word) for word in lines[_SIZE].split()[:2])
+        focal, x, y = (float(word) for word in lines[0][:3])
+        at = next(number for number in range(_SIZE_FROM, len(lines)) if len(lines[number]) == 2)
+        height, width = (float(word) for word in lines[at])
+        inverted = len(lines) > at + 1 and lines[at + 1] == ["1"]
         if not (focal > 0 and height > 0 and width > 0):
             raise ValueError
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, StopIteration) as error:
         raise InputError(
             f"{path} is not SRN's: its first line is `focal cx cy 0.`, its fourth `height width`"
         ) from error
-    return intrinsic_matrix(focal, np.array([x, y])), (width, height)
+    return _Lens(intrinsic_matrix(focal, np.array([x, y])), (width, height), inverted)
 
 
 def _read_pose(path: Path) -> Float[np.ndarray, "4 4"]:

@@ -35,7 +35,7 @@ def find_images(data: Path) -> list[str]:
         visited.add(real)
         subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         relative = Path(folder).relative_to(data)
-        found += [(relative / name).as_posix() for name in names if _is_image(name)]
+        found += [(relative / name).as_posix() for name in names if is_image(name)]
     if not found:
         raise InputError(f"{data} holds no images (files ending in {', '.join(EXTENSIONS)})")
     for path in found:
@@ -61,7 +61,8 @@ def _digest(path: Path) -> tuple[int, str]:
         return 0, hashlib.sha256().hexdigest()
 
 
-def _is_image(name: str) -> bool:
+def is_image(name: str) -> bool:
+    """Whether a file of this name is an image to be used: none that is hidden, unfinished or a training preview."""
     stem, _, extension = name.rpartition(".")
     hidden = not stem or name.startswith(".")
     own = ".partial." in name or name.endswith(".preview.png")

@@ -1,0 +1,84 @@
+"""Images with cameras, for the tests of the formats of others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+from PIL import Image
+
+from nerfgen import artifact
+from nerfgen.geometry import (
+    intrinsic_matrix,
+    sphere_window,
+    turned_camera,
+)
+from nerfgen.interchange import (
+    PosedImages,
+    eg3d,
+    srn,
+    transforms,
+)
+from nerfgen.interchange.posed import gathered
+
+
+def picture(path: Path, size=(24, 16), mode="RGB", value=128) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.full((size[1], size[0], len(mode)), value, np.uint8), mode).save(path)
+    return path
+
+
+def some_cameras(random: np.random.Generator, count: int) -> np.ndarray:
+    """Poses about 3 from the origin, looking about there, rolled somewhat."""
+    poses = turned_camera(
+        *random.uniform(-60, 60, (2, count)), random.uniform(2.5, 3.5, count), random.uniform(-20, 20, count)
+    )
+    poses[:, :3, 3] += random.normal(0, 0.1, (count, 3))
+    return poses
+
+
+def some_images(folder: Path, *, instances: int = 3, views: int = 2, square: bool = False) -> PosedImages:
+    """Images of objects on disk, with cameras that SRN can say too: one lens for an object."""
+    random = np.random.default_rng(5)
+    names, instance, sizes, matrices = [], [], [], []
+    for number in range(instances):
+        size = (24, 24) if square else (24 + number, 16)
+        matrix = intrinsic_matrix(random.uniform(20, 40), random.uniform(7, 12, 2))
+        for view in range(views):
+            names.append(f"object-{number}/rgb/{view:06d}.png")
+            picture(folder / names[-1], size, value=10 * len(names))
+            instance.append(f"object-{number}")
+            sizes.append(size)
+            matrices.append(matrix)
+    count = len(names)
+    poses = some_cameras(random, count)
+    return PosedImages(
+        names, ["ok"] * count, instance, np.array(sizes), np.stack(matrices), poses, [""] * count
+    )
+
+
+def write(name: str, folder: Path, posed: PosedImages) -> None:
+    {"srn": srn, "eg3d": eg3d, "transforms": transforms}[name].write(folder, posed, posed.images)
+
+
+def read(name: str, folder: Path) -> PosedImages:
+    listed, _ = {"srn": srn, "eg3d": eg3d, "transforms": transforms}[name].read(folder)
+    return gathered(folder, listed)
+
+
+def put_cameras(path: Path, posed: PosedImages) -> None:
+    with artifact.create(path, "cameras/1", object_class="car", parameters={}, inputs=[]) as file:
+        for column in ("image", "status", "instance"):
+            artifact.put(file, column, getattr(posed, "images" if column == "image" else column))
+        for column in ("image_size", "intrinsics", "cam_to_world"):
+            artifact.put(file, column, getattr(posed, column))
+        artifact.put(file, "window", sphere_window(posed.intrinsics, posed.cam_to_world))
+
+
+def columns(path: Path) -> dict:
+    with artifact.reading(path, "cameras/1") as file:
+        return {
+            name: artifact.strings(values) if h5py.check_string_dtype(values.dtype) else values[:]
+            for name, values in file.items()
+        }
