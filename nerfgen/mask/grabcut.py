@@ -33,7 +33,7 @@ _SIDE, _CONTEXT = 160, 1.2
 _ITERATIONS = 5
 # Outlines, in units of the projection of the class's bounds: beyond the box, or the ellipsoid, of the first two all
 # is background; within the ellipsoid of the third the object is supposed, within that of the last it is certain.
-_BOX, _ROUND, _LIKELY, _CERTAIN = 1.04, 1.1, 0.8, 0.45
+_BOX, _ROUND, _LIKELY, _CERTAIN = 1.04, 1.1, 0.8, 0.5
 # The same in units of the hull of the landmarks: what lies within the first may be the object, ...
 _HULL_POSSIBLE, _HULL_LIKELY, _HULL_CERTAIN = 1.1, 1.0, 0.5
 # Less of the object than this is an island.
