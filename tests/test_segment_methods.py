@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,28 @@ def test_the_choice_is_told(cars: Path, tmp_path: Path, run: Any) -> None:
     other = run(*arguments, "--background", "black")
     assert other.code == 2
     assert "background" in other.err
+
+
+def test_without_opencv(cars: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only what needs OpenCV fails, and says what to install."""
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "cv2.py").write_text(
+        "raise ImportError('libGL.so.1: cannot open shared object file: No such file or directory')"
+    )
+    arguments = ("segment", cars, "--cameras", cars / "truth.h5", "--size", 32, "--workers", 1)
+    monkeypatch.setenv(
+        "PYTHONPATH", f"{broken}{os.pathsep}{os.environ.get('PYTHONPATH', '')}".rstrip(os.pathsep)
+    )
+    plain = run(*arguments, "-o", tmp_path / "plain.h5")
+    assert plain.code == 0, plain.err
+    failed = run(*arguments, "-o", tmp_path / "cut.h5", "--method", "grabcut")
+    assert failed.code == 2
+    assert "libGL.so.1 is missing (apt-get install libgl1)" in failed.err
+    assert len(failed.err.splitlines()) == 1
+    (broken / "cv2.py").write_text("raise ModuleNotFoundError(\"No module named 'cv2'\")")
+    failed = run(*arguments, "-o", tmp_path / "cut.h5", "--method", "grabcut")
+    assert "pip install opencv-python-headless" in failed.err
 
 
 @pytest.mark.parametrize("background", [(250, 250, 250), (20, 90, 40), (0, 0, 0)])

@@ -58,6 +58,12 @@ STATUSES = {
     "no_plain_background": "the photograph's edge is of several colours, so that no colour tells the background",
     "bad_mask": "the mask that was given can't be read, or has another shape than the photograph",
     "skipped": "an earlier stage could not use this image",
+    "absent": "listed among the images, but the file is not there",
+    "no_camera": "nothing says its camera, or what does is none: no rotation, or no focal length",
+    "looks_away": "its camera looks away from the origin of the world, where objects are",
+    "wrong_shape": "the picture has other proportions than its camera is for",
+    "not_annotated": "its landmarks are not annotated, or not all of them",
+    "not_chosen": "other images of its object were chosen",
     "known": "the model that training goes on from has a row of this photograph already",
 }
 
@@ -96,6 +102,14 @@ _WINDOW = Dataset(
     "pixel",
     "photograph",
 )
+_INSTANCE = Dataset(
+    "instance",
+    "string",
+    ("image",),
+    "object that each image shows; images of one object share a row of the model's table. Absent where each shows "
+    "another one",
+    optional=True,
+)
 _MASK = Dataset(
     "mask",
     "uint8",
@@ -119,7 +133,7 @@ SCHEMAS: dict[str, Schema] = {
     for schema in (
         Schema(
             "landmarks/1",
-            "2D landmarks of every image (`nerfgen landmark`)",
+            "2D landmarks of every image (`nerfgen landmark`, or those of others by `nerfgen import`)",
             (
                 _IMAGE,
                 _STATUS,
@@ -157,7 +171,8 @@ SCHEMAS: dict[str, Schema] = {
         ),
         Schema(
             "cameras/1",
-            "camera and framing of every image (`nerfgen fit-cameras`, and the refined cameras of `nerfgen train`)",
+            "camera and framing of every image (`nerfgen fit-cameras`, `nerfgen import`, and the refined cameras of "
+            "`nerfgen train`)",
             (
                 _IMAGE,
                 _STATUS,
@@ -193,19 +208,12 @@ SCHEMAS: dict[str, Schema] = {
                     "world",
                     optional=True,
                 ),
-                Dataset(
-                    "instance",
-                    "string",
-                    ("image",),
-                    "object that each image shows; images of one object share a row of the model's table. Absent where "
-                    "each shows another one",
-                    optional=True,
-                ),
+                _INSTANCE,
             ),
         ),
         Schema(
             "masks/1",
-            "foreground mask of every image (`nerfgen segment`)",
+            "foreground mask of every image (`nerfgen segment`, or those of others by `nerfgen import`)",
             (
                 _IMAGE,
                 _STATUS,
@@ -253,7 +261,7 @@ SCHEMAS: dict[str, Schema] = {
                     "heldout_rgb",
                     "uint8",
                     ("object", "view", "row", "column", 3),
-                    "held-out views of the first objects, those of the first images",
+                    "held-out views of the first objects, in the order in which the images show them",
                 ),
                 Dataset(
                     "heldout_mask",
@@ -278,6 +286,7 @@ SCHEMAS: dict[str, Schema] = {
                     "world",
                     "world",
                 ),
+                _INSTANCE,
             ),
         ),
         Schema(
@@ -594,6 +603,53 @@ SCHEMAS: dict[str, Schema] = {
                 "near": "identities no farther than this from a training row are too near: of the training rows, the "
                 "nearest 1% lie so near to another"
             },
+        ),
+        Schema(
+            "landmarker/1",
+            "a trained landmark estimator (`nerfgen train-landmarker`)",
+            (
+                Dataset("landmark_names", "string", ("landmark",), "names of the landmarks that it finds"),
+                Dataset("class_names", "string", ("class",), "classes that it tells apart"),
+                Dataset(
+                    "class_descriptions",
+                    "string",
+                    ("class",),
+                    "the files that describe them; empty for a class that ships with nerfgen",
+                ),
+                Dataset(
+                    "mean_shape",
+                    "float64",
+                    ("landmark", 2),
+                    "x, y of the landmarks of an upright object in its window, from 0 to 1",
+                    "side of the window",
+                ),
+                Dataset("threshold", "float64", (), "score from which on an object is one"),
+                Dataset(
+                    "held_out_image",
+                    "string",
+                    ("held_out",),
+                    "images that were not trained on, relative to IMAGES",
+                ),
+                Dataset(
+                    "held_out_error",
+                    "float64",
+                    ("held_out", "landmark"),
+                    "distance to the annotated point, in units of the class, such as the distance of the eyes; NaN "
+                    "where there is none or nothing was found",
+                ),
+                Dataset(
+                    "held_out_score", "float64", ("held_out",), "score of what was found there; 0 for nothing"
+                ),
+            ),
+            {"seconds": "time of the training", "steps": "steps of the training"},
+            {"weights": "parameters of the networks `finder` and `measurer`"},
+        ),
+        Schema(
+            "landmarker-checkpoint/1",
+            "an unfinished training of a landmark estimator (for `--resume`)",
+            (Dataset("step", "int32", (), "steps done"),),
+            {"seconds": "training time so far, which `--minutes` counts from"},
+            {"state": "arrays of parameters and moments"},
         ),
     )
 }

@@ -19,10 +19,10 @@ from nerfgen.generate import render_views
 from nerfgen.metric import held_out_views, judge_views
 from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, silent
+from nerfgen.stopping import Stop
 from nerfgen.synth import write_dataset
 from nerfgen.train import PRESETS, Execution, PixelCache, pixel_cache
 from nerfgen.train.run import Limits, Run
-from nerfgen.train.stopping import Stop
 
 _SEED = 0
 # Seconds of training before the first look at a model, and how much longer until each that follows.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,8 +11,10 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen import artifact
+from nerfgen.camera.canonical import LEAST_IMAGES, LEAST_POINTS, estimate_canonical, images_for_shape
 from nerfgen.camera.joint import refine
-from nerfgen.camera.solve import CameraFit, solve_cameras
+from nerfgen.camera.observed import Observed, Points, read_observed, with_canonical
+from nerfgen.camera.solve import acceptable, solve_cameras
 from nerfgen.errors import InputError
 from nerfgen.geometry import intrinsic_matrix, sphere_window
 from nerfgen.objectclass import ObjectClass
@@ -22,20 +24,6 @@ from nerfgen.objectclass import ObjectClass
 _FOCAL_SPREAD = 0.3
 
 Intrinsics = Literal["fixed", "shared", "per-image"]
-Points = Literal["mesh", "landmarks"]
-
-
-@dataclass(frozen=True)
-class Observed:
-    """Landmarks of a folder's images, with what is needed to fit cameras to them; the mesh has depths too."""
-
-    images: list[str]
-    status: list[str]
-    image_size: np.ndarray
-    points: Float[np.ndarray, "images points 2"]
-    depth: Float[np.ndarray, "images points"] | None
-    index: np.ndarray
-    canonical: Float[np.ndarray, "points 3"]
 
 
 def fit_folder(
@@ -47,11 +35,13 @@ def fit_folder(
     points: Points = "mesh",
     depth_weight: float = 1.0,
     focal: float | None = None,
+    estimate: bool = False,
     refine_canonical: bool = False,
     canonical: tuple[np.ndarray, np.ndarray] | None = None,
     robust: float = 0.05,
     max_error: float = 0.3,
     overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Fit the camera and the window of every image that has landmarks; write ``cameras/1``.
 
@@ -61,13 +51,19 @@ def fit_folder(
         points: fit to the dense mesh where there is one, or to the class's landmarks only.
         depth_weight: weight of the mesh's relative depths, as estimated by the landmarker; 0 leaves them out.
         focal: focal length in units of a photograph's longer side; by default that of the class.
-        refine_canonical: re-estimate the canonical points together with the cameras first.
+        estimate: find the canonical points from the landmarks alone, as for a class that has none.
+        refine_canonical: re-estimate the canonical points together with the cameras first, from those of the class.
         canonical: (index, keypoints) of an earlier fit to use in place of the class's own.
         robust: Huber's scale, in units of the landmarks' spread.
         max_error: largest reprojection error that is accepted, in units of the landmarks' spread.
+        say: told, in one line each, that canonical points are estimated and whether they are uncertain.
 
     Returns:
-        Summary: images, fitted, reprojection_rmse_px_median, statuses, kept (an equal output was there).
+        Summary: images, fitted, reprojection_rmse_px_median, statuses, canonical (points, images that they were
+        estimated from, depth_extent), kept (an equal output was there).
+
+    Raises:
+        InputError: the landmarks are missing, not those of the class, or too few to estimate canonical points.
     """
     source = landmarks or data / "landmarks.h5"
     parameters = {
@@ -82,15 +78,20 @@ def fit_folder(
     with artifact.reading(source, "landmarks/1", made_by=f"nerfgen landmark {data}") as file:
         described = artifact.class_of(file)
         if canonical is not None and len(canonical[0]):
-            described, points = _with_canonical(described, *canonical)
+            described, points = with_canonical(described, *canonical)
             parameters["canonical"] = canonical[1].tolist()
-        observed = _observed(file, described, points)
+        observed = read_observed(file, described, points)
+    parameters["estimate"] = estimate = estimate or not len(observed.canonical)
+    rows = np.flatnonzero(artifact.usable(observed.status))
+    chosen = _rows_for_shape(source, observed, rows) if estimate else rows[:0]
     inputs = [artifact.file_record(source)]
     about: artifact.About = {"object_class": described, "parameters": parameters, "inputs": inputs}
     kept = artifact.is_current(output, "cameras/1", **about, overwrite=overwrite)
     if not kept:
-        _fit_and_write(output, about, observed, described, parameters)
-    return summarise(output) | {"kept": kept}
+        _fit_and_write(output, about, observed, described, parameters, rows, chosen, say)
+    summary = summarise(output)
+    summary["canonical"]["images"] = len(chosen)
+    return summary | {"kept": kept}
 
 
 def summarise(path: Path) -> dict[str, Any]:
@@ -99,55 +100,37 @@ def summarise(path: Path) -> dict[str, Any]:
         status = artifact.strings(file["status"])
         usable = artifact.usable(status)
         error = file["reprojection_rmse"][:][usable]
+        canonical = file["canonical"][:]
     return {
         "images": len(status),
         "fitted": int(usable.sum()),
         "reprojection_rmse_px_median": float(np.median(error)) if len(error) else None,
         "statuses": dict(Counter(status)),
+        "canonical": {"points": len(canonical), "depth_extent": float(np.ptp(canonical[:, 2]))},
         "output": str(path),
     }
 
 
-def _with_canonical(
-    described: ObjectClass, index: np.ndarray, keypoints: np.ndarray
-) -> tuple[ObjectClass, Points]:
-    """The class with other canonical keypoints, and which kind of points they are."""
-    if len(index) == len(described.canonical):
-        return replace(described, canonical=keypoints), "landmarks"
-    return replace(described, mesh_index=index, mesh_canonical=keypoints), "mesh"
-
-
-def _observed(file: Any, described: ObjectClass, points: Points) -> Observed:
-    """Reads a landmarks file; the mesh's points beyond those of the class's template are left out."""
-    if points == "mesh" and "mesh" in file and len(described.mesh_index):
-        # Irises move with the gaze, the rest of the mesh with the head.
-        index = np.array([i for i in file["mesh_index"][:] if i in set(described.mesh_index) and i < 468])
-        place = {int(value): row for row, value in enumerate(described.mesh_index)}
-        mesh = file["mesh"][:][:, [list(file["mesh_index"][:]).index(i) for i in index]].astype(np.float64)
-        seen, depth = mesh[..., :2], mesh[..., 2]
-        canonical = described.mesh_canonical[[place[int(i)] for i in index]]
-    else:
-        names = artifact.strings(file["landmark_names"])
-        if tuple(names) != described.landmark_names or len(names) < 3:
-            raise InputError(
-                f"{file.filename}: its landmarks ({', '.join(names)}) are not those of class {described.name} "
-                f"({', '.join(described.landmark_names) or 'which has none'})"
-            )
-        seen, canonical, index = (
-            file["landmarks"][:].astype(np.float64),
-            described.canonical,
-            np.arange(len(names)),
+def _rows_for_shape(source: Path, observed: Observed, rows: np.ndarray) -> np.ndarray:
+    """The images that canonical points are estimated from, checked to be enough."""
+    remedy = "or give the class's file canonical points (`canonical`)"
+    if len(observed.names) < LEAST_POINTS:
+        raise InputError(
+            f"{source}: {len(observed.names)} landmarks don't tell a shape; annotate at least {LEAST_POINTS}, {remedy}"
         )
-        depth = None
-    return Observed(
-        artifact.strings(file["image"]),
-        artifact.strings(file["status"]),
-        file["image_size"][:],
-        seen,
-        depth,
-        index,
-        canonical,
-    )
+    chosen = rows[images_for_shape(observed.points[rows])]
+    if len(chosen) < LEAST_IMAGES:
+        raise InputError(
+            f"{source}: {len(chosen)} images have {LEAST_POINTS} landmarks or more, and canonical points are estimated "
+            f"from at least {LEAST_IMAGES}; add photographs, {remedy}"
+        )
+    seen = np.isfinite(observed.points[chosen]).all(-1).sum(0)
+    if seen.min() < LEAST_IMAGES:
+        raise InputError(
+            f"{source}: landmark {observed.names[seen.argmin()]} is there in {seen.min()} images, and its canonical "
+            f"point is estimated from at least {LEAST_IMAGES}; add photographs, {remedy}"
+        )
+    return chosen
 
 
 def _fit_and_write(
@@ -156,31 +139,17 @@ def _fit_and_write(
     observed: Observed,
     described: ObjectClass,
     parameters: dict[str, Any],
+    rows: np.ndarray,
+    chosen: np.ndarray,
+    say: Callable[[str], None],
 ) -> None:
     count = len(observed.images)
-    rows = np.flatnonzero(artifact.usable(observed.status))
-    seen, size = observed.points[rows], observed.image_size[rows].astype(float)
-    depth = None if observed.depth is None else observed.depth[rows]
-    center, canonical = size / 2, observed.canonical
-    focal = size.max(axis=1) * (parameters["focal"] or described.focal)
-    robust, intrinsics = parameters["robust"], parameters["intrinsics"]
-    depth_weight = parameters["depth_weight"]
-    shared = intrinsics == "shared"
-    if len(rows) and (parameters["refine_canonical"] or shared):
-        joint = refine(
-            seen,
-            canonical,
-            focal,
-            center,
-            depth=depth,
-            depth_weight=depth_weight,
-            free_shape=parameters["refine_canonical"],
-            free_focal=shared,
-            robust=robust,
-            focal_spread=_FOCAL_SPREAD / robust,
-        )
-        canonical, focal = joint.canonical, focal * joint.focal_factor
+    enough = np.isfinite(observed.points).all(-1).sum(1) >= min(LEAST_POINTS, len(observed.names))
     status = [s if s in artifact.USABLE else ("skipped" if s == "ok" else s) for s in observed.status]
+    for row in rows[~enough[rows]]:
+        status[row] = "not_converged"
+    rows = rows[enough[rows]]
+    canonical, focal = _shared(observed, described, parameters, rows, chosen, say)
     arrays = {
         "intrinsics": np.full((count, 3, 3), np.nan),
         "cam_to_world": np.full((count, 4, 4), np.nan),
@@ -189,16 +158,17 @@ def _fit_and_write(
         "iterations": np.zeros(count, np.int32),
     }
     if len(rows):
+        center = observed.image_size[rows] / 2
         fit = solve_cameras(
-            seen,
+            observed.points[rows],
             canonical,
-            focal,
+            focal[rows],
             center,
-            depth=depth,
-            depth_weight=depth_weight,
-            robust=robust,
-            free_focal=intrinsics == "per-image",
-            focal_spread=_FOCAL_SPREAD / robust,
+            depth=None if observed.depth is None else observed.depth[rows],
+            depth_weight=parameters["depth_weight"],
+            robust=parameters["robust"],
+            free_focal=parameters["intrinsics"] == "per-image",
+            focal_spread=_FOCAL_SPREAD / parameters["robust"],
         )
         accepted = acceptable(fit, described.largest_angle, parameters["max_error"])
         for row, good in zip(rows, accepted, strict=True):
@@ -221,22 +191,54 @@ def _fit_and_write(
         artifact.put(file, "canonical", canonical)
 
 
-def acceptable(fit: CameraFit, largest_angle: float, max_error: float) -> np.ndarray:
-    """Which fits are cameras: finite, before the object, not turned inside out, and close to the landmarks.
-
-    Args:
-        largest_angle: of the camera's position from the frontal direction (+z), degrees.
-        max_error: of the reprojection error in units of the landmarks' spread.
-    """
-    position = fit.cam_to_world[:, :3, 3]
-    distance = np.linalg.norm(position, axis=-1)
-    with np.errstate(invalid="ignore"):
-        angle = np.degrees(np.arccos(np.clip(position[:, 2] / distance, -1, 1)))
-        finite = np.isfinite(fit.cam_to_world).all((1, 2))
-        return (
-            finite
-            & fit.in_front
-            & (angle <= largest_angle)
-            & (fit.relative_rmse <= max_error)
-            & (distance > 1.0)
+def _shared(
+    observed: Observed,
+    described: ObjectClass,
+    parameters: dict[str, Any],
+    rows: np.ndarray,
+    chosen: np.ndarray,
+    say: Callable[[str], None],
+) -> tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, "images"]]:
+    """Canonical points, and focal lengths of all images, pixels: what all images determine together."""
+    size = observed.image_size.astype(float)
+    focal = size.max(axis=1) * (parameters["focal"] or described.focal)
+    robust, depth_weight = parameters["robust"], parameters["depth_weight"]
+    canonical, estimate = observed.canonical, parameters["estimate"]
+    if estimate:
+        why = "" if len(canonical) else f"class {described.name} has no canonical points: "
+        say(f"{why}estimating {len(observed.names)} canonical points from {len(chosen)} images")
+        found = estimate_canonical(
+            observed.points[chosen],
+            focal[chosen],
+            size[chosen] / 2,
+            mirrored=observed.mirrored,
+            nearest=observed.nearest,
+            spread=observed.spread,
+            middle=observed.middle,
+            depth=None if observed.depth is None else observed.depth[chosen],
+            depth_weight=depth_weight,
+            robust=robust,
+            max_error=parameters["max_error"],
         )
+        canonical = found.canonical
+        if not found.certain:
+            say(
+                "warning: the photographs hardly tell how deep the landmarks lie, because they show objects from too "
+                "similar directions; depths are drawn to a shallow dome"
+            )
+    shared = parameters["intrinsics"] == "shared"
+    if len(rows) and (parameters["refine_canonical"] or shared):
+        joint = refine(
+            observed.points[rows],
+            canonical,
+            focal[rows],
+            size[rows] / 2,
+            depth=None if observed.depth is None else observed.depth[rows],
+            depth_weight=depth_weight,
+            free_shape=parameters["refine_canonical"] or estimate,
+            free_focal=shared,
+            robust=robust,
+            focal_spread=_FOCAL_SPREAD / robust,
+        )
+        canonical, focal = joint.canonical, focal * joint.focal_factor
+    return canonical, focal

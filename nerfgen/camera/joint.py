@@ -17,14 +17,15 @@ import scipy.linalg
 from jaxtyping import Array, Float
 
 from nerfgen.camera.solve import (
+    CameraFit,
     Pose,
     double_precision,
-    huber,
     moved,
     project_pose,
     projection_jacobian,
     relative_views,
     solve_cameras,
+    weighted_residual,
 )
 from nerfgen.geometry import invert_rigid, similarity_between
 
@@ -61,6 +62,8 @@ def refine(
     robust: float = 0.05,
     shape_spread: float = 0.1,
     focal_spread: float = 0.3,
+    pull: tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, "points 3"]] | None = None,
+    most_images: int = _MOST_IMAGES,
 ) -> Joint:
     """Adjust the canonical keypoints and (or) one factor of all focal lengths to the landmarks of all images.
 
@@ -70,17 +73,28 @@ def refine(
         shape_spread: standard deviation of a point about the template, world units; it ties the shape to its
             start, because turning and scaling shape and cameras together changes no picture.
         focal_spread: standard deviation of the logarithm of the factor.
+        pull: in place of ``shape_spread``, where a quadratic prior draws the shape to, and its weight in units of
+            the cost summed over images.
+        most_images: if there are more, so many are chosen evenly.
     """
-    every = max(1, -(-len(landmarks) // _MOST_IMAGES))
+    every = max(1, -(-len(landmarks) // most_images))
     landmarks, focal, center = landmarks[::every], focal[::every], center[::every]
     depth = None if depth is None else depth[::every]
     fit = solve_cameras(
         landmarks, canonical, focal, center, depth=depth, depth_weight=depth_weight, robust=robust
     )
+    if not fit.in_front.all():
+        # One camera that is lost would leave the cost without a number.
+        kept = fit.in_front
+        landmarks, focal, center = landmarks[kept], focal[kept], center[kept]
+        depth = None if depth is None else depth[kept]
+        fit = CameraFit(**{name: values[kept] for name, values in vars(fit).items()})
     points = len(canonical)
-    # Prior of the shared unknowns (shape, log factor): zero change, with these weights.
-    weight = np.full(3 * points + 1, len(landmarks) ** 0.5 / shape_spread**2)
-    weight[-1] = len(landmarks) / focal_spread**2
+    # Prior of the shared unknowns (shape, log factor): where it is least, and its weights.
+    if pull is None:
+        pull = canonical, np.full_like(canonical, len(landmarks) ** 0.5 / shape_spread**2)
+    preferred = np.append((pull[0] - canonical).ravel(), 0.0)
+    weight = np.append(pull[1].ravel(), len(landmarks) / focal_spread**2)
     free = np.concatenate([np.full(3 * points, free_shape), [free_focal]])
     shared = np.zeros(3 * points + 1)
     with double_precision():
@@ -100,7 +114,7 @@ def refine(
         def total(poses: Pose, shared: np.ndarray) -> float:
             shape = canonical + shared[:-1].reshape(-1, 3)
             cost = _costs(poses, jnp.asarray(shape), middle, views, unit, jnp.asarray(shared[-1]), robust)
-            return float(cost) + 0.5 * float(weight @ shared**2)
+            return float(cost) + 0.5 * float(weight @ (shared - preferred) ** 2)
 
         cost = first_cost = total(poses, shared)
         damping = 1e-4
@@ -111,7 +125,7 @@ def refine(
             )
             reduced, right, own, cross, own_right = (np.array(block) for block in blocks)
             reduced[np.diag_indices_from(reduced)] += weight * (1 + damping)
-            right = right - weight * shared
+            right = right - weight * (shared - preferred)
             step = np.zeros_like(shared)
             chosen = np.ix_(free, free)
             step[free] = scipy.linalg.solve(reduced[chosen], right[free], assume_a="pos")
@@ -141,8 +155,8 @@ def _costs(
 ) -> Array:
     def one(pose: Pose, points: Array, size: Array) -> Array:
         expected, local = project_pose(pose._replace(log_focal=pose.log_focal + log_factor), shape, middle)
-        rho, _ = huber(jnp.sum(((expected - points) / size) ** 2, -1), robust)
-        return jnp.where(jnp.any(local[:, 2] <= 1e-6), jnp.inf, rho.sum())
+        rho = weighted_residual(expected, points, size, robust)[2]
+        return jnp.where(jnp.any(local[:, 2] <= 1e-6), jnp.inf, rho)
 
     return jax.vmap(one)(poses, views, unit).sum()
 
@@ -162,8 +176,7 @@ def _normal_blocks(
 
     def one(pose: Pose, points: Array, size: Array) -> tuple[Array, ...]:
         pose = pose._replace(log_focal=pose.log_focal + log_factor)
-        residual = (project_pose(pose, shape, middle)[0] - points) / size
-        _, weight = huber(jnp.sum(residual**2, -1), robust)
+        residual, weight, _ = weighted_residual(project_pose(pose, shape, middle)[0], points, size, robust)
         by_pose, by_point = projection_jacobian(pose, shape, middle)
         by_pose, by_point = by_pose / size[:, None], by_point / size[:, None]
         weighted_pose, weighted_point = by_pose * weight[:, None, None], by_point * weight[:, None, None]

@@ -36,7 +36,7 @@ class CameraFit:
     Attributes:
         cam_to_world: poses (N, 4, 4).
         focal: focal lengths (N,), pixels.
-        rmse: root mean square reprojection distance over all points (N,), pixels.
+        rmse: root mean square reprojection distance over all points that are not NaN (N,), pixels.
         relative_rmse: the same in units of the landmarks' spread.
         cost: sum of rho over points (N,), in units of spread squared.
         iterations: until converged, at most ``MAX_ITERATIONS``.
@@ -70,9 +70,9 @@ def double_precision() -> contextlib.AbstractContextManager[None]:
 
 
 def spread(landmarks: Float[np.ndarray, "images points 2"]) -> Float[np.ndarray, "images"]:
-    """Root mean square distance of an image's landmarks from their centroid, pixels."""
-    centred = landmarks - landmarks.mean(axis=1, keepdims=True)
-    return np.sqrt((centred**2).sum(-1).mean(-1))
+    """Root mean square distance of an image's landmarks from their centroid, pixels; NaN ones are left out."""
+    centred = landmarks - np.nanmean(landmarks, axis=1, keepdims=True)
+    return np.sqrt(np.nanmean((centred**2).sum(-1), axis=-1))
 
 
 def project_pose(
@@ -126,6 +126,19 @@ def huber(
     return rho, jnp.where(outlying, scale / distance, 1.0)
 
 
+def weighted_residual(
+    expected: Float[Array, "points 3"],
+    views: Float[Array, "points 3"],
+    unit: Float[Array, "3"],
+    robust: float,
+) -> tuple[Float[Array, "points 3"], Float[Array, "points"], Float[Array, ""]]:
+    """Residuals of one image in ``unit``, their weights, and the sum of rho; 0 for points that are NaN."""
+    present = jnp.isfinite(views[:, 0])
+    residual = jnp.where(present[:, None], (expected - views) / unit, 0.0)
+    rho, weight = huber(jnp.sum(residual**2, -1), robust)
+    return residual, weight * present, rho.sum()
+
+
 def moved(pose: Pose, change: Float[Array, "7"]) -> Pose:
     """The pose after a step in the solver's coordinates."""
     return Pose(
@@ -140,10 +153,14 @@ def frontal_start(
 ) -> Pose:
     """A frontal camera with the roll, scale and position of the best 2D similarity to the landmarks.
 
-    Landmarks are relative to the principal point.
+    Landmarks are relative to the principal point; NaN ones are left out.
     """
     flat = canonical[:, :2] * jnp.array([1.0, -1.0])
-    shape, seen = flat - flat.mean(0), landmarks - landmarks.mean(0)
+    present = jnp.isfinite(landmarks[:, :1])
+    share = present / jnp.sum(present)
+    landmarks = jnp.where(present, landmarks, 0.0)
+    middle, seen_middle = jnp.sum(share * flat, 0), jnp.sum(share * landmarks, 0)
+    shape, seen = present * (flat - middle), present * (landmarks - seen_middle)
     # Complex regression seen ~ s exp(i a) shape.
     cosine = jnp.sum(shape * seen)
     sine = jnp.sum(shape[:, 0] * seen[:, 1] - shape[:, 1] * seen[:, 0])
@@ -151,9 +168,9 @@ def frontal_start(
     angle = jnp.arctan2(sine, cosine)
     rotation = rotation_from_vector(angle * jnp.array([0.0, 0.0, 1.0])) @ jnp.asarray(FRONTAL_ROTATION)
     depth = jnp.exp(log_focal) / scale
-    middle = rotation @ canonical.mean(0)
-    center = landmarks.mean(0) / scale
-    return Pose(rotation, jnp.array([center[0], center[1], depth]) - middle, log_focal)
+    place = rotation @ jnp.sum(share * canonical, 0)
+    center = seen_middle / scale
+    return Pose(rotation, jnp.array([center[0], center[1], depth]) - place, log_focal)
 
 
 class _Search(NamedTuple):
@@ -182,15 +199,15 @@ def _solve_one(
 
     def cost_of(pose: Pose) -> Array:
         expected, local = project_pose(pose, canonical, middle)
-        rho, _ = huber(jnp.sum(((expected - views) / unit) ** 2, -1), robust)
+        rho = weighted_residual(expected, views, unit, robust)[2]
         behind = jnp.any(local[:, 2] <= 1e-6)
         tie = 0.5 * ((pose.log_focal - prior[0]) / prior[1]) ** 2 if free_focal else 0.0
-        return jnp.where(behind, jnp.inf, rho.sum() + tie)
+        return jnp.where(behind, jnp.inf, rho + tie)
 
     def iterate(search: _Search) -> _Search:
         pose = search.pose
-        residual = (project_pose(pose, canonical, middle)[0] - views) / unit
-        _, weight = huber(jnp.sum(residual**2, -1), robust)
+        expected = project_pose(pose, canonical, middle)[0]
+        residual, weight, _ = weighted_residual(expected, views, unit, robust)
         jacobian = projection_jacobian(pose, canonical, middle)[0] / unit[:, None]
         weighted = jacobian * weight[:, None, None]
         normal = jnp.einsum("pri,prj->ij", weighted, jacobian)
@@ -220,7 +237,7 @@ def _solve_one(
     first = _Search(start, cost_of(start), jnp.asarray(1e-3), jnp.asarray(0), jnp.asarray(False))
     last = jax.lax.while_loop(lambda s: ~s.done & (s.iterations < MAX_ITERATIONS), iterate, first)
     expected, local = project_pose(last.pose, canonical, middle)
-    rmse = jnp.sqrt(jnp.mean(jnp.sum((expected - views)[:, :2] ** 2, -1)))
+    rmse = jnp.sqrt(jnp.nanmean(jnp.sum((expected - views)[:, :2] ** 2, -1)))
     return last.pose, last.cost, rmse, last.iterations * jnp.where(jnp.all(local[:, 2] > 0), 1, -1)
 
 
@@ -253,7 +270,7 @@ def relative_views(
     if depth is None:
         depth, depth_weight = np.zeros(landmarks.shape[:2]), 0.0
     views = np.concatenate(
-        [landmarks - center[:, None], (depth - depth.mean(1, keepdims=True))[..., None]], -1
+        [landmarks - center[:, None], (depth - np.nanmean(depth, axis=1, keepdims=True))[..., None]], -1
     )
     with np.errstate(divide="ignore"):
         return views, unit[:, None] / np.array([1.0, 1.0, depth_weight])
@@ -274,7 +291,7 @@ def solve_cameras(
     """Fit a camera to each image's landmarks, from a frontal start.
 
     Args:
-        landmarks: pixels; no NaN.
+        landmarks: pixels; NaN where one is missing. Four or more an image say where its camera is.
         canonical: world units, in the same order.
         focal: focal lengths in pixels, kept or, with ``free_focal``, the mean of a log-normal prior.
         center: principal points, pixels.
@@ -313,3 +330,24 @@ def solve_cameras(
         iterations=np.abs(iterations),
         in_front=iterations > 0,
     )
+
+
+def acceptable(fit: CameraFit, largest_angle: float, max_error: float) -> np.ndarray:
+    """Which fits are cameras: finite, before the object, not turned inside out, and close to the landmarks.
+
+    Args:
+        largest_angle: of the camera's position from the frontal direction (+z), degrees.
+        max_error: of the reprojection error in units of the landmarks' spread.
+    """
+    position = fit.cam_to_world[:, :3, 3]
+    distance = np.linalg.norm(position, axis=-1)
+    with np.errstate(invalid="ignore"):
+        angle = np.degrees(np.arccos(np.clip(position[:, 2] / distance, -1, 1)))
+        finite = np.isfinite(fit.cam_to_world).all((1, 2))
+        return (
+            finite
+            & fit.in_front
+            & (angle <= largest_angle)
+            & (fit.relative_rmse <= max_error)
+            & (distance > 1.0)
+        )

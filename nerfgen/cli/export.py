@@ -28,6 +28,7 @@ def export(
     rows: views.Rows = "",
     codes: views.Codes = None,
     image: views.Photographs = None,
+    landmarker: views.LandmarkerFile = None,
     fit_steps: views.FitSteps = 100,
     seed: runtime.Seed = 0,
     workers: runtime.Workers = 0,
@@ -117,7 +118,10 @@ def export(
         {
             "object_class": trained.object_class,
             "parameters": {"object": name, **made_with},
-            "inputs": [model_record, *_records(files or photographs)],
+            "inputs": [
+                model_record,
+                *_records([*(files or photographs), *([landmarker] if landmarker else [])]),
+            ],
         }
         for name in names
     ]
@@ -140,6 +144,7 @@ def export(
                     image,
                     steps=fit_steps,
                     seed=seed,
+                    landmarker=landmarker,
                     workers=workers,
                     progress=progress,
                     warn=reporter.say,

@@ -16,6 +16,7 @@ EPILOG = runtime.examples(
     "nerfgen fit-cameras photos",
     "nerfgen fit-cameras photos --refine-canonical --picture cameras.png",
     "nerfgen fit-cameras photos --intrinsics shared --focal 1.4",
+    "nerfgen fit-cameras cats --estimate-canonical --picture cameras.png",
     "nerfgen fit-cameras mine --like photos/model.h5",
 )
 
@@ -67,10 +68,19 @@ def fit_cameras(
             help="Weight of the mesh's own relative depths against its pixels; 0 fits to the pixels alone.",
         ),
     ] = 1.0,
+    estimate_canonical: Annotated[
+        bool,
+        typer.Option(
+            "--estimate-canonical",
+            help="Find the canonical points together with all cameras, from the landmarks alone; what classes "
+            "without canonical points always do. Takes 10 photographs or more, turned to different sides.",
+        ),
+    ] = False,
     refine_canonical: Annotated[
         bool,
         typer.Option(
-            "--refine-canonical", help="Re-estimate the canonical points together with all cameras first."
+            "--refine-canonical",
+            help="Re-estimate the canonical points of the class together with all cameras first.",
         ),
     ] = False,
     like: Annotated[
@@ -115,8 +125,14 @@ def fit_cameras(
     from nerfgen.field import load_model
 
     runtime.existing_folder(data)
-    if like and (focal or refine_canonical):
-        raise InputError("--like excludes --focal and --refine-canonical: the model has these")
+    if like and (focal or refine_canonical or estimate_canonical):
+        raise InputError(
+            "--like excludes --focal, --refine-canonical and --estimate-canonical: the model has these"
+        )
+    if estimate_canonical and refine_canonical:
+        raise InputError(
+            "--estimate-canonical excludes --refine-canonical: what is estimated needs no refining"
+        )
     former = load_model(like) if like else None
     output = output or data / "cameras.h5"
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
@@ -129,10 +145,12 @@ def fit_cameras(
         depth_weight=depth_weight,
         focal=former.focal if former else focal,
         canonical=(former.canonical_index, former.canonical) if former else None,
+        estimate=estimate_canonical,
         refine_canonical=refine_canonical,
         robust=robust,
         max_error=max_error,
         overwrite=overwrite,
+        say=reporter.say,
     )
     if summary["kept"]:
         reporter.kept(output)

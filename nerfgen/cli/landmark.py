@@ -15,6 +15,7 @@ EPILOG = runtime.examples(
     "nerfgen landmark photos",
     "nerfgen landmark photos --picture found.png",
     "nerfgen landmark photos -o work/landmarks.h5 --strict --json",
+    "nerfgen landmark cats --class cat --model cat.h5",
 )
 
 Picture = Annotated[
@@ -32,6 +33,14 @@ Picture = Annotated[
 def landmark(
     data: runtime.DataFolder,
     object_class: runtime.ClassName = "face",
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Estimator that `nerfgen train-landmarker` made, for classes that bring none.",
+            show_default=False,
+        ),
+    ] = None,
     workers: runtime.Workers = 0,
     output: runtime.Output = None,
     picture: Picture = None,
@@ -43,8 +52,8 @@ def landmark(
 ) -> None:
     """Find the class's landmarks in every image; writes DATA/landmarks.h5.
 
-    Photographs may have any size, framing and orientation. Of several faces the largest is
-    taken. Images without a face, and unreadable ones, stay in the file with a status.
+    Photographs may have any size and framing, those of faces any orientation. Of several objects the largest is
+    taken. Images without one, and unreadable ones, stay in the file with a status.
     """
     from nerfgen.landmark import landmark_folder
     from nerfgen.landmark.picture import landmark_picture
@@ -57,6 +66,7 @@ def landmark(
             data,
             output,
             object_class=object_class,
+            model=model,
             workers=workers,
             overwrite=overwrite,
             progress=progress,

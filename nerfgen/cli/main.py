@@ -12,7 +12,9 @@ from nerfgen.cli import (
     classes,
     demo,
     export,
+    export_cameras,
     fit_cameras,
+    import_data,
     info,
     landmark,
     render,
@@ -21,6 +23,7 @@ from nerfgen.cli import (
     segment,
     synth,
     train,
+    train_landmarker,
 )
 
 app = typer.Typer(
@@ -36,6 +39,7 @@ PIPELINE = "The pipeline, in order"
 AROUND = "Around the pipeline"
 
 for panel, module, function in (
+    (PIPELINE, train_landmarker, train_landmarker.train_landmarker),
     (PIPELINE, landmark, landmark.landmark),
     (PIPELINE, fit_cameras, fit_cameras.fit_cameras),
     (PIPELINE, segment, segment.segment),
@@ -43,12 +47,15 @@ for panel, module, function in (
     (PIPELINE, render, render.render),
     (PIPELINE, sample, sample.sample),
     (AROUND, export, export.export),
+    (AROUND, export_cameras, export_cameras.export_cameras),
     (AROUND, demo, demo.demo),
     (AROUND, synth, synth.synth),
     (AROUND, classes, classes.classes),
     (AROUND, info, info.info),
 ):
     app.command(rich_help_panel=panel, epilog=module.EPILOG)(function)
+# Its name is a word of Python.
+app.command("import", rich_help_panel=AROUND, epilog=import_data.EPILOG)(import_data.import_data)
 app.add_typer(bench.app, name="bench", rich_help_panel=AROUND)
 
 

@@ -39,6 +39,7 @@ def render(
     rows: views.Rows = "",
     codes: views.Codes = None,
     image: views.Photographs = None,
+    landmarker: views.LandmarkerFile = None,
     fit_steps: views.FitSteps = 100,
     start: Annotated[
         StartName,
@@ -148,6 +149,7 @@ def render(
     if image:
         digests = digest_images(Path(), [str(file) for file in files])
         inputs.append(artifact.folder_record(names, digests))
+        inputs += [artifact.file_record(landmarker)] if landmarker else []
     about: artifact.About = {"object_class": trained.object_class, "parameters": parameters, "inputs": inputs}
     if artifact.is_current(output, "views/1", **about, overwrite=overwrite):
         reporter.kept(output)
@@ -162,6 +164,7 @@ def render(
                     fit_cameras=fit_cameras,
                     tune_steps=tune_steps if tune else 0,
                     seed=seed,
+                    landmarker=landmarker,
                     workers=workers,
                     progress=progress,
                     warn=reporter.say,

@@ -21,11 +21,13 @@ class KindName(StrEnum):
 
 _SCENE = "Objects and pictures"
 _HELDOUT = "Held-out views"
+_LAYOUT = "Layout"
 
 EPILOG = examples(
     "Examples",
     "nerfgen synth heads faces/                     100 portraits of 128 x 128 pixels",
     "nerfgen synth cars cars/ -n 1000 --size 64     a thousand small toy cars",
+    "nerfgen synth cars cars/ --srn --views-per-instance 3",
     "nerfgen synth heads faces/ --seed 1 --overwrite --json",
 )
 
@@ -37,7 +39,13 @@ def synth(
     ],
     num_images: Annotated[
         int,
-        typer.Option("-n", "--num-images", min=1, help="Objects, one picture each.", rich_help_panel=_SCENE),
+        typer.Option(
+            "-n",
+            "--num-images",
+            min=1,
+            help="Objects.",
+            rich_help_panel=_SCENE,
+        ),
     ] = 100,
     size: Annotated[
         int, typer.Option(min=16, help="Width and height of the pictures, pixels.", rich_help_panel=_SCENE)
@@ -48,6 +56,21 @@ def synth(
     heldout_objects: Annotated[
         int, typer.Option(min=0, help="Objects that have held-out views.", rich_help_panel=_HELDOUT)
     ] = 32,
+    srn: Annotated[
+        bool,
+        typer.Option(
+            "--srn",
+            help="Write the SRN layout, as `nerfgen import` reads it: a folder for each object, with rgb/, pose/ and "
+            "intrinsics.txt.",
+            rich_help_panel=_LAYOUT,
+        ),
+    ] = False,
+    views_per_instance: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Pictures of each object; more than one needs --srn.", rich_help_panel=_LAYOUT
+        ),
+    ] = 1,
     seed: Seed = 0,
     workers: Workers = 0,
     overwrite: Overwrite = False,
@@ -58,7 +81,8 @@ def synth(
     """Make pictures of procedural heads or cars, with true cameras, masks, depth and keypoints.
 
     OUT receives one PNG per object, as a photographer would have left them, and truth.h5. The truth holds
-    other views of the first objects too, to judge new views by. The same seed gives the same files.
+    other views of the first objects too, to judge new views by. The same seed gives the same files. With --srn, the
+    cameras stand beside the pictures as well, in the world that ShapeNet's objects have: y up, the front to -z.
     """
     from nerfgen.synth import write_dataset
 
@@ -72,13 +96,18 @@ def synth(
             size=size,
             views=views,
             heldout_objects=heldout_objects,
+            srn=srn,
+            views_per_instance=views_per_instance,
             seed=seed,
             workers=workers,
             overwrite=overwrite,
             progress=progress,
         )
     seconds = round(time.monotonic() - start, 2)
+    told = f"{num_images} {kind.value}"
+    if views_per_instance > 1:
+        told = f"{num_images * views_per_instance} pictures of {told}"
     reporter.result(
-        {"images": num_images, "path": str(truth), "seconds": seconds},
-        f"{num_images} {kind.value} of {size} x {size} pixels in {out}, truth in {truth} ({seconds:.1f} s)",
+        {"images": num_images * views_per_instance, "path": str(truth), "seconds": seconds},
+        f"{told} of {size} x {size} pixels in {out}, truth in {truth} ({seconds:.1f} s)",
     )

@@ -32,6 +32,16 @@ Photographs = Annotated[
         rich_help_panel=_FITTING,
     ),
 ]
+LandmarkerFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--landmarker",
+        metavar="FILE",
+        help="Estimator of the photographs' landmarks, made by `nerfgen train-landmarker`, for classes that bring none.",
+        show_default=False,
+        rich_help_panel=_FITTING,
+    ),
+]
 FitSteps = Annotated[
     int, typer.Option(min=1, help="Steps in which a photograph's code is found.", rich_help_panel=_FITTING)
 ]

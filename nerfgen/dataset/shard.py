@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -20,7 +18,8 @@ from nerfgen.dataset.pose import cameras_at, draw_poses
 from nerfgen.dataset.settings import Settings
 from nerfgen.field import Model
 from nerfgen.generate import Drawn, Neighbours, Views, eight_bits, render_views
-from nerfgen.geometry import OPENGL_AXES, Cameras, project
+from nerfgen.geometry import Cameras, project
+from nerfgen.interchange import transforms
 from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import core_count
 from nerfgen.picture import DEPTH_TEXT, depth_levels, png_bytes
@@ -101,7 +100,7 @@ def write_shard(
             digests += [first for first, *_ in writing]
             writing = threads.map(_write_pictures, _pictures(folder, names[rows], seen, mask))
             if settings.transforms:
-                _write_transforms(rgb, identity, names[rows], cameras, size)
+                _write_transforms(rgb, names[rows], cameras, size)
             done()
         digests += [first for first, *_ in writing]
         _put_images(masks, names, size)
@@ -152,28 +151,20 @@ def _write_pictures(pictures: _Pictures) -> list[tuple[int, str]]:
     return written
 
 
-def _write_transforms(rgb: Path, identity: int, names: Sequence[str], cameras: Cameras, size: int) -> None:
+def _write_transforms(rgb: Path, names: Sequence[str], cameras: Cameras, size: int) -> None:
     """The cameras of one identity, a static scene of its own, as ``transforms.json`` beside its pictures."""
-    frames: list[dict[str, Any]] = [
-        {
-            "file_path": Path(name).name,
-            "mask_path": f"../../mask/{name}",
-            "depth_file_path": f"../../depth/{name}",
-            "fl_x": matrix[0, 0],
-            "fl_y": matrix[1, 1],
-            "cx": matrix[0, 2],
-            "cy": matrix[1, 2],
-            "w": size,
-            "h": size,
-            "transform_matrix": (pose @ OPENGL_AXES).tolist(),
-        }
+    frames = [
+        transforms.frame(
+            Path(name).name,
+            matrix,
+            (size, size),
+            pose,
+            mask_path=f"../../mask/{name}",
+            depth_file_path=f"../../depth/{name}",
+        )
         for name, matrix, pose in zip(names, cameras.matrices(size), cameras.cam_to_world, strict=True)
     ]
-    path = rgb / Path(names[0]).parent / "transforms.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        json.dumps({"camera_model": "PINHOLE", "frames": frames}, indent=1) + "\n", encoding="utf-8"
-    )
+    transforms.write_scene(rgb / Path(names[0]).parent / transforms.NAME, frames)
 
 
 def _put_images(file: h5py.File, names: Sequence[str], size: int) -> None:

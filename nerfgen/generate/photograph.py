@@ -53,6 +53,7 @@ def photograph_objects(
     fit_cameras: bool | None = None,
     tune_steps: int = 0,
     seed: int = 0,
+    landmarker: Path | None = None,
     workers: int = 0,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda line: None,
@@ -62,6 +63,7 @@ def photograph_objects(
     Args:
         photographs: image files and folders of images.
         steps, start, fit_cameras: see :func:`fit_latents`.
+        landmarker: estimator that `nerfgen train-landmarker` made, for classes that bring none.
         tune_steps: also tune the networks to each photograph, by so many steps (:func:`tune_networks`).
         progress: told of steps, of fitting and then of tuning.
         warn: told, in one line each, what is odd about the installation.
@@ -72,7 +74,7 @@ def photograph_objects(
     Raises:
         InputError: a path does not exist, or no photograph is usable.
     """
-    given = frame_photographs(model, photographs, workers=workers, warn=warn)
+    given = frame_photographs(model, photographs, landmarker=landmarker, workers=workers, warn=warn)
     framed = given.framed
     fitted = fit_latents(
         model, framed, steps=steps, start=start, fit_cameras=fit_cameras, seed=seed, progress=progress
@@ -107,6 +109,7 @@ def frame_photographs(
     model: Model,
     photographs: Sequence[Path],
     *,
+    landmarker: Path | None = None,
     workers: int = 0,
     warn: Callable[[str], None] = lambda line: None,
 ) -> Photographs:
@@ -127,7 +130,12 @@ def frame_photographs(
         cameras = data / "cameras.h5"
         masks = data / "masks.h5" if Preset(**model.preset).lambda_mask > 0 else None
         landmark_folder(
-            data, data / "landmarks.h5", object_class=model.object_class, workers=workers, warn=warn
+            data,
+            data / "landmarks.h5",
+            object_class=model.object_class,
+            model=landmarker,
+            workers=workers,
+            warn=warn,
         )
         fit_folder(data, cameras, focal=model.focal, canonical=(model.canonical_index, model.canonical))
         if masks:

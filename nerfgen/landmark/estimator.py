@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from nerfgen.artifact import file_digest
 from nerfgen.errors import InputError
 from nerfgen.mediapipe_check import installation_warnings
 from nerfgen.objectclass import ObjectClass
@@ -51,35 +53,74 @@ class Landmarker(Protocol):
 
 @dataclass(frozen=True)
 class EstimatorEntry:
-    """Where an estimator is defined, so that it is imported only where it runs."""
+    """Where an estimator is defined, so that it is imported only where it runs.
+
+    Attributes:
+        module, name: of the estimator's class.
+        identity: what landmarks come from, for the provenance of files.
+        arguments: what the class is made with, in every worker process.
+        needs_mediapipe: whether MediaPipe runs it.
+    """
 
     module: str
     name: str
     identity: str
+    arguments: tuple[Any, ...] = ()
+    needs_mediapipe: bool = False
 
     def load(self) -> Any:
-        """The estimator's class, whose ``names`` and ``mesh_index`` can be read without making one.
+        """The estimator's class, whose ``mesh_index`` can be read without making one.
 
         Raises:
             MissingDependencyError: a package or library that it needs is absent.
         """
         return getattr(importlib.import_module(self.module), self.name)
 
+    def make(self) -> Landmarker:
+        """A new estimator.
+
+        Raises:
+            MissingDependencyError: a package or library that it needs is absent.
+            InputError: its file does not fit the class.
+        """
+        return self.load()(*self.arguments)
+
     def warnings(self) -> list[str]:
         """What is odd about the installation without being an obstacle, one line each."""
-        return installation_warnings()
+        return installation_warnings() if self.needs_mediapipe else []
 
 
-_FACE_MESH = EstimatorEntry("nerfgen.landmark.face_mesh", "FaceMesh", "mediapipe-face-mesh-0.10.21")
-_ESTIMATORS = {"face_mesh": _FACE_MESH}
+_FACE_MESH = EstimatorEntry(
+    "nerfgen.landmark.face_mesh", "FaceMesh", "mediapipe-face-mesh-0.10.21", needs_mediapipe=True
+)
 
 
-def estimator_for(described: ObjectClass) -> EstimatorEntry:
+def estimator_for(described: ObjectClass, model: Path | None = None) -> EstimatorEntry:
     """The landmark estimator of a class.
 
+    Args:
+        model: file of `nerfgen train-landmarker`, for any class with landmarks.
+
     Raises:
-        InputError: there is none.
+        InputError: there is none, it has to be trained, or the model is one of other landmarks or classes.
     """
-    if described.landmarker not in _ESTIMATORS:
-        raise InputError(f"there is no landmark estimator for class {described.name}")
-    return _ESTIMATORS[described.landmarker]
+    if model:
+        from nerfgen.landmarker import load_landmarker  # imports the networks
+
+        if not model.is_file():
+            raise InputError(f"{model} does not exist; make it with `{_training(described)} -o {model}`")
+        load_landmarker(model).label_of(described, model)
+        identity = f"trained-{file_digest(model)[1]}"
+        return EstimatorEntry("nerfgen.landmark.trained", "Trained", identity, (described, model))
+    if described.landmarker == "face_mesh":
+        return _FACE_MESH
+    if described.landmarker == "trained":
+        raise InputError(
+            f"the landmark estimator of class {described.name} has to be trained: give --model FILE, made by "
+            f"`{_training(described)} -o FILE`"
+        )
+    raise InputError(f"there is no landmark estimator for class {described.name}")
+
+
+def _training(described: ObjectClass) -> str:
+    return f"nerfgen train-landmarker IMAGES ANNOTATIONS --class {described.name}"

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nerfgen import artifact
-from nerfgen.landmark.estimator import Detection, Landmarker, estimator_for
+from nerfgen.landmark.estimator import Detection, EstimatorEntry, Landmarker, estimator_for
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
 from nerfgen.parallel import Progress, map_ordered, silent
@@ -39,6 +39,7 @@ def landmark_folder(
     output: Path,
     *,
     object_class: ObjectClass | str = "face",
+    model: Path | None = None,
     workers: int = 0,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -47,6 +48,7 @@ def landmark_folder(
     """Estimate the landmarks of every image below a folder and write a ``landmarks/1`` file.
 
     Args:
+        model: estimator that `nerfgen train-landmarker` made, for classes that bring none.
         workers: processes; 0 for one a core.
         overwrite: replace an existing output. Without it, one from the same images is kept.
         warn: told, in one line each, what is odd about the installation.
@@ -56,12 +58,12 @@ def landmark_folder(
         ``kept`` (whether the output was there already).
 
     Raises:
-        InputError: no images, or no estimator for the class.
+        InputError: no images, no estimator for the class, or one of other landmarks.
         MissingDependencyError: a package or library of the estimator is absent.
         OutputExistsError: the output exists and came from other images or parameters.
     """
     described = named_class(object_class)
-    entry = estimator_for(described)
+    entry = estimator_for(described, model)
     paths = find_images(data)
     parameters = {"estimator": entry.identity}
     if output.exists() and not overwrite:
@@ -69,10 +71,10 @@ def landmark_folder(
         if artifact.is_current(output, SCHEMA, object_class=described, parameters=parameters, inputs=inputs):
             with artifact.reading(output, SCHEMA) as file:
                 return {**_summary(artifact.strings(file["status"])), "kept": True}
-    estimator = entry.load()
+    mesh_index, names = entry.load().mesh_index, described.landmark_names
     for line in entry.warnings():
         warn(line)
-    num_images, num_points, num_mesh = len(paths), len(estimator.names), len(estimator.mesh_index)
+    num_images, num_points, num_mesh = len(paths), len(names), len(mesh_index)
     rows: list[_Measured] = []
     with artifact.create(output, SCHEMA, object_class=described, parameters=parameters, inputs=[]) as file:
         landmarks = np.full((num_images, num_points, 2), np.nan, np.float32)
@@ -83,7 +85,7 @@ def landmark_folder(
             [str(data / path) for path in paths],
             workers=workers,
             initializer=_start,
-            initializer_arguments=(described,),
+            initializer_arguments=(entry,),
             preload=[__name__, entry.module],
             progress=progress,
         )
@@ -100,11 +102,11 @@ def landmark_folder(
         artifact.put(file, "image_size", [row.size for row in rows])
         artifact.put(file, "image_bytes", [row.num_bytes for row in rows])
         artifact.put(file, "image_sha256", [row.sha256 for row in rows])
-        artifact.put(file, "landmark_names", estimator.names)
+        artifact.put(file, "landmark_names", names)
         artifact.put(file, "landmarks", landmarks)
         artifact.put(file, "score", [row.score for row in rows])
         artifact.put(file, "num_objects", [row.num_objects for row in rows])
-        artifact.put(file, "mesh_index", estimator.mesh_index)
+        artifact.put(file, "mesh_index", mesh_index)
         # The digests are those of the bytes that the workers read, so they are known only now.
         digests = [(row.num_bytes, row.sha256) for row in rows]
         artifact.put_inputs(file, [artifact.folder_record(paths, digests)])
@@ -124,10 +126,10 @@ def _summary(statuses: list[str]) -> dict[str, Any]:
 _landmarker: Landmarker
 
 
-def _start(described: ObjectClass) -> None:
+def _start(entry: EstimatorEntry) -> None:
     """Make this worker's estimator."""
     global _landmarker
-    _landmarker = estimator_for(described).load()()
+    _landmarker = entry.make()
 
 
 def _measure(path: str) -> _Measured:

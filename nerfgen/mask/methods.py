@@ -197,8 +197,9 @@ class Choice:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """What has to be imported in every worker."""
-        return tuple(module for name in self._methods for module in METHODS[name].modules)
+        """What has to be imported in every worker; what only some photographs may need is imported for these."""
+        instead = _INSTEAD.get(self.object_class.segmenter) if self.method == AUTO else None
+        return tuple(module for name in self._methods if name != instead for module in METHODS[name].modules)
 
     @property
     def landmarks(self) -> bool:

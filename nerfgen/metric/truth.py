@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from nerfgen import artifact
 from nerfgen.errors import InputError
@@ -102,16 +103,15 @@ def held_out_views_of(
         InputError: there is none.
     """
     with artifact.reading(truth, "truth/1") as file:
-        names = artifact.strings(file["image"])
         objects, count = file["heldout_rgb"].shape[:2]
-        place = artifact.positions(names[:objects], list(images))
-        chosen = np.flatnonzero(place >= 0)
+        shown = _photographs(file, objects, list(images))
+        chosen = np.flatnonzero(shown[:, 0] >= 0)
         if not len(chosen) or not count:
             raise InputError(
                 f"{truth}: no held-out view shows an object of the model; synthesise with --views"
             )
-        row = np.repeat(place[chosen], count)
-        true_k, true_pose = file["intrinsics"][:][chosen], file["cam_to_world"][:][chosen]
+        row = np.repeat(shown[chosen, 1], count)
+        true_k, true_pose = (file[name][:][shown[chosen, 0]] for name in ("intrinsics", "cam_to_world"))
         view_k = file["heldout_intrinsics"][:][chosen].reshape(-1, 3, 3)
         view_pose = file["heldout_cam_to_world"][:][chosen].reshape(-1, 4, 4)
         pictures = [
@@ -143,6 +143,19 @@ def held_out_views_of(
         cam_to_world=own_pose @ motion,
         scale=1 / ratio,
     )
+
+
+def _photographs(file: h5py.File, objects: int, images: list[str]) -> Int[np.ndarray, "objects 2"]:
+    """A photograph of each of the first objects of a truth: its row there, and its place among ``images``; -1, -1 where
+    none of them shows the object."""
+    names = artifact.strings(file["image"])
+    instances = artifact.strings(file["instance"]) if "instance" in file else names
+    number = {instance: index for index, instance in enumerate(dict.fromkeys(instances))}
+    found = np.full((objects, 2), -1)
+    for row, place in reversed(list(enumerate(artifact.positions(names, images)))):
+        if place >= 0 and number[instances[row]] < objects:
+            found[number[instances[row]]] = row, place
+    return found
 
 
 def judge_views(views: Views, held_out: HeldOut) -> dict[str, float]:

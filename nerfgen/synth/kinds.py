@@ -52,6 +52,21 @@ def draw_camera(kind: str, seed: int, index: int, size: int, view: int = 0) -> C
     return kind_named(kind).camera(_stream(seed, index, _CAMERA + view), size)
 
 
+def draw_cameras(kind: str, seed: int, index: int, size: int, count: int) -> list[Camera]:
+    """Cameras of ``count`` photographs of an object with one lens, all as far from the origin as the first.
+
+    The first is that of :func:`draw_camera`, and fewer photographs are the first of more.
+    """
+    intrinsics, first = draw_camera(kind, seed, index, size)
+    distance = np.linalg.norm(first[:3, 3])
+    cameras = [(intrinsics, first)]
+    for view in range(1, count):
+        _, pose = kind_named(kind).camera(np.random.default_rng([seed, index, _CAMERA, view]), size)
+        pose[:3, 3] *= distance / np.linalg.norm(pose[:3, 3])
+        cameras.append((intrinsics, pose))
+    return cameras
+
+
 def render_object(
     kind: str, seed: int, index: int, camera: Camera | None = None, *, size: int = 128, supersample: int = 0
 ) -> Picture:

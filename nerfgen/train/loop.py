@@ -16,6 +16,7 @@ from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
 from nerfgen.parallel import Progress, silent
 from nerfgen.photo import digest_images
+from nerfgen.stopping import stop_signals
 from nerfgen.train.cache import pixel_cache
 from nerfgen.train.cameras import save_refined_cameras
 from nerfgen.train.checkpoint import Checkpoints, load_checkpoint
@@ -26,7 +27,6 @@ from nerfgen.train.preset import Preset
 from nerfgen.train.record import Record, check_tensorboard
 from nerfgen.train.run import Limits, Run
 from nerfgen.train.start import Start, check_fits
-from nerfgen.train.stopping import stop_signals
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from nerfgen.errors import NerfgenError
 from nerfgen.field import Model
 from nerfgen.objectclass import ObjectClass
+from nerfgen.stopping import Stop
 from nerfgen.train.cache import PixelCache
 from nerfgen.train.cameras import RefinedCameras
 from nerfgen.train.checkpoint import LOG, Checkpoint
@@ -36,7 +37,6 @@ from nerfgen.train.step import (
     placed,
     with_focal,
 )
-from nerfgen.train.stopping import Stop
 
 # Each look at the losses waits for the device: rarely where steps are quick, and at most every so many.
 _LOG_EVERY = 20
