@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from jaxtyping import Float
-from PIL import Image
+from PIL import Image, ImageDraw
 from scipy import ndimage
 
 from nerfgen import artifact
@@ -153,6 +153,46 @@ def test_the_choice_is_told(cars: Path, tmp_path: Path, run: Any) -> None:
     other = run(*arguments, "--background", "black")
     assert other.code == 2
     assert "background" in other.err
+
+
+@pytest.mark.mediapipe
+@pytest.mark.parametrize("scene_number", [5, 6, 8])
+def test_landmarks_tell_the_ears_from_the_gap_between_them(scene_number: int) -> None:
+    """A striped head with two ears before tiles or noise."""
+    pytest.importorskip("cv2")
+    size, rng = 128, np.random.default_rng(2)
+    y, x = np.mgrid[:size, :size] + 0.5
+    ears = [
+        np.array([[28.0, 50.0], [24.0, 14.0], [54.0, 38.0]]),
+        np.array([[100.0, 50.0], [104.0, 14.0], [74.0, 38.0]]),
+    ]
+    head = np.hypot((x - 64) / 42, (y - 72) / 38) < 1
+    for ear in ears:
+        head |= np.asarray(_triangle(ear, size))
+    fur = np.array([150.0, 110.0, 70.0]) + 25 * np.sin(x / 3)[..., None] + rng.normal(0, 8, (size, size, 3))
+    image = np.where(head[..., None], fur, backdrop(np.random.default_rng(scene_number), size))
+    points = np.concatenate([[[48.0, 66.0], [80.0, 66.0], [64.0, 90.0]], *ears])
+    scene = Scene(
+        Photograph(image.clip(0, 255).astype(np.uint8)),
+        (0.0, 0.0, 128.0),
+        128,
+        bounds=(1.0, 1.0, 1.0),
+        landmarks=points,
+    )
+    found = Choice("grabcut", Settings(), object_class("cat")).make()(scene).mask
+    assert found is not None
+    mask = found > 127
+    assert (mask & head).sum() / (mask | head).sum() > 0.9
+    assert all(
+        mask[round(y), round(x)] for x, y in np.concatenate([0.8 * ear + 0.2 * ear.mean(0) for ear in ears])
+    )
+    assert not mask[18:28, 50:78].any()
+
+
+def _triangle(corners: np.ndarray, size: int) -> Image.Image:
+    picture = Image.new("1", (size, size))
+    ImageDraw.Draw(picture).polygon([tuple(corner) for corner in corners], fill=1)
+    return picture
 
 
 def test_without_opencv(cars: Path, tmp_path: Path, run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
