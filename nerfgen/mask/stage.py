@@ -205,11 +205,11 @@ def _segment(item: _Item) -> _Row:
                     photo,
                     item.window,
                     item.size,
-                    item.path,
-                    item.bounds,
-                    item.intrinsics,
-                    item.cam_to_world,
-                    item.landmarks,
+                    path=item.path,
+                    bounds=item.bounds,
+                    intrinsics=item.intrinsics,
+                    cam_to_world=item.cam_to_world,
+                    landmarks=item.landmarks,
                 )
             )
         except UnreadableImageError:
