@@ -14,7 +14,8 @@ from PIL import Image
 
 from nerfgen import artifact
 from nerfgen.errors import InputError, OutputExistsError
-from nerfgen.mask import METHODS, mask_in_photo, segment_folder, write_photo_masks
+from nerfgen.mask import Choice, Scene, Segmenter, Settings, mask_in_photo, segment_folder, write_photo_masks
+from nerfgen.objectclass import object_class
 from nerfgen.photo import Photograph, decode, decode_alpha
 
 ROOT = Path(__file__).parents[1]
@@ -31,6 +32,10 @@ def disc(height: int = HEIGHT, width: int = WIDTH, radius: float = 15.0) -> np.n
     """A disc around (48, 28) as a mask of the photograph."""
     y, x = np.mgrid[:height, :width] + 0.5
     return (np.hypot(x - 48, y - 28) < radius).astype(np.uint8) * 255
+
+
+def segmenter(method: str) -> Segmenter:
+    return Choice(method, Settings(), object_class("face")).make()
 
 
 def cutout(path: Path, alpha: np.ndarray) -> None:
@@ -78,7 +83,7 @@ def overlap(mask: np.ndarray, expected: np.ndarray) -> float:
 @pytest.mark.parametrize("size", [30, 60, 200])
 def test_alpha_in_its_window(size: int, tmp_path: Path) -> None:
     cutout(tmp_path / "a.png", disc())
-    segmentation = METHODS["alpha"].make()(Photograph(tmp_path / "a.png"), WINDOW, size)
+    segmentation = segmenter("alpha")(Scene(Photograph(tmp_path / "a.png"), WINDOW, size))
     assert segmentation.status == "ok"
     v, u = (np.mgrid[:size, :size] + 0.5) * WINDOW[2] / size
     expected = (np.hypot(u + WINDOW[0] - 48, v + WINDOW[1] - 28) < 15) * 255
@@ -87,7 +92,7 @@ def test_alpha_in_its_window(size: int, tmp_path: Path) -> None:
 
 def test_beyond_the_photograph_nothing_is_foreground(tmp_path: Path) -> None:
     cutout(tmp_path / "a.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
-    mask = METHODS["alpha"].make()(Photograph(tmp_path / "a.png"), (-30.0, -30.0, 120.0), 120).mask
+    mask = segmenter("alpha")(Scene(Photograph(tmp_path / "a.png"), (-30.0, -30.0, 120.0), 120)).mask
     expected = np.zeros((120, 120), np.uint8)
     expected[30:90, 30:] = 255
     assert (mask == expected).all()
@@ -117,7 +122,14 @@ def test_a_folder_of_cutouts(folder: Path, workers: int) -> None:
     output = folder / "masks.h5"
     summary = segment_folder(folder, output, method="alpha", size=64, workers=workers)
     statuses = {"no_alpha": 1, "no_mask": 1, "ok": 1, "skipped": 1, "unreadable": 1}
-    assert summary == {"images": 5, "masked": 1, "masked_fraction": 0.2, "statuses": statuses, "kept": False}
+    assert summary == {
+        "images": 5,
+        "masked": 1,
+        "masked_fraction": 0.2,
+        "statuses": statuses,
+        "methods": {"alpha": 1},
+        "kept": False,
+    }
     with artifact.reading(output, "masks/1") as file:
         assert artifact.strings(file["image"]) == ["b.png", "c.png", "d.png", "e.png", "more/a.png"]
         assert artifact.strings(file["status"]) == ["no_alpha", "no_mask", "unreadable", "skipped", "ok"]
@@ -159,14 +171,14 @@ def test_unusable_input(folder: Path) -> None:
 @pytest.mark.mediapipe
 def test_automatic_choice(tmp_path: Path) -> None:
     pytest.importorskip("mediapipe")
-    segment = METHODS["auto"].make()
+    segment = segmenter("auto")
     cutout(tmp_path / "a.png", disc())
-    found = segment(Photograph(tmp_path / "a.png"), (18.0, 0.0, 60.0), 60)
+    found = segment(Scene(Photograph(tmp_path / "a.png"), (18.0, 0.0, 60.0), 60))
     assert (found.mask == disc()[:, 18:78]).all()
     # An alpha channel that says nothing is no mask.
     cutout(tmp_path / "b.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
     assert decode_alpha(tmp_path / "b.png") is not None
-    assert (segment(Photograph(tmp_path / "b.png"), (0.0, 0.0, 60.0), 60).mask > 127).mean() < 0.9
+    assert (segment(Scene(Photograph(tmp_path / "b.png"), (0.0, 0.0, 60.0), 60)).mask > 127).mean() < 0.9
 
 
 @pytest.fixture

@@ -54,7 +54,9 @@ STATUSES = {
     "no_alpha": "the image has no alpha channel to take a mask from",
     "not_converged": "no acceptable camera: flipped, behind the camera, or too large a reprojection error; of a "
     "fitted photograph, also no code better than where the fit started",
-    "no_mask": "the segmenter found no foreground in the window",
+    "no_mask": "the segmenter found no foreground in the window, or there is no mask of the image",
+    "no_plain_background": "the photograph's edge is of several colours, so that no colour tells the background",
+    "bad_mask": "the mask that was given can't be read, or has another shape than the photograph",
     "skipped": "an earlier stage could not use this image",
     "absent": "listed among the images, but the file is not there",
     "no_camera": "nothing says its camera, or what does is none: no rotation, or no focal length",
@@ -212,7 +214,20 @@ SCHEMAS: dict[str, Schema] = {
         Schema(
             "masks/1",
             "foreground mask of every image (`nerfgen segment`, or those of others by `nerfgen import`)",
-            (_IMAGE, _STATUS, _SIZE, _MASK_WINDOW, _MASK),
+            (
+                _IMAGE,
+                _STATUS,
+                _SIZE,
+                _MASK_WINDOW,
+                _MASK,
+                Dataset(
+                    "method",
+                    "string",
+                    ("image",),
+                    "method of `nerfgen segment` that told this image's foreground; empty where there is no mask",
+                    optional=True,
+                ),
+            ),
         ),
         Schema(
             "truth/1",

@@ -15,8 +15,14 @@ EPILOG = runtime.examples(
     "Examples",
     "nerfgen segment photos",
     "nerfgen segment cutouts --method alpha --strict",
+    "nerfgen segment cars --method color --background white",
+    "nerfgen segment cats --method tflite --model deeplab.tflite --category cat",
+    "nerfgen segment photos --method files --masks mine",
     "nerfgen segment photos --size 128 --png masks --picture masks.png",
 )
+
+
+_METHOD_PANEL = "Methods"
 
 
 class Method(enum.StrEnum):
@@ -25,6 +31,10 @@ class Method(enum.StrEnum):
     auto = "auto"
     selfie = "selfie"
     alpha = "alpha"
+    color = "color"
+    grabcut = "grabcut"
+    tflite = "tflite"
+    files = "files"
 
 
 def segment(
@@ -32,16 +42,83 @@ def segment(
     method: Annotated[
         Method,
         typer.Option(
-            help="[bold]auto[/bold]: alpha where an image has transparency, else selfie. "
-            "[bold]selfie[/bold]: persons. [bold]alpha[/bold]: the image's own alpha channel."
+            help="[bold]auto[/bold]: alpha where an image has transparency, else the class's own; grabcut in place of "
+            "color where a background isn't plain. [bold]selfie[/bold]: persons. [bold]alpha[/bold]: the image's own "
+            "alpha channel. [bold]color[/bold]: what differs from a plain background. [bold]grabcut[/bold]: any "
+            "object, by its colours, from where the camera and the landmarks say that it is. [bold]tflite[/bold]: a "
+            "model of yours. [bold]files[/bold]: masks of yours."
         ),
     ] = Method.auto,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLOR",
+            help="For color: [bold]white[/bold], [bold]black[/bold] or [bold]#rrggbb[/bold]; that of each image's edge "
+            "by default.",
+            show_default=False,
+            rich_help_panel=_METHOD_PANEL,
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.tflite",
+            help="For tflite: a segmentation model in TensorFlow Lite's format, such as MediaPipe's.",
+            show_default=False,
+            rich_help_panel=_METHOD_PANEL,
+        ),
+    ] = None,
+    category: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|NUMBER",
+            help="For tflite: the category that is foreground; all but the first by default. For files: its label, "
+            "where the files are images of labels.",
+            show_default=False,
+            rich_help_panel=_METHOD_PANEL,
+        ),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.txt",
+            help="For tflite: names of the categories, one a line, for a model that doesn't carry them.",
+            show_default=False,
+            rich_help_panel=_METHOD_PANEL,
+        ),
+    ] = None,
+    pixel_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            metavar="LOW HIGH",
+            help="For tflite: what black and white are for the network; what the model says by default, else 0 1.",
+            show_default=False,
+            rich_help_panel=_METHOD_PANEL,
+        ),
+    ] = None,
+    masks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="For files: where the mask of a/b.jpg is a/b.png, a/b.jpg.png or a/b_mask.png, in any image format.",
+            show_default=False,
+            rich_help_panel=_METHOD_PANEL,
+        ),
+    ] = None,
     cameras: Annotated[
         Path | None,
         typer.Option(
             "--cameras",
             metavar="FILE",
             help="Cameras whose windows are masked; DATA/cameras.h5 by default.",
+            show_default=False,
+        ),
+    ] = None,
+    landmarks: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Landmarks that grabcut starts from; DATA/landmarks.h5 by default, if it is there.",
             show_default=False,
         ),
     ] = None,
@@ -78,7 +155,7 @@ def segment(
 
     Needs the cameras of `nerfgen fit-cameras`: every mask lies in the window of its image's camera.
     """
-    from nerfgen.mask import segment_folder, write_photo_masks
+    from nerfgen.mask import Settings, segment_folder, write_photo_masks
     from nerfgen.mask.picture import mask_picture
 
     runtime.existing_folder(data)
@@ -89,7 +166,16 @@ def segment(
             data,
             output,
             cameras=cameras,
+            landmarks=landmarks,
             method=method.value,
+            settings=Settings(
+                background=background,
+                model=model,
+                category=category,
+                labels=labels,
+                pixel_range=pixel_range,
+                masks=masks,
+            ),
             size=size,
             workers=workers,
             overwrite=overwrite,
@@ -98,6 +184,9 @@ def segment(
         )
     if summary["kept"]:
         reporter.kept(output)
+    if method is Method.auto and summary["methods"]:
+        chosen = ", ".join(f"{count} by {name}" for name, count in summary["methods"].items())
+        reporter.say(f"chosen for each image: {chosen}")
     if png:
         with reporter.progress("mask pictures") as progress:
             written = write_photo_masks(output, png, workers=workers, progress=progress)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from nerfgen.mask.segmenter import Segmentation, Window
+from nerfgen.mask.segmenter import Scene, Segmentation
 from nerfgen.mediapipe_graph import Graph, silenced
-from nerfgen.photo import Photograph, inside_photo, resample_window
+from nerfgen.photo import inside_photo, resample_window
 
 _NETWORK_SIDE = 256
 # The network sees a little more than the window, for context.
@@ -33,13 +33,13 @@ class Selfie:
             )
             self._graph.run(np.zeros((_NETWORK_SIDE, _NETWORK_SIDE, 3), np.uint8))
 
-    def __call__(self, photo: Photograph, window: Window, size: int) -> Segmentation:
-        """The persons in a window of a photograph.
+    def __call__(self, scene: Scene) -> Segmentation:
+        """The persons in a scene.
 
         Raises:
             nerfgen.photo.UnreadableImageError: the photograph can't be decoded.
         """
-        x0, y0, side = window
+        photo, (x0, y0, side) = scene.photo, scene.window
         longest = max(photo.size)
         # No more of a large photograph is decoded than the network can see.
         image, (scale, scale_y) = photo.pixels(int(np.ceil(longest * min(1.0, _NETWORK_SIDE / side))))
@@ -50,5 +50,7 @@ class Selfie:
         seen = np.round(probability.clip(0, 1) * 255).astype(np.uint8)[..., None]
         inner = _NETWORK_SIDE / _CONTEXT
         start = (_NETWORK_SIDE - inner) / 2
-        mask, _ = resample_window(seen, (start, start, inner), size)
-        return Segmentation("ok", np.where(inside_photo(photo.size, window, size), mask[..., 0], 0))
+        mask, _ = resample_window(seen, (start, start, inner), scene.size)
+        return Segmentation(
+            "ok", np.where(inside_photo(photo.size, scene.window, scene.size), mask[..., 0], 0)
+        )
