@@ -163,7 +163,13 @@ def test_classes_lists_shows_and_checks(run, written):
     listed = run("classes", "--json")
     assert [one["name"] for one in json.loads(listed.out)["classes"]] == list(CLASS_NAMES)
     assert all(name in run("classes").out for name in CLASS_NAMES)
-    assert run("classes", "cat", "--file").out == class_text("cat")
+    copy = written("", "copy.toml")
+    refused = run("classes", "cat", "-o", copy)
+    assert (refused.code, copy.read_text()) == (2, "")
+    assert run("classes", "cat", "-o", copy, "--overwrite").code == 0
+    assert copy.read_text() == class_text("cat")
+    # As it is, it has the name of the class that ships.
+    assert "line 2: cat is the name of a class that ships" in run("classes", copy).err
     shown = run("classes", written(MUG))
     assert "rim_left - rim_right" in shown.out
     wrong = run("classes", written(MUG.replace("0.8, 1", "0.8")))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 EPILOG = runtime.examples(
     "Examples",
     "nerfgen classes",
-    "nerfgen classes cat --file > mug.toml   a beginning for a class of your own",
-    "nerfgen classes ./mug.toml              check it",
+    "nerfgen classes cat -o mug.toml   a beginning for a class of your own",
+    "nerfgen classes ./mug.toml        check it",
 )
 
 
@@ -28,10 +29,18 @@ def classes(
             show_default=False,
         ),
     ] = "",
-    as_file: Annotated[
-        bool,
-        typer.Option("--file", help="Print the file that describes the class.", rich_help_panel="Output"),
-    ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE.toml",
+            help="Write the file that describes the class, to be changed into one of your own.",
+            show_default=False,
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    overwrite: runtime.Overwrite = False,
     quiet: runtime.Quiet = False,
     as_json: runtime.Json = False,
     debug: runtime.Debug = False,
@@ -41,14 +50,21 @@ def classes(
     A class is a TOML or JSON file: its landmarks and what is known of them, the box that holds an object, the camera
     where nothing else is known. Every command that takes --class takes such a file too.
     """
-    from nerfgen.errors import InputError
+    from nerfgen.artifact import atomic_path
+    from nerfgen.errors import InputError, OutputExistsError
     from nerfgen.objectclass import CLASS_NAMES, class_text, object_class
 
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
-    if as_file:
+    if output:
         if not name:
-            raise InputError(f"--file needs the name of a class: {', '.join(CLASS_NAMES)}")
-        reporter.result({"text": class_text(name)}, class_text(name).rstrip("\n"))
+            raise InputError(f"-o needs the name of a class: {', '.join(CLASS_NAMES)}")
+        if output.exists() and not overwrite:
+            raise OutputExistsError(
+                f"{output} exists; give --overwrite to replace it or -o for another place"
+            )
+        with atomic_path(output) as temporary:
+            temporary.write_text(class_text(name), encoding="utf-8")
+        reporter.result({"output": str(output)}, f"the file of class {name} -> {output}")
         return
     if name:
         described = object_class(name)

@@ -17,16 +17,18 @@ from nerfgen.landmarker.network import FINDER_SIZE, MEASURER_SIZE
 
 
 class Jitter(NamedTuple):
-    """How far windows stray from the object's frame: factor of the scale, degrees, part of the window's side."""
+    """How far windows stray from the object's frame: factors of the scale, degrees, part of the window's side."""
 
-    scale: float
+    smallest: float
+    largest: float
     turn: float
     shift: float
 
 
-# The finder sees windows of a coarse search, in which objects lean; the measurer those that the finder found.
-FINDER_JITTER = Jitter(1.35, 30.0, 0.17)
-MEASURER_JITTER = Jitter(1.22, 18.0, 0.09)
+# The finder sees windows of a coarse search, in which objects lean, and looks at a little more than the frame, so that
+# the landmarks are within; the measurer sees windows that the finder found.
+FINDER_JITTER = Jitter(0.95, 1.65, 25.0, 0.17)
+MEASURER_JITTER = Jitter(0.78, 1.28, 25.0, 0.11)
 
 
 class Windows(NamedTuple):
@@ -135,7 +137,7 @@ class Augmenter:
             moved = _strayed(random, jitter, 1)[0]
             away = random.integers(4)
             angle = random.uniform(0, 2 * np.pi)
-            distance = random.uniform(0.45, 0.9)
+            distance = random.uniform(0.4, 0.9)
             shift = np.array([np.cos(angle), np.sin(angle)]) * distance
             scale = (1.0, random.uniform(2.2, 3.2), random.uniform(0.25, 0.5), 1.0)[away]
             turn = random.uniform(0.6, 1.4) * np.pi if away == 3 else 0.0
@@ -175,10 +177,10 @@ def cut(
 
 
 def recolored(
-    key: Array, windows: UInt8[np.ndarray | Array, "window size size 3"], size: int
+    key: Array, windows: UInt8[np.ndarray | Array, "window size size 3"]
 ) -> Float[Array, "window size size 3"]:
     """Windows under another light and another camera: gain, offset, gamma, colour, blur, noise; 0 to 255."""
-    count = len(windows)
+    count, size = windows.shape[:2]
     keys = jax.random.split(key, 8)
 
     def uniform(place: int, low: float, high: float, channels: int = 1) -> Array:
@@ -199,8 +201,7 @@ def recolored(
 
 
 def _strayed(random: np.random.Generator, jitter: Jitter, count: int) -> Float[np.ndarray, "count 2 3"]:
-    reach = np.log(jitter.scale)
-    scale = np.exp(random.uniform(-reach, reach, count))
+    scale = np.exp(random.uniform(np.log(jitter.smallest), np.log(jitter.largest), count))
     turn = np.radians(random.uniform(-jitter.turn, jitter.turn, count))
     shift = random.uniform(-jitter.shift, jitter.shift, (count, 2))
     return frame.about_middle(scale, turn, shift)

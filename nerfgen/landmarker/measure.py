@@ -24,7 +24,7 @@ _LEVEL = 1.4  # from one size of windows to the next
 _STRIDE = 14  # pixels of the finder's windows from one to the next
 _CANDIDATE = 0.25  # probability of the finder from which on a window is looked at again
 _CANDIDATES = 8
-_ROUNDS = 2
+_ROUNDS = 3
 _BATCHES = (4, 16)  # windows that a network sees at a time: the programs that are compiled
 _FINDER_BATCH = 128
 # Distances in sides of the window at which the trust in landmarks halves: between those of a window and of its
@@ -146,8 +146,9 @@ class Estimator:
         level[:, 0, 0] = level[:, 1, 1] = where[rows, 2]
         level[:, :, 2] = where[rows, :2]
         frames = frame.fit_frames(self._shape, frame.apply(level, points[rows]))
-        # A window half or twice as large belongs to another level, which sees it better.
-        fits = frame.usable(frames) & (np.abs(np.log(frame.side(frames) / where[rows, 2])) < np.log(2.0))
+        # An object much smaller or larger in its window belongs to another level, which sees it better.
+        ratio = frame.side(np.nan_to_num(frames)) / where[rows, 2]
+        fits = frame.usable(frames) & (ratio > 0.45) & (ratio < 1.4)
         frames, chance = frames[fits], chance[rows][fits]
         return frames[_distinct(frames, chance)[:_CANDIDATES]]
 
@@ -174,11 +175,14 @@ def _programs(num_points: int, num_classes: int) -> tuple[Any, Any]:
     """The compiled networks, made once in a process."""
     networks = Networks(num_points, num_classes)
 
-    def measure(parameters: Any, windows: Any) -> tuple[Any, Any]:
-        odds, heat = networks.measure(parameters, windows)
-        return odds, expected_points(heat)
+    def placed(network: Any) -> Any:
+        def run(parameters: Any, windows: Any) -> tuple[Any, Any]:
+            odds, heat = network(parameters, windows)
+            return odds, expected_points(heat)
 
-    return jax.jit(networks.find), jax.jit(measure)
+        return jax.jit(run)
+
+    return placed(networks.find), placed(networks.measure)
 
 
 def _levels(

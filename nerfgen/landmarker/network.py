@@ -12,46 +12,28 @@ from jaxtyping import Array, Float, UInt8
 
 FINDER_SIZE = 48  # pixels of a window that the finder sees
 MEASURER_SIZE = 96  # pixels of a window that the measurer sees
-GRID = MEASURER_SIZE // 4
+_FINDER_WIDTHS = (16, 24, 48, 64)
+_MEASURER_WIDTHS = (24, 32, 64, 96)
 
 
-class Finder(nn.Module):
-    """Whether a window shows an object, of which class, and about where its landmarks are.
+class LandmarkNetwork(nn.Module):
+    """Whether a window shows an object, of which class, and where its landmarks are, as heatmaps.
+
+    An encoder of four halvings, whose end tells the class, and a decoder back to a quarter of the window's
+    resolution, with connections across.
 
     Attributes:
         num_points, num_classes: of the estimator.
+        widths: channels at a half, a quarter, an eighth and a sixteenth of the resolution.
     """
 
     num_points: int
     num_classes: int
+    widths: Sequence[int]
 
     @nn.compact
     def __call__(
-        self, windows: UInt8[Array, "window 48 48 3"]
-    ) -> tuple[Float[Array, "window class+1"], Float[Array, "window landmark 2"]]:
-        """Log-odds, the first of no object, and points in the unit window."""
-        x = _normalised(windows)
-        x = _block(x, 16, stride=2)
-        x = _block(x, 32, stride=2)
-        x = _residual(x, 32)
-        x = _block(x, 64, stride=2)
-        x = _residual(x, 64)
-        x = _block(x, 96, stride=2)
-        x = nn.relu(nn.Dense(128)(x.reshape(len(x), -1)))
-        points = nn.Dense(2 * self.num_points, kernel_init=nn.initializers.normal(0.01))(x)
-        return nn.Dense(1 + self.num_classes)(x), points.reshape(len(x), self.num_points, 2) + 0.5
-
-
-class Measurer(nn.Module):
-    """Landmarks as heatmaps over an upright window, with another opinion on its class."""
-
-    num_points: int
-    num_classes: int
-    widths: Sequence[int] = (24, 32, 64, 96)
-
-    @nn.compact
-    def __call__(
-        self, windows: UInt8[Array, "window 96 96 3"]
+        self, windows: UInt8[Array, "window size size 3"]
     ) -> tuple[Float[Array, "window class+1"], Float[Array, "window grid grid landmark"]]:
         """Log-odds, the first of no object, and log-odds of each landmark over the cells of a grid."""
         first, second, third, fourth = self.widths
@@ -60,10 +42,10 @@ class Measurer(nn.Module):
         fine = _residual(_block(x, second, stride=2), second)
         middle = _residual(_block(fine, third, stride=2), third)
         coarse = _residual(_residual(_block(middle, fourth, stride=2), fourth), fourth)
-        pooled = jnp.concatenate([coarse.mean((1, 2)), coarse.max((1, 2))], axis=-1)
-        classes = nn.Dense(1 + self.num_classes)(nn.relu(nn.Dense(64)(pooled)))
+        flat = coarse.reshape(len(x), -1)
+        classes = nn.Dense(1 + self.num_classes)(nn.relu(nn.Dense(64)(flat)))
         # The whole window's shape, as a dense layer sees it, tells like parts apart.
-        context = nn.relu(nn.Dense(third)(coarse.reshape(len(x), -1)))
+        context = nn.relu(nn.Dense(third)(flat))
         x = nn.relu(_up(nn.Conv(third, (1, 1))(coarse)) + middle + context[:, None, None])
         x = _residual(x, third)
         x = nn.relu(_up(nn.Conv(second, (1, 1))(x)) + fine)
@@ -75,7 +57,8 @@ class Networks:
     """Both networks of an estimator, as functions of their parameters."""
 
     def __init__(self, num_points: int, num_classes: int) -> None:
-        self._finder, self._measurer = Finder(num_points, num_classes), Measurer(num_points, num_classes)
+        self._finder = LandmarkNetwork(num_points, num_classes, _FINDER_WIDTHS)
+        self._measurer = LandmarkNetwork(num_points, num_classes, _MEASURER_WIDTHS)
 
     def initial(self, seed: int) -> dict[str, Any]:
         """Random parameters of ``finder`` and ``measurer``."""
@@ -88,12 +71,12 @@ class Networks:
         }
 
     def find(self, parameters: dict[str, Any], windows: Any) -> tuple[Array, Array]:
-        """Log-odds of the classes, the first of no object, and points in the unit window."""
-        odds, points = self._finder.apply({"params": parameters["finder"]}, windows)
-        return jnp.asarray(odds), jnp.asarray(points)
+        """What the finder says of windows: log-odds of the classes and heatmaps."""
+        odds, heat = self._finder.apply({"params": parameters["finder"]}, windows)
+        return jnp.asarray(odds), jnp.asarray(heat)
 
     def measure(self, parameters: dict[str, Any], windows: Any) -> tuple[Array, Array]:
-        """Log-odds of the classes, and those of each landmark over the cells of a grid."""
+        """What the measurer says of upright windows: log-odds of the classes and heatmaps."""
         odds, heat = self._measurer.apply({"params": parameters["measurer"]}, windows)
         return jnp.asarray(odds), jnp.asarray(heat)
 

@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Float
 
 from nerfgen.landmarker.augment import Batch, Windows, recolored
-from nerfgen.landmarker.network import FINDER_SIZE, GRID, MEASURER_SIZE, Networks, expected_points
+from nerfgen.landmarker.network import Networks, expected_points
 
 _RATE = 2e-3
 _WARM_UP = 0.03  # share of the run in which the rate rises
@@ -47,12 +47,14 @@ def make_step(
 
     def losses(parameters: dict[str, Any], batch: Batch, key: Array) -> tuple[Array, Array]:
         keys = jax.random.split(key)
-        coarse, fine = batch
-        odds, points = networks.find(parameters, recolored(keys[0], coarse.pixels, FINDER_SIZE))
-        found = _class_loss(odds, coarse), _distance_loss(points, coarse.points)
-        odds, heat = networks.measure(parameters, recolored(keys[1], fine.pixels, MEASURER_SIZE))
-        placed = _heat_loss(heat, fine.points) / _POINTS + _distance_loss(expected_points(heat), fine.points)
-        terms = jnp.stack([*found, _class_loss(odds, fine), placed])
+        terms = jnp.stack(
+            [
+                *_losses(networks.find(parameters, recolored(keys[0], batch.finder.pixels)), batch.finder),
+                *_losses(
+                    networks.measure(parameters, recolored(keys[1], batch.measurer.pixels)), batch.measurer
+                ),
+            ]
+        )
         return terms @ jnp.array([1.0, _POINTS, 1.0, _POINTS]), terms
 
     @jax.jit
@@ -82,8 +84,12 @@ def _optimiser() -> optax.GradientTransformation:
     )
 
 
-def _class_loss(odds: Float[Array, "window class"], windows: Windows) -> Array:
-    return optax.softmax_cross_entropy_with_integer_labels(odds, windows.labels).mean()
+def _losses(said: tuple[Array, Array], windows: Windows) -> tuple[Array, Array]:
+    """Of the classes, and of the places."""
+    odds, heat = said
+    classes = optax.softmax_cross_entropy_with_integer_labels(odds, windows.labels).mean()
+    placed = _distance_loss(expected_points(heat), windows.points)
+    return classes, _heat_loss(heat, windows.points) / _POINTS + placed
 
 
 def _distance_loss(
@@ -100,9 +106,10 @@ def _heat_loss(
 ) -> Array:
     """Cross entropy to a Gaussian around each landmark that lies in the window."""
     there = (jnp.isfinite(truth) & (truth > 0) & (truth < 1)).all(-1)
-    place = jnp.where(there[..., None], truth, 0.5) * GRID - 0.5
-    cells = jnp.arange(GRID)
+    grid = heat.shape[1]
+    place = jnp.where(there[..., None], truth, 0.5) * grid - 0.5
+    cells = jnp.arange(grid)
     x, y = (jax.nn.softmax(-((cells - place[..., axis, None]) ** 2) / (2 * _SPREAD**2)) for axis in (0, 1))
-    target = jnp.einsum("nmi,nmj->nijm", y, x).reshape(len(heat), GRID * GRID, -1)
-    flat = jax.nn.log_softmax(heat.reshape(len(heat), GRID * GRID, -1), axis=1)
+    target = jnp.einsum("nmi,nmj->nijm", y, x).reshape(len(heat), grid * grid, -1)
+    flat = jax.nn.log_softmax(heat.reshape(len(heat), grid * grid, -1), axis=1)
     return -(there * (target * flat).sum(1)).sum() / jnp.maximum(there.sum(), 1)
