@@ -55,38 +55,16 @@ def busts(run, tiny_options, tmp_path_factory):
     header = ",".join(["image", *(f"{axis}{number}" for number in range(5) for axis in "xy")])
     (root / "busts.csv").write_text("\n".join([header, *lines[:COUNT]]) + "\n")
     estimator = root / "bust.h5"
+    described = ["--class", root / "bust.toml"]
+    learn = [*described, "--steps", 160, "--batch", 12, "-o", estimator]
+    fit = ["--image", new, "--landmarker", estimator, "--fit-steps", 20, "-o", root / "fitted.h5"]
     steps = {
-        "train-landmarker": [
-            data,
-            root / "busts.csv",
-            "--class",
-            root / "bust.toml",
-            "-o",
-            estimator,
-            "--steps",
-            160,
-            "--batch",
-            12,
-        ],
-        "landmark": [data, "--class", root / "bust.toml", "--model", estimator],
+        "train-landmarker": [data, root / "busts.csv", *learn],
+        "landmark": [data, *described, "--model", estimator],
         "fit-cameras": [data],
         "segment": [data, "--size", 64],
         "train": [data, *tiny_options, "--set", "camera_learning_rate=0.01", "--no-preview"],
-        "render": [
-            data / "model.h5",
-            "--image",
-            new,
-            "--landmarker",
-            estimator,
-            "--fit-steps",
-            20,
-            "--yaw",
-            "0,30",
-            "-o",
-            root / "fitted.h5",
-            "--sheet",
-            root / "turned.png",
-        ],
+        "render": [data / "model.h5", *fit, "--yaw", "0,30", "--sheet", root / "turned.png"],
     }
     results = {}
     for command, arguments in steps.items():

@@ -52,7 +52,8 @@ STATUSES = {
     "no_object": "the estimator found no object of the class",
     "too_small": "the object is too small in the photograph",
     "no_alpha": "the image has no alpha channel to take a mask from",
-    "not_converged": "no acceptable camera: fewer than four landmarks, flipped, behind the camera, or too large a reprojection error; of a "
+    "not_converged": "no acceptable camera: fewer than four landmarks, flipped, behind the camera, or too large a "
+    "reprojection error; of a "
     "fitted photograph, also no code better than where the fit started",
     "no_mask": "the segmenter found no foreground in the window, or there is no mask of the image",
     "no_plain_background": "the photograph's edge is of several colours, so that no colour tells the background",

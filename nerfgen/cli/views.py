@@ -37,7 +37,7 @@ LandmarkerFile = Annotated[
     typer.Option(
         "--landmarker",
         metavar="FILE",
-        help="Estimator of the photographs' landmarks, made by `nerfgen train-landmarker`, for classes that bring none.",
+        help="Estimator of their landmarks, made by `nerfgen train-landmarker`, for classes that bring none.",
         show_default=False,
         rich_help_panel=_FITTING,
     ),
