@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -346,6 +347,24 @@ def test_a_failing_command_ends_the_pipeline(tmp_path: Path) -> None:
         made = run(["make", "-f", str(ROOT / "examples" / "Makefile"), "DATA=photos"], tmp_path, **settings)
         assert (made.returncode, "no images" in made.stderr) == (2, True)
     assert not (tmp_path / "photos" / "landmarks.h5").exists()
+
+
+@pytest.mark.slow
+def test_cars_from_their_generator_to_figures_against_truth(tmp_path: Path) -> None:
+    settings = {
+        "NERFGEN": f"{sys.executable} -m nerfgen",
+        "PYTHON": sys.executable,
+        "CARS": "25",
+        "SIZE": "24",
+        "STEPS": "5",
+        "TRAIN": "--size 24",
+    }
+    done = run([str(ROOT / "examples" / "cars.sh"), "cars"], tmp_path, **settings)
+    assert done.returncode == 0, done.stderr
+    figures = json.loads(done.stdout[done.stdout.rindex("{") :])
+    assert {"psnr_db", "class_mean_psnr_db", "depth_correlation_within_views", "mask_iou"} <= figures.keys()
+    assert (tmp_path / "cars" / "pictures" / "turned.jpg").is_file()
+    assert not (tmp_path / "cars" / "landmarks.h5").exists()
 
 
 @pytest.mark.slow
