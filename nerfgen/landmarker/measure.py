@@ -22,9 +22,13 @@ _SMALLEST = 1 / 12  # and of the smallest one
 _MIN_WINDOW = 22.0  # pixels of a window below which there is nothing to be seen
 _LEVEL = 1.4  # from one size of windows to the next
 _STRIDE = 14  # pixels of the finder's windows from one to the next
-_CANDIDATE = 0.25  # probability of the finder from which on a window is looked at again
-_CANDIDATES = 8
+_CANDIDATE = 0.1  # probability of the finder from which on a window is looked at again
+_CANDIDATES = 16
+# Candidates whose sides differ by more than this factor are both measured: the finder often sees an object in a part
+# of one, which the measurer does not.
+_ALIKE = 1.5
 _ROUNDS = 3
+_CERTAIN = 0.8  # score of an object from which on nothing else is looked for
 _BATCHES = (4, 16)  # windows that a network sees at a time: the programs that are compiled
 _FINDER_BATCH = 128
 # Distances in sides of the window at which the trust in landmarks halves: between those of a window and of its
@@ -71,7 +75,23 @@ class Estimator:
             nerfgen.photo.UnreadableImageError: the photograph can't be decoded.
         """
         image, scale = photo.pixels(_SEARCH_SIDE)
-        frames = self._candidates(image)
+        found = self._objects(photo, image, scale, self._candidates(image))
+        if not found or found[0].score < _CERTAIN:
+            # Leaning heads are overlooked, and so are some that fill a photograph cropped to them.
+            further = [_centred(image), *(self._turned_candidates(image, turns) for turns in (1, 3))]
+            found += self._objects(photo, image, scale, np.concatenate(further))
+            frames = frame.fit_frames(self._shape, np.stack([item.points for item in found]))
+            found = [found[row] for row in _distinct(frames, np.array([item.score for item in found]))]
+        return found
+
+    def _objects(
+        self,
+        photo: Photograph,
+        image: UInt8[np.ndarray, "height width 3"],
+        scale: tuple[float, float],
+        frames: Float[np.ndarray, "window 2 3"],
+    ) -> list[Found]:
+        """What there is about frames of a photograph that was reduced to ``image``, the most certain first."""
         if not len(frames):
             return []
         smallest = float(frame.side(frames).min())
@@ -85,7 +105,6 @@ class Estimator:
         labels = 1 + chances[:, 1:].argmax(axis=1)
         scores = chances[np.arange(len(points)), labels] * trust
         frames = frame.fit_frames(self._shape, points)
-        kept = _distinct(frames, scores)
         return [
             Found(
                 points[row] / scale,
@@ -93,8 +112,18 @@ class Estimator:
                 float(scores[row]),
                 float(frame.side(frames[row]) / scale[0]),
             )
-            for row in kept
+            for row in _distinct(frames, scores)
         ]
+
+    def _turned_candidates(
+        self, image: UInt8[np.ndarray, "height width 3"], turns: int
+    ) -> Float[np.ndarray, "window 2 3"]:
+        """Frames of objects that stand upright after so many quarter turns of the image counter-clockwise."""
+        height, width = image.shape[:2]
+        # Where a point (x, y) of the turned image is in the image itself.
+        back = {1: [[0.0, -1.0, width], [1.0, 0.0, 0.0]], 3: [[0.0, 1.0, 0.0], [-1.0, 0.0, height]]}[turns]
+        frames = self._candidates(np.ascontiguousarray(np.rot90(image, turns)))
+        return frame.compose(np.broadcast_to(np.array(back), frames.shape), frames)
 
     def measured(
         self, image: UInt8[np.ndarray, "height width 3"], frames: Float[np.ndarray, "window 2 3"]
@@ -150,7 +179,7 @@ class Estimator:
         ratio = frame.side(np.nan_to_num(frames)) / where[rows, 2]
         fits = frame.usable(frames) & (ratio > 0.45) & (ratio < 1.4)
         frames, chance = frames[fits], chance[rows][fits]
-        return frames[_distinct(frames, chance)[:_CANDIDATES]]
+        return frames[_distinct(frames, _votes(frames, chance), alike=_ALIKE)[:_CANDIDATES]]
 
     def _run(
         self, program: Any, windows: np.ndarray, batches: Sequence[int] = _BATCHES
@@ -237,8 +266,36 @@ def _sound(frames: Float[np.ndarray, "window 2 3"], former: Float[np.ndarray, "w
     return np.where(good[:, None, None], frames, former)
 
 
-def _distinct(frames: Float[np.ndarray, "window 2 3"], scores: Float[np.ndarray, " window"]) -> list[int]:
-    """Windows of different objects, the most certain first."""
+def _centred(image: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "window 2 3"]:
+    """Frames of an object in the middle of a photograph that is about as large as it, upright or leaning."""
+    height, width = image.shape[:2]
+    whole = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]) * max(width, height)
+    whole[:, 2] = (np.array([width, height]) - max(width, height)) / 2
+    sides, turns = (values.ravel() for values in np.meshgrid((0.75, 1.0, 1.3), np.radians((-45.0, 0.0, 45.0))))
+    return frame.compose(
+        np.broadcast_to(whole, (len(sides), 2, 3)), frame.about_middle(sides, turns, np.zeros((len(sides), 2)))
+    )
+
+
+def _votes(
+    frames: Float[np.ndarray, "window 2 3"], chance: Float[np.ndarray, " window"]
+) -> Float[np.ndarray, " window"]:
+    """Sum of the chances of all windows that see about the same object: a true one is seen by many."""
+    middle = frames[..., :2].sum(axis=-1) / 2 + frames[..., 2]
+    side = frame.side(frames)
+    away = np.linalg.norm(middle[:, None] - middle[None], axis=-1)
+    same = (away < 0.2 * side[:, None]) & (np.abs(np.log(side[:, None] / side[None])) < np.log(1.25))
+    return same @ chance
+
+
+def _distinct(
+    frames: Float[np.ndarray, "window 2 3"], scores: Float[np.ndarray, " window"], *, alike: float = np.inf
+) -> list[int]:
+    """Windows of different objects, the most certain first.
+
+    Args:
+        alike: windows whose sides differ by a larger factor are different, wherever they are.
+    """
     middle = frames[..., :2].sum(axis=-1) / 2 + frames[..., 2]
     side = frame.side(frames)
     kept: list[int] = []
@@ -247,6 +304,7 @@ def _distinct(frames: Float[np.ndarray, "window 2 3"], scores: Float[np.ndarray,
             other
             for other in kept
             if np.linalg.norm(middle[row] - middle[other]) < 0.4 * max(side[row], side[other])
+            and max(side[row], side[other]) < alike * min(side[row], side[other])
         ]
         if not near:
             kept.append(int(row))
