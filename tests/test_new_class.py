@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 PAGE = (Path(__file__).parents[1] / "docs" / "classes.md").read_text(encoding="utf-8")
 (CLASS,) = re.findall(r'^```toml\n(name = "owl".*?)^```', PAGE, flags=re.MULTILINE | re.DOTALL)
 (COMMANDS,) = re.findall(r"^```sh\n([^`]* owls [^`]*)^```", PAGE, flags=re.MULTILINE)
-COUNT, NEW, SIZE = 100, 4, 64
+COUNT, NEW, SIZE = 64, 2, 64
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def owls(run, tiny_options, tmp_path_factory):
     (root / "owl.toml").write_text(CLASS)
     # What is shortened; all else is as the page shows it.
     shorter = {
-        "train-landmarker": ["--steps", "160", "--batch", "12"],
+        "train-landmarker": ["--steps", "180", "--batch", "8", "--held-out", "0.1"],
         "segment": ["--size", "64"],
         "train": [*tiny_options, "--set", "camera_learning_rate=0.01"],
         "render": ["--yaw", "0,30", "--size", "24", "--samples", "4"],

@@ -68,7 +68,7 @@ def train_landmarker(
         int | None,
         typer.Option(
             min=1,
-            help="Steps; by default 2,500, or no limit with --minutes.",
+            help="Steps; by default 3,000, or no limit with --minutes.",
             show_default=False,
             rich_help_panel=_RUN,
         ),

@@ -17,7 +17,7 @@ from nerfgen.objectclass import object_class as named_class
 
 SCHEMA = "landmarker/1"
 # Scores from here on are objects: at the end of training, the one that tells held-out objects from what is none.
-THRESHOLD = 0.5
+THRESHOLD = 0.8
 
 
 @dataclass(frozen=True)

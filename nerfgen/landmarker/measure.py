@@ -19,11 +19,12 @@ from nerfgen.photo import Photograph, resample_window
 _SEARCH_SIDE = 768  # pixels to which a photograph is reduced for the search
 _LARGEST = 1.6  # side of the largest window of the search, in longer sides of the photograph
 _SMALLEST = 1 / 12  # and of the smallest one
-_MIN_WINDOW = 22.0  # pixels of a window below which there is nothing to be seen
+_MIN_WINDOW = 32.0  # pixels of a window below which there is nothing to be seen
 _LEVEL = 1.4  # from one size of windows to the next
 _STRIDE = 14  # pixels of the finder's windows from one to the next
 _CANDIDATE = 0.1  # probability of the finder from which on a window is looked at again
 _CANDIDATES = 16
+_PROMISING = 5  # candidates that are measured more than once
 # Candidates whose sides differ by more than this factor are both measured: the finder often sees an object in a part
 # of one, which the measurer does not.
 _ALIKE = 1.5
@@ -101,7 +102,10 @@ class Estimator:
             ratio = np.array(finer_scale) / np.array(scale)
             frames = frames * ratio[None, :, None]
             image, scale = finer, finer_scale
-        points, chances, trust = self.measured(image, frames)
+        points, chances, trust = self.measured(image, frames, rounds=1)
+        promising = np.argsort(-(1 - chances[:, 0]) * trust, kind="stable")[:_PROMISING]
+        frames = _sound(frame.fit_frames(self._shape, points), frames)[promising]
+        points, chances, trust = self.measured(image, frames, rounds=_ROUNDS - 1)
         labels = 1 + chances[:, 1:].argmax(axis=1)
         scores = chances[np.arange(len(points)), labels] * trust
         frames = frame.fit_frames(self._shape, points)
@@ -126,7 +130,7 @@ class Estimator:
         return frame.compose(np.broadcast_to(np.array(back), frames.shape), frames)
 
     def measured(
-        self, image: UInt8[np.ndarray, "height width 3"], frames: Float[np.ndarray, "window 2 3"]
+        self, image: UInt8[np.ndarray, "height width 3"], frames: Float[np.ndarray, "window 2 3"], rounds: int
     ) -> tuple[
         Float[np.ndarray, "window landmark 2"],
         Float[np.ndarray, "window class+1"],
@@ -140,7 +144,7 @@ class Estimator:
         """
         chances, disagreement = [], np.zeros(len(frames))
         points = np.zeros((len(frames), *self._shape.shape))
-        for _ in range(_ROUNDS):
+        for _ in range(rounds):
             pixels = np.stack([_upright(image, window) for window in frames])
             both = np.concatenate([pixels, pixels[:, :, ::-1]])
             odds, places = self._run(self._measure, both)
@@ -271,9 +275,12 @@ def _centred(image: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "w
     height, width = image.shape[:2]
     whole = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]) * max(width, height)
     whole[:, 2] = (np.array([width, height]) - max(width, height)) / 2
-    sides, turns = (values.ravel() for values in np.meshgrid((0.75, 1.0, 1.3), np.radians((-45.0, 0.0, 45.0))))
+    sides, turns = (
+        values.ravel() for values in np.meshgrid((0.75, 1.0, 1.3), np.radians((-45.0, 0.0, 45.0)))
+    )
     return frame.compose(
-        np.broadcast_to(whole, (len(sides), 2, 3)), frame.about_middle(sides, turns, np.zeros((len(sides), 2)))
+        np.broadcast_to(whole, (len(sides), 2, 3)),
+        frame.about_middle(sides, turns, np.zeros((len(sides), 2))),
     )
 
 

@@ -62,12 +62,12 @@ class Networks:
 
     def initial(self, seed: int) -> dict[str, Any]:
         """Random parameters of ``finder`` and ``measurer``."""
-        first, second = jax.random.split(jax.random.key(seed))
+        sizes = {"finder": (self._finder, FINDER_SIZE), "measurer": (self._measurer, MEASURER_SIZE)}
+        keys = jax.random.split(jax.random.key(seed))
+        # Compiled as a whole: operation by operation it takes ten seconds.
         return {
-            "finder": self._finder.init(first, jnp.zeros((1, FINDER_SIZE, FINDER_SIZE, 3)))["params"],
-            "measurer": self._measurer.init(second, jnp.zeros((1, MEASURER_SIZE, MEASURER_SIZE, 3)))[
-                "params"
-            ],
+            name: jax.jit(network.init)(key, jnp.zeros((1, size, size, 3)))["params"]
+            for key, (name, (network, size)) in zip(keys, sizes.items(), strict=True)
         }
 
     def find(self, parameters: dict[str, Any], windows: Any) -> tuple[Array, Array]:

@@ -28,7 +28,7 @@ from nerfgen.parallel import Progress, map_threads, silent
 from nerfgen.photo import Photograph, UnreadableImageError, digest_images, find_images
 from nerfgen.stopping import stop_signals
 
-STEPS = 2500
+STEPS = 3000
 BATCH = 24
 _TEXTURES = 200
 _NEGATIVE_SIDE = 256  # pixels to which pictures without an object are reduced
