@@ -23,7 +23,8 @@ from nerfgen.artifact.provenance import (
     folder_record,
     is_current,
 )
-from nerfgen.artifact.schema import ROOT_ATTRIBUTES, SCHEMAS, STATUSES, USABLE, Dataset, Schema
+from nerfgen.artifact.schema import ROOT_ATTRIBUTES, STATUSES, USABLE, Dataset, Schema
+from nerfgen.artifact.schemas import SCHEMAS
 from nerfgen.artifact.tree import get_tree, put_tree
 
 __all__ = [

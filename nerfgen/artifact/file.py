@@ -16,7 +16,8 @@ import h5py
 import numpy as np
 
 import nerfgen
-from nerfgen.artifact.schema import SCHEMAS, Dataset, Schema
+from nerfgen.artifact.schema import Dataset, Schema
+from nerfgen.artifact.schemas import SCHEMAS
 from nerfgen.errors import InputError
 from nerfgen.objectclass import ObjectClass, class_from_text
 from nerfgen.objectclass import object_class as named_class
