@@ -135,9 +135,11 @@ def test_finds_the_object_in_a_large_photograph_and_calls_noise_no_object(traine
     Image.new("RGB", (150, 100), (90, 120, 90)).save(folder / "plain.png")
     (folder / "broken.png").write_bytes(b"no image")
     done = run(
-        "landmark", folder, "--class", output.parent / "images" / "badge.toml", "--model", output, "--json"
-    )
+        "landmark", folder, "--class", output.parent / "images" / "badge.toml", "--model", output,
+        "--picture", tmp_path / "found.png", "--json",
+    )  # fmt: skip
     assert done.code == 0, done.err
+    assert np.asarray(Image.open(tmp_path / "found.png")).std() > 10
     with artifact.reading(folder / "landmarks.h5", "landmarks/1") as file:
         rows = dict(
             zip(

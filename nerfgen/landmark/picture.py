@@ -26,7 +26,9 @@ def landmark_picture(data: Path, landmarks: Path, picture: Path, count: int = 24
         paths = artifact.strings(file["image"])
         rows = np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int))
         points = file["landmarks"][rows]
-        meshes = file["mesh"][rows] if "mesh" in file else np.empty((len(rows), 0, 3))
+        # HDF5 can't choose among rows that hold nothing: trained estimators have no mesh.
+        has_mesh = "mesh" in file and file["mesh"].shape[1] > 0
+        meshes = file["mesh"][rows] if has_mesh else np.empty((len(rows), 0, 3))
     cells = []
     for row, named, mesh in zip(rows, points, meshes, strict=True):
         try:
