@@ -16,7 +16,7 @@ from nerfgen.objectclass import ObjectClass, class_from_text
 from nerfgen.objectclass import object_class as named_class
 
 SCHEMA = "landmarker/1"
-# Scores from here on are objects: at the end of training, the one that tells held-out objects from what is none.
+# Scores from here on are objects: chosen on cats, of which it keeps 98%, and faces, which it takes for cats in 3 to 7%.
 THRESHOLD = 0.8
 
 
