@@ -19,7 +19,7 @@ EPILOG = runtime.examples(
     "nerfgen train photos --minutes 20 --size 64 --set latent_size=128 --set plane_size=48",
     "nerfgen train photos --preset paper --steps 100000 --resume",
     "nerfgen train mine --init photos/model.h5",
-    "nerfgen train cars --class car --cameras cars/truth.h5 --masks cars/truth.h5",
+    "nerfgen train cars --cameras cars/truth.h5 --masks cars/truth.h5",
 )
 
 _RUN = "Run"
