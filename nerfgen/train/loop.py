@@ -162,7 +162,7 @@ def train(
                 checkpoints.save(run.checkpoint(), run.table_sizes, about)
         model = run.model()
         guess = start.model.guess if start else first_guess(model, cache, run.rows, run.corrections())
-        model, cameras = replace(model, guess=guess), run.cameras()
+        model, cameras = replace(model, guess=guess), run.all_cameras()
         summary = run.summary()
         log = run.log
     if moving:

@@ -220,6 +220,18 @@ class Run:
             intrinsics, poses = (np.asarray(array, np.float64) for array in changed)
         return RefinedCameras(self.cache.images[:photographs], intrinsics, poses)
 
+    def all_cameras(self) -> RefinedCameras:
+        """The same, after those of a former model's rows, whose photographs may be in the folder too."""
+        own = self.cameras()
+        if self._start is None:
+            return own
+        former = self._start.model
+        return RefinedCameras(
+            [*former.images, *own.images],
+            np.concatenate([former.intrinsics, own.intrinsics]),
+            np.concatenate([former.cam_to_world, own.cam_to_world]),
+        )
+
     def model(self) -> Model:
         """The model as it stands; of the photographs of one object, the first stands for its row."""
         state, cache, first, further = self.state, self.cache, self.rows.first, self.rows.further
