@@ -11,8 +11,8 @@ import json
 import sys
 from pathlib import Path
 
+from nerfgen.evaluate.truth import judge
 from nerfgen.field import load_model
-from nerfgen.metric import judge
 
 
 def main(model: str, truth: str) -> None:

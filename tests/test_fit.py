@@ -11,6 +11,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from nerfgen.errors import InputError
+from nerfgen.evaluate.truth import held_out_views, held_out_views_of, judge_codes
 from nerfgen.field import load_model, tunable
 from nerfgen.generate import (
     Objects,
@@ -28,7 +29,7 @@ from nerfgen.generate import fit as fit_module
 from nerfgen.generate import reconstruct as reconstruct_module
 from nerfgen.generate.photograph import photograph_files
 from nerfgen.geometry import rigid, rotation_angle
-from nerfgen.metric import held_out_views, held_out_views_of, judge_codes, psnr
+from nerfgen.metric import psnr
 from nerfgen.synth import write_dataset
 from nerfgen.train import load_framed
 from nerfgen.train.guess import guess_features, ridge

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 
 from nerfgen import artifact
 from nerfgen.errors import InputError
+from nerfgen.evaluate.truth import camera_errors, judge
 from nerfgen.generate import (
     render_to_file,
     render_views,
@@ -19,7 +20,7 @@ from nerfgen.generate import (
 )
 from nerfgen.generate.codes import parse_numbers
 from nerfgen.geometry import rigid, turned_camera, window_intrinsics
-from nerfgen.metric import camera_errors, intersection_over_union, judge, pearson, psnr, rotation_errors
+from nerfgen.metric import intersection_over_union, pearson, psnr, rotation_errors
 from nerfgen.train import load_framed
 
 

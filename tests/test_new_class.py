@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from nerfgen import artifact
+from nerfgen.evaluate.truth import camera_errors
 from nerfgen.field import load_model
 from nerfgen.geometry import project, rotation_angle
-from nerfgen.metric import camera_errors
 from nerfgen.synth import write_dataset
 
 pytestmark = pytest.mark.slow

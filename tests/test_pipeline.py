@@ -12,11 +12,10 @@ import pytest
 from PIL import Image
 
 from nerfgen import artifact
+from nerfgen.evaluate.truth import held_out_views, judge, judge_views
 from nerfgen.field import load_model
 from nerfgen.generate import Views, render_views
 from nerfgen.geometry import optical_axis, pixel_centers, pixel_rays, project
-from nerfgen.metric import judge
-from nerfgen.metric.truth import held_out_views, judge_views
 from nerfgen.photo import resample_window
 from nerfgen.synth import write_dataset
 from nerfgen.train import PRESETS, TrainingFiles, load_framed, train

@@ -11,11 +11,11 @@ from posed_images import columns
 
 from nerfgen import artifact
 from nerfgen.errors import InputError
+from nerfgen.evaluate.truth import held_out_views_of
 from nerfgen.interchange import (
     Placing,
     bring,
 )
-from nerfgen.metric.truth import held_out_views_of
 from nerfgen.synth import write_dataset
 
 # Our own cars in the SRN layout.

@@ -14,9 +14,9 @@ import numpy as np
 
 from nerfgen import artifact
 from nerfgen.bench.turns import Say
+from nerfgen.evaluate.truth import held_out_views, judge_views
 from nerfgen.field import Model
 from nerfgen.generate import render_views
-from nerfgen.metric import held_out_views, judge_views
 from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, silent
 from nerfgen.stopping import Stop

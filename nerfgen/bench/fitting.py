@@ -15,11 +15,11 @@ from jaxtyping import Float
 from nerfgen import artifact
 from nerfgen.bench.turns import Say
 from nerfgen.camera import fit_folder
+from nerfgen.evaluate.truth import camera_errors, fitted_camera_errors, held_out_views_of, judge, judge_codes
 from nerfgen.field import Model, load_model
 from nerfgen.generate import Photographs, fit_latents, frame_photographs, rehearsed, tune_networks
 from nerfgen.landmark import landmark_folder
 from nerfgen.mask import segment_folder
-from nerfgen.metric import camera_errors, fitted_camera_errors, held_out_views_of, judge, judge_codes
 from nerfgen.parallel import Progress, silent
 from nerfgen.synth import write_dataset
 from nerfgen.train import PRESETS, TrainingFiles, going_on, train

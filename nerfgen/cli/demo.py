@@ -154,8 +154,8 @@ def _judged(photos: Path, kind: Kind) -> dict[str, Any]:
     import numpy as np
 
     from nerfgen import artifact
+    from nerfgen.evaluate.truth import camera_errors, judge
     from nerfgen.field import load_model
-    from nerfgen.metric import camera_errors, judge
 
     model, truth = load_model(photos / "model.h5"), photos / "truth.h5"
     scores = judge(model, truth)

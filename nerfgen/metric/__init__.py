@@ -1,27 +1,16 @@
-"""Image, depth and camera metrics, and the judgement of a model against synthetic truth."""
+"""Image, depth, camera and distribution metrics: arrays in, figures out."""
 
 from nerfgen.metric.camera import frame_rotation, rotation_errors
+from nerfgen.metric.estimate import Estimate, Mean, Metric, bootstrap
 from nerfgen.metric.image import intersection_over_union, pearson, psnr
-from nerfgen.metric.truth import (
-    camera_errors,
-    fitted_camera_errors,
-    held_out_views,
-    held_out_views_of,
-    judge,
-    judge_codes,
-    judge_views,
-)
 
 __all__ = [
-    "camera_errors",
-    "fitted_camera_errors",
+    "Estimate",
+    "Mean",
+    "Metric",
+    "bootstrap",
     "frame_rotation",
-    "held_out_views",
-    "held_out_views_of",
     "intersection_over_union",
-    "judge",
-    "judge_codes",
-    "judge_views",
     "pearson",
     "psnr",
     "rotation_errors",

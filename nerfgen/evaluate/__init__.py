@@ -1,0 +1,1 @@
+"""How good a model is: the tables of the original, a report of them, comparisons and studies."""

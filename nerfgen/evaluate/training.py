@@ -1,0 +1,52 @@
+"""The table *train*: how well the model shows the photographs that it was trained on."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nerfgen.evaluate.subject import Subject, choose
+from nerfgen.evaluate.table import Measured, Pictures, Table
+from nerfgen.evaluate.windows import windows_of
+from nerfgen.generate import render_views, table_objects
+from nerfgen.metric import psnr
+from nerfgen.parallel import Progress, silent
+
+
+def train_table(subject: Subject, progress: Progress = silent) -> Table:
+    """Training photographs beside what their codes show from their own cameras (table 1 of the original).
+
+    All pixels of the window that lie on the photograph are compared, the background's too.
+    """
+    model, settings = subject.model, subject.settings
+    size = model.size
+    chosen = choose(model.images, settings.images, settings.seed)
+    names = [model.images[row] for row in chosen]
+    photographs, valid = windows_of(
+        [subject.sources.data / name for name in names], model.window[chosen], size
+    )
+    there = np.flatnonzero(valid.any((1, 2)))
+    objects = table_objects(model, chosen[there].tolist())
+    assert objects.cameras is not None
+    views = render_views(
+        model,
+        objects.latents,
+        objects.cameras.matrices(size),
+        objects.cameras.cam_to_world,
+        size,
+        progress=progress,
+    )
+    values = [
+        psnr(view / 255, photograph / 255, where)
+        for view, photograph, where in zip(views.rgb, photographs[there], valid[there], strict=True)
+    ]
+    shown = slice(settings.shown)
+    return Table(
+        values={"psnr_db": Measured(objects.names, np.array(values))},
+        pictures={
+            "reconstructions": Pictures(
+                objects.names[shown],
+                ["photograph", "reconstruction"],
+                np.stack([photographs[there][shown], views.rgb[shown]], axis=1),
+            )
+        },
+    )
