@@ -60,9 +60,9 @@ def measured(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
     photos, others = arguments.out / kind, arguments.out / f"other-{kind}"
     made = f"--size {arguments.size} --views 4"
     count, seed = arguments.images or IMAGES[kind], arguments.seed
-    run(f"synth {kind} {photos} -n {count} {made} --heldout-objects 24 --seed {2 * seed}")
+    run(f"synth {kind} {photos} -n {count} {made} --heldout-objects 24 --seed {seed}")
     run(
-        f"synth {kind} {others} -n {arguments.others} {made} --heldout-objects {arguments.others} --seed {2 * seed + 1}"
+        f"synth {kind} {others} -n {arguments.others} {made} --heldout-objects {arguments.others} --seed {seed + 1}"
     )
     known = f" --cameras {photos}/truth.h5 --masks {photos}/truth.h5"
     if kind == "heads":

@@ -10,6 +10,7 @@ from nerfgen.evaluate.windows import windows_of
 from nerfgen.generate import render_views, table_objects
 from nerfgen.metric import psnr
 from nerfgen.parallel import Progress, silent
+from nerfgen.photo import digest_images
 
 
 def train_table(subject: Subject, progress: Progress = silent) -> Table:
@@ -24,7 +25,12 @@ def train_table(subject: Subject, progress: Progress = silent) -> Table:
     photographs, valid = windows_of(
         [subject.sources.data / name for name in names], model.window[chosen], size
     )
-    there = np.flatnonzero(valid.any((1, 2)))
+    digests = [digest for _, digest in digest_images(subject.sources.data, names)]
+    same = np.array([digest == model.digests[row] for digest, row in zip(digests, chosen, strict=True)])
+    there = np.flatnonzero(same & valid.any((1, 2)))
+    gone = len(chosen) - len(there)
+    if not len(there):
+        return Table({}, missing=[f"no training photograph is in {subject.sources.data}: give --data FOLDER"])
     objects = table_objects(model, chosen[there].tolist())
     assert objects.cameras is not None
     views = render_views(
@@ -40,8 +46,14 @@ def train_table(subject: Subject, progress: Progress = silent) -> Table:
         for view, photograph, where in zip(views.rgb, photographs[there], valid[there], strict=True)
     ]
     shown = slice(settings.shown)
+    notes = [f"{len(there)} of {len(model.images)} training photographs, chosen by seed {settings.seed}"]
+    if gone:
+        notes.append(
+            f"{gone} of {len(chosen)} are not as they were trained on, or not there; they are left out"
+        )
     return Table(
         values={"psnr_db": Measured(objects.names, np.array(values))},
+        notes=notes,
         pictures={
             "reconstructions": Pictures(
                 objects.names[shown],
