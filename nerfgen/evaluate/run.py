@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 
+from nerfgen.evaluate.cameras import cameras_table
 from nerfgen.evaluate.catalogue import TABLES
+from nerfgen.evaluate.samples import samples_table
 from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.table import Table
 from nerfgen.evaluate.training import train_table
@@ -14,7 +16,11 @@ from nerfgen.parallel import Progress
 # Each makes one table; it tells its progress in photographs, views or samples.
 TableMaker = Callable[[Subject, Progress], Table]
 
-MAKERS: dict[str, TableMaker] = {"train": train_table}
+MAKERS: dict[str, TableMaker] = {
+    "train": train_table,
+    "samples": samples_table,
+    "cameras": cameras_table,
+}
 
 
 def make_tables(
