@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen.errors import NerfgenError
-from nerfgen.evaluate.portrait import frontal, portraits
+from nerfgen.evaluate.portrait import portraits, usual_angles
 from nerfgen.evaluate.subject import Subject, choose
 from nerfgen.evaluate.table import Table
 from nerfgen.evaluate.windows import windows_of
@@ -22,7 +22,7 @@ _NEAREST = 5
 
 
 def coverage_of(subject: Subject, drawn: Objects, progress: Progress = silent) -> Table:
-    """Share of training objects that have a sample among their nearest objects, by frontal thumbnails over white.
+    """Share of training objects that have a sample among their nearest objects, by thumbnails over white.
 
     As many training objects as samples are compared, chosen by the seed.
     """
@@ -44,11 +44,11 @@ def coverage_of(subject: Subject, drawn: Objects, progress: Progress = silent) -
 def thumbnails(
     model: Model, latents: Float[np.ndarray, "codes latent"], progress: Progress = silent
 ) -> Float[np.ndarray, "codes values"]:
-    """Small frontal pictures over white, in [0, 1], each as a row."""
+    """Small pictures over white from one camera, in [0, 1], each as a row."""
     views = portraits(
         model,
         latents,
-        frontal(len(latents)),
+        usual_angles(model, len(latents)),
         _THUMBNAIL,
         antialias=_THUMBNAIL_ANTIALIAS,
         progress=progress,

@@ -12,6 +12,7 @@ from nerfgen.parallel import Progress, silent
 
 # Of a turntable's swing, and of its largest: landmarkers lose what turns further away.
 _YAW_SHARE, _PITCH_SHARE, _LARGEST_SWING = 2 / 3, 1 / 3, 45.0
+_OF_FRONT, _OF_ROUND = (0.0, 0.0), (45.0, 20.0)
 
 
 def pose_limits(model: Model) -> Float[np.ndarray, "2"]:
@@ -53,6 +54,7 @@ def portraits(
     )
 
 
-def frontal(count: int) -> Float[np.ndarray, "views 2"]:
-    """Angles of that many frontal views."""
-    return np.zeros((count, 2))
+def usual_angles(model: Model, count: int) -> Float[np.ndarray, "views 2"]:
+    """Yaw and pitch from which most of an object is seen, that many times: from the front, or, of objects that are seen
+    from all round, from between front and side and a little from above."""
+    return np.tile(_OF_ROUND if model.object_class.turn >= 180 else _OF_FRONT, (count, 1))

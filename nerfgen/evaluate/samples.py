@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from nerfgen.evaluate.distribution import coverage_of, inception_scores
-from nerfgen.evaluate.portrait import frontal, portraits, pose_limits
+from nerfgen.evaluate.portrait import portraits, usual_angles
 from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.table import Measured, Pictures, Table, merged
 from nerfgen.evaluate.turned import landmarked
@@ -15,7 +15,9 @@ from nerfgen.parallel import Progress, silent
 
 # Edge of the pictures that people look at, pixels.
 _SHOWN_SIZE = 128
+# Yaws of a row, as shares of the class's turntable, which need not go farther than to the side.
 _SHOWN_TURNS = (-1.0, -0.5, 0.0, 0.5, 1.0)
+_SIDE = 90.0
 
 
 def samples_table(subject: Subject, progress: Progress = silent) -> Table:
@@ -43,9 +45,10 @@ def memorised(subject: Subject, drawn: Objects) -> Table:
     distance, row = around.nearest(drawn.latents)
     shown = np.argsort(distance, kind="stable")[: subject.settings.shown]
     rows = table_objects(model, row[shown].tolist())
+    angles = usual_angles(model, len(shown))
     pictures = [
-        portraits(model, drawn.latents[shown], frontal(len(shown)), _SHOWN_SIZE).rgb,
-        portraits(model, rows.latents, frontal(len(shown)), _SHOWN_SIZE).rgb,
+        portraits(model, drawn.latents[shown], angles, _SHOWN_SIZE).rgb,
+        portraits(model, rows.latents, angles, _SHOWN_SIZE).rgb,
         np.stack([framed_photograph(model, number, data, _SHOWN_SIZE) for number in row[shown]]),
     ]
     return Table(
@@ -70,7 +73,7 @@ def memorised(subject: Subject, drawn: Objects) -> Table:
 def _grid(subject: Subject, drawn: Objects) -> Pictures:
     """The first samples from several sides."""
     count = min(subject.settings.shown, len(drawn))
-    yaws = np.array(_SHOWN_TURNS) * pose_limits(subject.model)[0]
+    yaws = np.array(_SHOWN_TURNS) * min(subject.model.object_class.turn, _SIDE)
     angles = np.tile(np.stack([yaws, np.zeros(len(yaws))], axis=1), (count, 1))
     latents = np.repeat(drawn.latents[:count], len(yaws), axis=0)
     views = portraits(subject.model, latents, angles, _SHOWN_SIZE)

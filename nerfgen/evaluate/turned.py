@@ -12,7 +12,7 @@ from nerfgen import artifact
 from nerfgen.camera import fit_folder
 from nerfgen.errors import InputError, MissingDependencyError
 from nerfgen.evaluate.cameras import points_of_angles
-from nerfgen.evaluate.portrait import frontal, portrait_cameras, portraits, pose_limits
+from nerfgen.evaluate.portrait import portrait_cameras, portraits, pose_limits
 from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.table import Measured, Table, merged
 from nerfgen.generate import Objects
@@ -28,11 +28,11 @@ _ROOM = 1.25
 
 
 def landmarked(subject: Subject, drawn: Objects, progress: Progress = silent) -> Table:
-    """New objects in which the landmarker finds one, and the poses that it tells of turned ones.
+    """New objects, each turned, in which the landmarker finds one, and the poses that it tells.
 
-    Every sample is shown once from the front and once at a yaw and a pitch drawn evenly within :func:`pose_limits`;
-    sample i's depend only on the seed and i. The angle between the pose asked for and the one found needs no
-    alignment: canonical points and model share a world.
+    Every sample is shown once, at a yaw and a pitch drawn evenly within :func:`pose_limits`; sample i's depend only on
+    the seed and i. The angle between the pose asked for and the one found needs no alignment: canonical points and
+    model share a world.
     """
     model, landmarker = subject.model, subject.sources.landmarker
     what = "detected_fraction, pose_error_deg"
@@ -45,30 +45,30 @@ def landmarked(subject: Subject, drawn: Objects, progress: Progress = silent) ->
             else f"class {model.object_class.name} brings none; give --landmarker FILE"
         )
         return Table(values={}, missing=[f"{what}: no landmarker: {told}"])
-    count, limits = len(drawn), pose_limits(model)
-    turned = np.random.default_rng([subject.settings.seed, 1]).uniform(-limits, limits, (count, 2))
-    angles = np.concatenate([frontal(count), turned])
-    cameras = portrait_cameras(model, angles, _ROOM)
-    views = portraits(model, np.tile(drawn.latents, (2, 1)), angles, _SIZE, room=_ROOM, progress=progress)
+    limits = pose_limits(model)
+    asked = np.random.default_rng([subject.settings.seed, 1]).uniform(-limits, limits, (len(drawn), 2))
+    cameras = portrait_cameras(model, asked, _ROOM)
+    views = portraits(model, drawn.latents, asked, _SIZE, room=_ROOM, progress=progress)
     try:
         found, poses = seen_by_landmarker(subject, views.rgb, float(cameras.intrinsics[0, 0, 0]))
     except MissingDependencyError as error:
         return Table(values={}, missing=[f"{what}: {error}"])
     detected = Table(
-        values={"detected_fraction": Measured(drawn.names, found[:count].astype(float))},
-        notes=[f"the landmarker finds {found[count:].sum()} of the {count} turned samples"],
+        values={"detected_fraction": Measured(drawn.names, found.astype(float))},
+        notes=[
+            "what the landmarker sees is turned: yaw within {:g}, pitch within {:g} degrees".format(*limits)
+        ],
     )
     if poses is None:
         lacking = "pose_error_deg: the model's cameras were given, not fitted to landmarks"
         return merged([detected, Table(values={}, missing=[lacking])])
-    errors = rotation_angle(poses[:, :3, :3], cameras.cam_to_world[:, :3, :3])[count:]
-    seen = yaw_pitch_roll(poses)[count:]
+    errors = rotation_angle(poses[:, :3, :3], cameras.cam_to_world[:, :3, :3])
+    seen = yaw_pitch_roll(poses)
     posed = Table(
         values={"pose_error_deg": Measured(drawn.names, errors)},
-        notes=["turned samples: yaw within {:g} and pitch within {:g} degrees".format(*limits)],
         points={
             f"{name} of turned samples": points_of_angles(
-                turned[:, axis], seen[:, axis], f"{name} asked for", f"{name} by landmarks"
+                asked[:, axis], seen[:, axis], f"{name} asked for", f"{name} by landmarks"
             )
             for axis, name in enumerate(("yaw", "pitch"))
         },
