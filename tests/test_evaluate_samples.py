@@ -23,7 +23,7 @@ from nerfgen.picture import save_picture
 from nerfgen.synth import draw_camera, render_object
 
 FACE = object_class("face")
-SETTINGS = Settings(images=30, samples=6, shown=2, seed=4)
+SETTINGS = Settings(images=30, samples=8, shown=2, seed=4)
 
 
 def subject_of(model, data, **settings):

@@ -28,6 +28,10 @@ def coverage_of(subject: Subject, drawn: Objects, progress: Progress = silent) -
     """
     model, settings = subject.model, subject.settings
     rows = choose(model.images, len(drawn), settings.seed)
+    if len(rows) <= _NEAREST:
+        return Table(
+            values={}, missing=[f"coverage: more than {_NEAREST} samples and training objects are needed"]
+        )
     some = drawn.latents[: len(rows)]
     features = thumbnails(model, np.concatenate([model.latents[rows], some]), progress)
     measured = coverage(features[: len(rows)], features[len(rows) :], nearest=_NEAREST)

@@ -29,12 +29,21 @@ def samples_table(subject: Subject, progress: Progress = silent) -> Table:
     return merged(
         [
             Table(values={}, notes=[note], pictures={"new objects": _grid(subject, drawn)}),
-            landmarked(subject, drawn, progress),
+            landmarked(subject, drawn, _noted(progress, "turned samples")),
             memorised(subject, drawn),
-            coverage_of(subject, drawn, progress),
-            inception_scores(subject, drawn, progress),
+            coverage_of(subject, drawn, _noted(progress, "coverage")),
+            inception_scores(subject, drawn, _noted(progress, "samples beside photographs")),
         ]
     )
+
+
+def _noted(progress: Progress, what: str) -> Progress:
+    """Progress of a part of the table, which has its own total."""
+
+    def told(done: int, total: int, note: str = "") -> None:
+        progress(done, total, what)
+
+    return told
 
 
 def memorised(subject: Subject, drawn: Objects) -> Table:
