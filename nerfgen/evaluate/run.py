@@ -10,8 +10,10 @@ from typing import Any
 
 from nerfgen import artifact
 from nerfgen.errors import InputError
+from nerfgen.evaluate.cameras import cameras_table
 from nerfgen.evaluate.catalogue import TABLES
 from nerfgen.evaluate.report import SCHEMA, Report, load_report, save_report
+from nerfgen.evaluate.samples import samples_table
 from nerfgen.evaluate.subject import Settings, Sources, Subject
 from nerfgen.evaluate.table import Table
 from nerfgen.evaluate.training import train_table
@@ -23,7 +25,11 @@ from nerfgen.photo import digest_images, find_images
 TableMaker = Callable[[Subject, Progress], Table]
 Show = Callable[[str], AbstractContextManager[Progress]]
 
-MAKERS: dict[str, TableMaker] = {"train": train_table}
+MAKERS: dict[str, TableMaker] = {
+    "train": train_table,
+    "samples": samples_table,
+    "cameras": cameras_table,
+}
 
 # Files beside photographs that tables are made from, where they are there.
 _BESIDE = ("landmarks.h5", "cameras.h5", "masks.h5", "truth.h5")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
 from nerfgen.field import Model
+from nerfgen.metric.pretrained import Inception, Perceptual
 
 
 @dataclass(frozen=True)
@@ -74,3 +76,21 @@ class Subject:
 
     def __init__(self, model: Model, sources: Sources, settings: Settings, workers: int = 0) -> None:
         self.model, self.sources, self.settings, self.workers = model, sources, settings, workers
+
+    @cached_property
+    def inception(self) -> Inception:
+        """The Inception network of FID, KID and IS.
+
+        Raises:
+            NerfgenError: its package or its weights can't be had; it says how to add them.
+        """
+        return Inception.load(self.sources.weights)
+
+    @cached_property
+    def perceptual(self) -> Perceptual:
+        """The network of LPIPS.
+
+        Raises:
+            NerfgenError: its package or its weights can't be had; it says how to add them.
+        """
+        return Perceptual.load(self.sources.weights)
