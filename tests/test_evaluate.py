@@ -14,8 +14,9 @@ import pytest
 from nerfgen import artifact
 from nerfgen.errors import InputError, OutputExistsError
 from nerfgen.evaluate import Settings, Sources, evaluate_model, load_report, table_names
+from nerfgen.evaluate.sources import choose
 from nerfgen.evaluate.study import load_study
-from nerfgen.evaluate.subject import Subject, choose
+from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.sweep import Training, parse_sweep, run_study
 from nerfgen.evaluate.training import train_table
 from nerfgen.generate import reconstruction_psnr

@@ -14,7 +14,8 @@ from nerfgen.evaluate.cameras import cameras_table
 from nerfgen.evaluate.distribution import coverage_of
 from nerfgen.evaluate.portrait import portrait_cameras
 from nerfgen.evaluate.samples import memorised, samples_table
-from nerfgen.evaluate.subject import Settings, Sources, Subject, choose
+from nerfgen.evaluate.sources import Settings, Sources, choose
+from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.turned import seen_by_landmarker
 from nerfgen.generate import drawn_objects, principal_axes, table_objects
 from nerfgen.geometry import intrinsic_matrix, project, rotation_angle, sphere_window, turned_camera

@@ -2,7 +2,7 @@
 
 from nerfgen.evaluate.report import Report, load_report
 from nerfgen.evaluate.run import evaluate_model, table_names
-from nerfgen.evaluate.subject import Settings, Sources
+from nerfgen.evaluate.sources import Settings, Sources
 from nerfgen.evaluate.table import Measured, Pictures, Points, Table
 
 __all__ = [

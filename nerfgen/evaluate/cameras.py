@@ -12,7 +12,8 @@ from nerfgen import artifact
 from nerfgen.camera.observed import Observed, read_observed, with_canonical
 from nerfgen.camera.picture import camera_cell
 from nerfgen.errors import InputError
-from nerfgen.evaluate.subject import Subject, choose
+from nerfgen.evaluate.sources import choose
+from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.table import Measured, Pictures, Points, Table, merged
 from nerfgen.geometry import project, rigid, yaw_pitch_roll
 from nerfgen.metric import frame_rotation, rotation_errors, translation_errors

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from nerfgen.errors import NerfgenError
 from nerfgen.evaluate.portrait import portraits, usual_angles
-from nerfgen.evaluate.subject import Subject, choose
+from nerfgen.evaluate.sources import choose
+from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.table import Table
 from nerfgen.evaluate.windows import windows_of
 from nerfgen.field import Model
@@ -63,10 +63,9 @@ def thumbnails(
 def inception_scores(subject: Subject, drawn: Objects, progress: Progress = silent) -> Table:
     """Samples, from the cameras of some training photographs and with background, beside these photographs' windows."""
     model, settings = subject.model, subject.settings
-    try:
-        inception = subject.inception
-    except NerfgenError as error:
-        return Table(values={}, missing=[f"fid, kid, inception_score: {error}"])
+    inception = subject.inception
+    if isinstance(inception, str):
+        return Table(values={}, missing=[f"fid, kid, inception_score: {inception}"])
     rows = choose(model.images, len(drawn), settings.seed)
     files = [subject.sources.data / model.images[row] for row in rows]
     photographs, valid = windows_of(files, model.window[rows], model.size)

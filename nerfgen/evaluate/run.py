@@ -12,9 +12,11 @@ from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.evaluate.cameras import cameras_table
 from nerfgen.evaluate.catalogue import TABLES
+from nerfgen.evaluate.fitting import fit_table
 from nerfgen.evaluate.report import SCHEMA, Report, load_report, save_report
 from nerfgen.evaluate.samples import samples_table
-from nerfgen.evaluate.subject import Settings, Sources, Subject
+from nerfgen.evaluate.sources import Settings, Sources
+from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.table import Table
 from nerfgen.evaluate.training import train_table
 from nerfgen.field import load_model
@@ -27,6 +29,7 @@ Show = Callable[[str], AbstractContextManager[Progress]]
 
 MAKERS: dict[str, TableMaker] = {
     "train": train_table,
+    "fit": fit_table,
     "samples": samples_table,
     "cameras": cameras_table,
 }

@@ -12,8 +12,8 @@ import numpy as np
 from nerfgen import artifact
 from nerfgen.errors import InputError, OutputExistsError
 from nerfgen.evaluate.run import Show, evaluate_model, show_nothing, source_records
+from nerfgen.evaluate.sources import Settings, Sources, choose
 from nerfgen.evaluate.study import SCHEMA, Point, Study, load_study, save_study
-from nerfgen.evaluate.subject import Settings, Sources, choose
 from nerfgen.train import Execution, Preset, TrainingFiles, for_cameras, train
 
 # Settings of a point that are no field of its recipe.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from nerfgen.evaluate.subject import Subject, choose
-from nerfgen.evaluate.table import Measured, Pictures, Table
+from nerfgen.evaluate.likeness import likeness
+from nerfgen.evaluate.sources import choose
+from nerfgen.evaluate.subject import Subject
+from nerfgen.evaluate.table import Pictures, Table, merged
 from nerfgen.evaluate.windows import windows_of
 from nerfgen.generate import render_views, table_objects
-from nerfgen.metric import psnr
 from nerfgen.parallel import Progress, silent
 from nerfgen.photo import digest_images
 
@@ -41,24 +42,20 @@ def train_table(subject: Subject, progress: Progress = silent) -> Table:
         size,
         progress=progress,
     )
-    values = [
-        psnr(view / 255, photograph / 255, where)
-        for view, photograph, where in zip(views.rgb, photographs[there], valid[there], strict=True)
-    ]
     shown = slice(settings.shown)
     notes = [f"{len(there)} of {len(model.images)} training photographs, chosen by seed {settings.seed}"]
     if gone:
         notes.append(
             f"{gone} of {len(chosen)} are not as they were trained on, or not there; they are left out"
         )
-    return Table(
-        values={"psnr_db": Measured(objects.names, np.array(values))},
-        notes=notes,
-        pictures={
-            "reconstructions": Pictures(
-                objects.names[shown],
-                ["photograph", "reconstruction"],
-                np.stack([photographs[there][shown], views.rgb[shown]], axis=1),
-            )
-        },
+    pictures = Pictures(
+        objects.names[shown],
+        ["photograph", "reconstruction"],
+        np.stack([photographs[there][shown], views.rgb[shown]], axis=1),
+    )
+    return merged(
+        [
+            Table({}, notes=notes, pictures={"reconstructions": pictures}),
+            likeness(subject, objects.names, photographs[there], views.rgb, valid[there]),
+        ]
     )

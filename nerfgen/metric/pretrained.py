@@ -1,7 +1,8 @@
 """Scores by pretrained networks: LPIPS, and the Inception features of FID, KID and IS (the extra ``metrics``).
 
-The networks are those of torchmetrics and torch-fidelity. Their weights are files of fixed names, looked for in a folder
-if one is given, else in torch's own cache, where they are downloaded to; a file whose digest is not that of its name is not used.
+The networks are those of torchmetrics and torch-fidelity. Their weights are files of fixed names, looked for in a
+folder if one is given, else in torch's own cache, where they are downloaded to. A file whose digest is not that of its
+name is not used.
 """
 
 from __future__ import annotations
