@@ -13,6 +13,7 @@ from nerfgen.errors import InputError
 from nerfgen.evaluate.cameras import cameras_table
 from nerfgen.evaluate.catalogue import TABLES
 from nerfgen.evaluate.fitting import fit_table
+from nerfgen.evaluate.novel import novel_table
 from nerfgen.evaluate.report import SCHEMA, Report, load_report, save_report
 from nerfgen.evaluate.samples import samples_table
 from nerfgen.evaluate.sources import Settings, Sources
@@ -30,6 +31,7 @@ Show = Callable[[str], AbstractContextManager[Progress]]
 MAKERS: dict[str, TableMaker] = {
     "train": train_table,
     "fit": fit_table,
+    "novel": novel_table,
     "samples": samples_table,
     "cameras": cameras_table,
 }
