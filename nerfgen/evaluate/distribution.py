@@ -34,7 +34,7 @@ def coverage_of(subject: Subject, drawn: Objects, progress: Progress = silent) -
         )
     some = drawn.latents[: len(rows)]
     features = thumbnails(model, np.concatenate([model.latents[rows], some]), progress)
-    measured = Coverage(features[: len(rows)], features[len(rows) :], nearest=_NEAREST)
+    measured = Coverage(features[: len(rows)], features[len(rows) :], _NEAREST)
     return Table(
         values={},
         pooled={"coverage": measured.estimate(settings.seed)},
