@@ -176,7 +176,7 @@ def test_training_objects_are_nearer_to_their_photographs_than_an_average_object
     for name in ("fid", "kid"):
         assert alike.pooled[name].mean < unlike.pooled[name].mean
     assert 1 <= unlike.pooled["inception_score"].mean < alike.pooled["inception_score"].mean
-    assert "40 samples and 39 photographs (1 can't be read)" in alike.notes[0]
+    assert "40 samples and 39 photographs (1 are not as they were trained on" in alike.notes[0]
 
 
 def test_samples_hang_on_the_seed_and_tell_what_they_lack(model, cars):
