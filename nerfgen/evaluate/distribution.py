@@ -9,7 +9,7 @@ from nerfgen.evaluate.portrait import portraits, usual_angles
 from nerfgen.evaluate.sources import choose
 from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.table import Table
-from nerfgen.evaluate.windows import windows_of
+from nerfgen.evaluate.windows import training_windows
 from nerfgen.field import Model
 from nerfgen.generate import Objects, render_views, table_objects
 from nerfgen.metric import Coverage, FrechetDistance, InceptionScore, KernelDistance
@@ -34,7 +34,7 @@ def coverage_of(subject: Subject, drawn: Objects, progress: Progress = silent) -
         )
     some = drawn.latents[: len(rows)]
     features = thumbnails(model, np.concatenate([model.latents[rows], some]), progress)
-    measured = Coverage(features[: len(rows)], features[len(rows) :], nearest=_NEAREST)
+    measured = Coverage(features[: len(rows)], features[len(rows) :], _NEAREST)
     return Table(
         values={},
         pooled={"coverage": measured.estimate(settings.seed)},
@@ -67,11 +67,15 @@ def inception_scores(subject: Subject, drawn: Objects, progress: Progress = sile
     if isinstance(inception, str):
         return Table(values={}, missing=[f"fid, kid, inception_score: {inception}"])
     rows = choose(model.images, len(drawn), settings.seed)
-    files = [subject.sources.data / model.images[row] for row in rows]
-    photographs, valid = windows_of(files, model.window[rows], model.size)
+    photographs, valid = training_windows(model, subject.sources.data, rows)
     there = valid.any((1, 2))
     if not there.any():
-        return Table(values={}, missing=["fid, kid, inception_score: no photograph can be read"])
+        return Table(
+            values={},
+            missing=[
+                f"fid, kid, inception_score: no training photograph is in {subject.sources.data}: give --data FOLDER"
+            ],
+        )
     cameras = table_objects(model, rows.tolist()).cameras
     assert cameras is not None
     views = render_views(
@@ -93,7 +97,7 @@ def inception_scores(subject: Subject, drawn: Objects, progress: Progress = sile
             "inception_score": InceptionScore(logits).estimate(seed),
         },
         notes=[
-            f"fid, kid: {len(views.rgb)} samples and {int(there.sum())} photographs ({int((~there).sum())} can't be "
-            "read); comparable with those of as many only"
+            f"fid, kid: {len(views.rgb)} samples and {there.sum()} photographs ({(~there).sum()} are not as they were "
+            "trained on, or not there); comparable with those of as many only"
         ],
     )

@@ -8,10 +8,9 @@ from nerfgen.evaluate.likeness import likeness
 from nerfgen.evaluate.sources import choose
 from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.table import Pictures, Table, merged
-from nerfgen.evaluate.windows import windows_of
+from nerfgen.evaluate.windows import training_windows
 from nerfgen.generate import render_views, table_objects
 from nerfgen.parallel import Progress, silent
-from nerfgen.photo import digest_images
 
 
 def train_table(subject: Subject, progress: Progress = silent) -> Table:
@@ -22,13 +21,8 @@ def train_table(subject: Subject, progress: Progress = silent) -> Table:
     model, settings = subject.model, subject.settings
     size = model.size
     chosen = choose(model.images, settings.images, settings.seed)
-    names = [model.images[row] for row in chosen]
-    photographs, valid = windows_of(
-        [subject.sources.data / name for name in names], model.window[chosen], size
-    )
-    digests = [digest for _, digest in digest_images(subject.sources.data, names)]
-    same = np.array([digest == model.digests[row] for digest, row in zip(digests, chosen, strict=True)])
-    there = np.flatnonzero(same & valid.any((1, 2)))
+    photographs, valid = training_windows(model, subject.sources.data, chosen)
+    there = np.flatnonzero(valid.any((1, 2)))
     gone = len(chosen) - len(there)
     if not len(there):
         return Table({}, missing=[f"no training photograph is in {subject.sources.data}: give --data FOLDER"])

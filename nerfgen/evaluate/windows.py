@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 
+from nerfgen.field import Model
 from nerfgen.parallel import map_threads
-from nerfgen.photo import UnreadableImageError, decode, resample_window
+from nerfgen.photo import UnreadableImageError, decode, digest_images, resample_window
 
 
 def windows_of(
@@ -30,3 +31,18 @@ def windows_of(
 
     found = list(map_threads(framed, range(len(files))))
     return np.stack([rgb for rgb, _ in found]), np.stack([valid for _, valid in found])
+
+
+def training_windows(
+    model: Model, data: Path, rows: Int[np.ndarray, "rows"]
+) -> tuple[UInt8[np.ndarray, "rows size size 3"], Bool[np.ndarray, "rows size size"]]:
+    """:func:`windows_of` the rows' photographs at the model's size; nowhere, if one is not as it was trained on.
+
+    Args:
+        data: folder of the photographs.
+    """
+    names = [model.images[row] for row in rows]
+    photographs, valid = windows_of([data / name for name in names], model.window[rows], model.size)
+    digests = [digest for _, digest in digest_images(data, names)]
+    same = np.array([digest == model.digests[row] for digest, row in zip(digests, rows, strict=True)])
+    return photographs, valid & same[:, None, None]
