@@ -33,7 +33,7 @@ def likeness(
     }
     missing, network = [], subject.perceptual
     if isinstance(network, str):
-        missing.append(f"lpips{scale}: {network}")
+        missing += [] if scale else [f"lpips: {network}"]
     else:
         shown = np.where(where[..., None], pictures, photographs)
         values[f"lpips{scale}"] = network.distances(photographs, shown).tolist()

@@ -10,7 +10,7 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from nerfgen import artifact
 from nerfgen.errors import InputError
@@ -21,6 +21,9 @@ from nerfgen.metric.camera import frame_rotation, rotation_errors
 from nerfgen.metric.correlation import pearson
 from nerfgen.metric.image import intersection_over_union, psnr
 from nerfgen.photo import resample_window
+
+# Coverage from which on a pixel shows nothing but the object.
+SOLID = 0.99
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def held_out_views_of(
         view_k = file["heldout_intrinsics"][:][chosen].reshape(-1, 3, 3)
         view_pose = file["heldout_cam_to_world"][:][chosen].reshape(-1, 4, 4)
         pictures = [
-            _framed(
+            framed_truth(
                 file["heldout_rgb"][k, v],
                 file["heldout_mask"][k, v],
                 file["heldout_depth"][k, v],
@@ -159,20 +162,29 @@ def _photographs(file: h5py.File, objects: int, images: list[str]) -> Int[np.nda
     return found
 
 
+def over_white(views: Views) -> Float[np.ndarray, "views size size 3"]:
+    """The objects alone before white, in [0, 1]."""
+    return views.foreground + (1 - views.opacity[..., None])
+
+
+def solid(held_out: HeldOut) -> Bool[np.ndarray, "views size size"]:
+    """The pixels that show nothing but the object."""
+    return held_out.mask > SOLID
+
+
 def judge_views(views: Views, held_out: HeldOut) -> dict[str, float]:
     """PSNR over white, PSNR of the foreground and mask IoU, as means over views, and depth correlations.
 
     Depths are correlated over the pixels that truth and model both call foreground: pooled over all views
     (``depth_correlation``), and within each view, as a mean over views (``depth_correlation_within_views``).
     """
-    over_white = views.foreground + (1 - views.opacity[..., None])
+    pictures, foreground = over_white(views), solid(held_out)
     scores: dict[str, list[float]] = {"psnr_db": [], "foreground_psnr_db": [], "mask_iou": []}
     predicted, true = [], []
     for view in range(len(held_out.rgb)):
-        solid = held_out.mask[view] > 0.99
-        both = solid & (views.opacity[view] > 0.5)
-        scores["psnr_db"].append(psnr(over_white[view], held_out.rgb[view]))
-        scores["foreground_psnr_db"].append(psnr(over_white[view], held_out.rgb[view], solid))
+        both = foreground[view] & (views.opacity[view] > 0.5)
+        scores["psnr_db"].append(psnr(pictures[view], held_out.rgb[view]))
+        scores["foreground_psnr_db"].append(psnr(pictures[view], held_out.rgb[view], foreground[view]))
         scores["mask_iou"].append(
             intersection_over_union(views.opacity[view] > 0.5, held_out.mask[view] > 0.5)
         )
@@ -223,10 +235,10 @@ def judge(model: Model, truth: Path) -> dict[str, float]:
     }
 
 
-def _framed(
+def framed_truth(
     rgb: np.ndarray, mask: np.ndarray, depth: np.ndarray, window: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A held-out picture over white, its mask and depth, resampled to its window."""
+    """A true picture over white, its mask in [0, 1] and its depth, resampled to a window."""
     color = resample_window(rgb, window, size)[0] / 255.0
     coverage = resample_window(mask[..., None], window, size)[0][..., 0] / 255.0
     centers = pixel_centers(size) * (window[2] / size) + window[:2] - 0.5
