@@ -76,6 +76,7 @@ def _over_masks(subject: Subject, known: Known, maps: DepthMaps, progress: Progr
         with_normals=True,
         progress=progress,
     )
+    assert views.normals is not None
     true = behind_origin(maps.depth, maps.intrinsics, maps.cam_to_world, side)
     predicted = behind_origin(views.depth, known.intrinsics, known.cam_to_world, side)
     solid = maps.depth > 0
