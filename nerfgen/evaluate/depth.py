@@ -21,8 +21,8 @@ from nerfgen.picture import color_normals, depth_limits, draw_points, shade_dept
 _LEAST = 3
 # Points of a plot.
 _PLOTTED = 1500
-# Shades of points, and the largest and smallest of them.
-_SHADES = 8
+# Colours of points, from the nearest to the farthest, and steps between them.
+_NEAR, _FAR, _SHADES = np.array([255, 235, 90]), np.array([40, 60, 230]), 12
 
 Pair = tuple[Float[np.ndarray, "points"], Float[np.ndarray, "points"]]
 
@@ -173,7 +173,7 @@ def _mapped(
 def _dotted(
     subject: Subject, truth: TrueDepth, predicted: Float[np.ndarray, "photographs keypoints"]
 ) -> dict[str, Pictures]:
-    """Photographs with their keypoints in shades of either depth, and the depth of all that the model shows."""
+    """Photographs with their keypoints in colours of either depth, and the depth of all that the model shows."""
     known, size = truth.known, 2 * subject.model.size
     count = min(subject.settings.shown, len(known.names))
     photographs, _ = windows_of(known.files[:count], known.window[:count], size)
@@ -204,13 +204,14 @@ def _shaded_points(
     pixels: Float[np.ndarray, "keypoints 2"],
     depth: Float[np.ndarray, "keypoints"],
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Points on a picture, the nearest brightest."""
+    """Points on a picture, from yellow at the nearest to blue at the farthest."""
     known = np.isfinite(depth) & np.isfinite(pixels).all(-1)
     if not known.any():
         return picture
     near, far = depth[known].min(), depth[known].max()
-    shade = np.floor((depth - near) / max(far - near, 1e-9) * (_SHADES - 1) + 0.5)
-    for level in reversed(range(_SHADES)):
-        grey = 255 - level * 200 // (_SHADES - 1)
-        picture = draw_points(picture, pixels[known & (shade == level)], (grey, grey, grey), radius=1.5)
+    place = np.round((depth - near) / max(far - near, 1e-9) * (_SHADES - 1))
+    # The nearest are drawn last: they lie before the others.
+    for step in reversed(range(_SHADES)):
+        red, green, blue = np.round(_NEAR + (_FAR - _NEAR) * step / (_SHADES - 1)).astype(int).tolist()
+        picture = draw_points(picture, pixels[known & (place == step)], (red, green, blue), radius=1.5)
     return picture

@@ -47,20 +47,26 @@ def fit_unseen(
     """
     if sources.others is None:
         raise InputError("photographs that the model has not seen: give --others FOLDER")
-    names = find_images(sources.others)
-    known = {*model.digests, *model.further_digests}
-    digests = digest_images(sources.others, names)
-    fresh = [name for name, (_, digest) in zip(names, digests, strict=True) if digest not in known]
+    fresh, known = unknown_images(model, sources.others)
     chosen = [fresh[place] for place in choose(fresh, settings.images, settings.seed)]
     if not chosen:
-        raise InputError(f"the model knows all {len(names)} photographs of {sources.others.name}")
+        raise InputError(f"the model knows all {known} photographs of {sources.others.name}")
     fitted = fit_photographs(model, sources, chosen, settings, workers, progress)
     notes = [
         f"{len(chosen)} of {len(fresh)} photographs of {sources.others.name}, chosen by seed {settings.seed}"
     ]
-    if len(fresh) < len(names):
-        notes.append(f"{len(names) - len(fresh)} more are known to the model, and left out")
+    if known:
+        notes.append(f"{known} more are known to the model, and left out")
     return replace(fitted, notes=[*notes, *fitted.notes])
+
+
+def unknown_images(model: Model, folder: Path) -> tuple[list[str], int]:
+    """The images of a folder that the model was not trained on, by their bytes, and how many others there are."""
+    names = find_images(folder)
+    known = {*model.digests, *model.further_digests}
+    digests = digest_images(folder, names)
+    fresh = [name for name, (_, digest) in zip(names, digests, strict=True) if digest not in known]
+    return fresh, len(names) - len(fresh)
 
 
 def fit_photographs(
