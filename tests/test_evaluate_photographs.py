@@ -109,6 +109,29 @@ def test_the_target_of_a_pair_is_seen_from_its_own_camera(model, trained, cars, 
         novel_table(Subject(model, sources, FEW))
 
 
+def test_further_photographs_of_an_object_are_its_other_views(model, trained, cars, tmp_path) -> None:
+    write_dataset(
+        "cars",
+        tmp_path,
+        num_images=3,
+        size=32,
+        views=0,
+        heldout_objects=0,
+        seed=5,
+        views_per_instance=3,
+        srn=True,
+    )
+    subject = Subject(model, Sources(trained, cars, tmp_path), Settings(images=10, fit_steps=20))
+    table = novel_table(subject)
+    with h5py.File(tmp_path / "truth.h5") as file:
+        shown = dict(zip(artifact.strings(file["image"]), artifact.strings(file["instance"]), strict=True))
+    pairs = [item.split(" -> ") for item in table.values["psnr_db"].items]
+    # Ten photographs are those of two objects, with up to four further views of each.
+    assert len(pairs) == 4
+    assert all(shown[first] == shown[second] and first != second for first, second in pairs)
+    assert means(table)["mask_iou"] > 0.6
+
+
 # --- depth ---
 
 

@@ -69,18 +69,25 @@ def novel_table(subject: Subject, progress: Progress = silent) -> Table:
     average = over_white(render_views(model, mean, *cameras))
     pictures, foreground = over_white(views), solid(held_out)
     values = {
-        "mask_iou": [
+        "mean_code_psnr_db": [psnr(*triple) for triple in zip(average, held_out.rgb, foreground, strict=True)]
+    }
+    missing = []
+    if (held_out.mask < 1).any():
+        values["mask_iou"] = [
             intersection_over_union(own > 0.5, true > 0.5)
             for own, true in zip(views.opacity, held_out.mask, strict=True)
-        ],
-        "mean_code_psnr_db": [
-            psnr(*triple) for triple in zip(average, held_out.rgb, foreground, strict=True)
-        ],
-    }
+        ]
+    else:
+        missing.append("masks of the photographs: whole pictures are compared; `nerfgen segment` makes them")
     true, seen = eight_bits(held_out.rgb), eight_bits(pictures)
     return merged(
         [
-            Table({}, notes=targets.notes, pictures={"new views": _grid(subject, targets, true, seen)}),
+            Table(
+                {},
+                notes=targets.notes,
+                missing=missing,
+                pictures={"new views": _grid(subject, targets, true, seen)},
+            ),
             likeness(subject, targets.names, true, seen, foreground),
             Table({name: Measured(targets.names, np.array(own)) for name, own in values.items()}),
         ]
@@ -184,18 +191,25 @@ def _instances(subject: Subject, names: list[str], instances: list[str], progres
     chosen = choose(several, max(1, settings.images // (1 + _VIEWS)), settings.seed)
     looked_at = [_some(groups[several[place]]) for place in chosen]
     found = fit_photographs(
-        subject.model, sources, [name for own in looked_at for name in own], settings, subject.workers, progress
+        subject.model,
+        sources,
+        [name for own in looked_at for name in own],
+        settings,
+        subject.workers,
+        progress,
     )
     place = {name: number for number, name in enumerate(found.framed.images)}
     usable = [[place[name] for name in own if name in place] for own in looked_at]
     rows = [own[0] for own in usable for _ in own[1:]]
     if not rows:
-        raise InputError(f"of no object of {sources.others and sources.others.name} can two photographs be used")
+        raise InputError("of no object of the others can two photographs be used")
     notes = [
         f"{len(rows)} further photographs of {len(set(rows))} new objects, each fitted to one photograph",
         *found.notes,
     ]
-    return _of_photographs(found, np.array(rows), np.array([target for own in usable for target in own[1:]]), notes)
+    return _of_photographs(
+        found, np.array(rows), np.array([target for own in usable for target in own[1:]]), notes
+    )
 
 
 def _some(names: list[str]) -> list[str]:

@@ -83,7 +83,9 @@ def fit_photographs(
         InputError: none of them can be used.
     """
     framed, status = frame_unseen(model, sources, names, workers)
-    fitted = fit_latents(model, framed, steps=settings.fit_steps, seed=settings.seed, progress=progress)
+    # A model that learned from whole photographs is fitted to them, whatever masks there are to judge it by.
+    seen = framed if _learned_from_masks(model) else replace(framed, mask=np.full_like(framed.mask, 255))
+    fitted = fit_latents(model, seen, steps=settings.fit_steps, seed=settings.seed, progress=progress)
     unusable = Counter(value for value in status if value not in artifact.USABLE)
     notes = [f"{count} of them can't be used: {value}" for value, count in sorted(unusable.items())]
     if not fitted.converged.all():
@@ -103,7 +105,7 @@ def frame_unseen(
     """Cameras and masks of photographs of ``sources.others``, framed as the training images are; and all statuses.
 
     Where the training cameras were fitted to landmarks, those of new photographs are too. Where they were known, so
-    have the others' to be: from cameras.h5, or truth.h5.
+    have the others' to be: from cameras.h5, or truth.h5. Masks are all 255 where the model needs none and there are none.
 
     Raises:
         InputError: none of them can be used.
@@ -117,8 +119,10 @@ def frame_unseen(
         own = dict(zip(given.names, names, strict=True))
         return replace(given.framed, images=[own[name] for name in given.framed.images]), given.status
     cameras, masks = (_beside(others, name) for name in ("cameras.h5", "masks.h5"))
-    with_masks = Preset(**model.preset).lambda_mask > 0
-    framed = load_framed(others, cameras, masks if with_masks else None, model.size, only=names)
+    needed = _learned_from_masks(model)
+    framed = load_framed(
+        others, cameras, masks if needed or masks.is_file() else None, model.size, only=names
+    )
     lost = [reason for reason, count in framed.skipped.items() for _ in range(count)]
     unlisted = len(names) - len(framed.images) - len(lost)
     return framed, [*["ok"] * len(framed.images), *lost, *["no_camera"] * unlisted]
@@ -135,6 +139,10 @@ def instances_of(others: Path, names: Sequence[str]) -> list[str]:
         instances = artifact.strings(file["instance"])
         places = artifact.positions(names, artifact.strings(file["image"]))
     return [instances[place] if place >= 0 else name for place, name in zip(places, names, strict=True)]
+
+
+def _learned_from_masks(model: Model) -> bool:
+    return Preset(**model.preset).lambda_mask > 0
 
 
 def _beside(folder: Path, name: str) -> Path:
