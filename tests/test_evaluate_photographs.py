@@ -75,6 +75,15 @@ def test_photographs_that_the_model_knows_are_left_out(model, trained, cars, oth
     assert any(line.startswith("1 more") for line in table.notes)
 
 
+def test_what_can_not_be_used_is_told_without_where_it_lies(model, trained, cars, others, tmp_path) -> None:
+    shutil.copyfile(next(others.glob("*.png")), tmp_path / "new.png")
+    subject = Subject(model, Sources(trained, cars, tmp_path), FEW)
+    for table in (fit_table(subject), novel_table(subject)):
+        assert not table.values
+        assert any("truth.h5" in line for line in table.missing)
+        assert str(tmp_path) not in "".join(table.missing)
+
+
 # --- other views ---
 
 

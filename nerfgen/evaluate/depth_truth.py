@@ -102,7 +102,7 @@ def true_depth(subject: Subject, progress: Progress = silent) -> TrueDepth | str
         try:
             unseen = subject.unseen(progress)
         except InputError as error:
-            return str(error)
+            return subject.told(error)
         told = f"new photographs of {others.name}, a code fitted to each"
         return _of_truth(_of_unseen(unseen), others / "truth.h5", told)
     model, settings = subject.model, subject.settings
@@ -168,7 +168,7 @@ def _given(subject: Subject, path: Path, progress: Progress) -> TrueDepth | str:
         try:
             unseen = fit_photographs(subject.model, sources, listed, settings, subject.workers, progress)
         except InputError as error:
-            return str(error)
+            return subject.told(error)
         known = _of_unseen(unseen)
         notes += unseen.notes
     else:

@@ -61,7 +61,7 @@ def novel_table(subject: Subject, progress: Progress = silent) -> Table:
     try:
         targets = _pairs(subject, pairs, progress) if pairs else _targets(subject, progress)
     except InputError as error:
-        return Table({}, missing=[str(error)])
+        return Table({}, missing=[subject.told(error)])
     model, held_out = subject.model, targets.held_out
     cameras = held_out.intrinsics, held_out.cam_to_world, model.size
     views = render_views(model, targets.latents[held_out.row], *cameras, progress=progress)

@@ -105,7 +105,7 @@ def frame_unseen(
     """Cameras and masks of photographs of ``sources.others``, framed as the training images are; and all statuses.
 
     Where the training cameras were fitted to landmarks, those of new photographs are too. Where they were known, so
-    have the others' to be: from cameras.h5, or truth.h5. Masks are all 255 where the model needs none and there are none.
+    have the others' to be: from cameras.h5, or truth.h5. Masks are all 255 where the model needs none and none exist.
 
     Raises:
         InputError: none of them can be used.
