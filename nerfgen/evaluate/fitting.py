@@ -24,7 +24,7 @@ def fit_table(subject: Subject, progress: Progress = silent) -> Table:
     try:
         unseen = subject.unseen(progress)
     except InputError as error:
-        return Table({}, missing=[str(error)])
+        return Table({}, missing=[subject.told(error)])
     model, framed = subject.model, unseen.framed
     parts = [Table({}, notes=[*unseen.notes, f"codes fitted in {subject.settings.fit_steps} steps"])]
     seen = {}

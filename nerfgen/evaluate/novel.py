@@ -11,10 +11,11 @@ from jaxtyping import Float, UInt8
 from nerfgen.errors import InputError
 from nerfgen.evaluate.given import read_pairs
 from nerfgen.evaluate.likeness import likeness
+from nerfgen.evaluate.sources import choose
 from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.table import Measured, Pictures, Table, merged
 from nerfgen.evaluate.truth import HeldOut, held_out_views, held_out_views_of, over_white, solid
-from nerfgen.evaluate.unseen import Unseen, fit_photographs, instances_of
+from nerfgen.evaluate.unseen import Unseen, fit_photographs, instances_of, unknown_images
 from nerfgen.evaluate.windows import windows_of
 from nerfgen.generate import eight_bits, render_views
 from nerfgen.metric import intersection_over_union, psnr
@@ -52,11 +53,15 @@ def novel_table(subject: Subject, progress: Progress = silent) -> Table:
     The views are, by what is there: the second photographs of ``--pairs``; further photographs of the objects in
     ``--others``, by the ``instance`` of their cameras; views of these objects that the truth holds; or, without others,
     views that the truth of the training photographs holds, by the codes of the table.
+
+    Raises:
+        InputError: pairs that were given can't be used.
     """
+    pairs = _listed_pairs(subject)
     try:
-        targets = _targets(subject, progress)
+        targets = _pairs(subject, pairs, progress) if pairs else _targets(subject, progress)
     except InputError as error:
-        return Table({}, missing=[str(error)])
+        return Table({}, missing=[subject.told(error)])
     model, held_out = subject.model, targets.held_out
     cameras = held_out.intrinsics, held_out.cam_to_world, model.size
     views = render_views(model, targets.latents[held_out.row], *cameras, progress=progress)
@@ -64,18 +69,25 @@ def novel_table(subject: Subject, progress: Progress = silent) -> Table:
     average = over_white(render_views(model, mean, *cameras))
     pictures, foreground = over_white(views), solid(held_out)
     values = {
-        "mask_iou": [
+        "mean_code_psnr_db": [psnr(*triple) for triple in zip(average, held_out.rgb, foreground, strict=True)]
+    }
+    missing = []
+    if (held_out.mask < 1).any():
+        values["mask_iou"] = [
             intersection_over_union(own > 0.5, true > 0.5)
             for own, true in zip(views.opacity, held_out.mask, strict=True)
-        ],
-        "mean_code_psnr_db": [
-            psnr(*triple) for triple in zip(average, held_out.rgb, foreground, strict=True)
-        ],
-    }
+        ]
+    else:
+        missing.append("masks of the photographs: whole pictures are compared; `nerfgen segment` makes them")
     true, seen = eight_bits(held_out.rgb), eight_bits(pictures)
     return merged(
         [
-            Table({}, notes=targets.notes, pictures={"new views": _grid(subject, targets, true, seen)}),
+            Table(
+                {},
+                notes=targets.notes,
+                missing=missing,
+                pictures={"new views": _grid(subject, targets, true, seen)},
+            ),
             likeness(subject, targets.names, true, seen, foreground),
             Table({name: Measured(targets.names, np.array(own)) for name, own in values.items()}),
         ]
@@ -83,14 +95,12 @@ def novel_table(subject: Subject, progress: Progress = silent) -> Table:
 
 
 def _targets(subject: Subject, progress: Progress) -> Targets:
-    """What :func:`novel_table` compares with.
+    """What :func:`novel_table` compares with, where no pairs were given.
 
     Raises:
         InputError: there is nothing.
     """
     sources, model = subject.sources, subject.model
-    if sources.pairs:
-        return _pairs(subject, sources.pairs, progress)
     if sources.others is None:
         truth = sources.data / "truth.h5"
         if not truth.is_file():
@@ -112,10 +122,11 @@ def _targets(subject: Subject, progress: Progress) -> Targets:
                 )
             ],
         )
-    unseen = subject.unseen(progress)
-    instances = instances_of(sources.others, unseen.framed.images)
+    fresh, _ = unknown_images(model, sources.others)
+    instances = instances_of(sources.others, fresh)
     if len(set(instances)) < len(instances):
-        return _instances(unseen, instances)
+        return _instances(subject, fresh, instances, progress)
+    unseen = subject.unseen(progress)
     truth = sources.others / "truth.h5"
     if not truth.is_file():
         raise InputError(
@@ -131,16 +142,30 @@ def _targets(subject: Subject, progress: Progress) -> Targets:
     return _of_unseen(unseen, held_out, names, notes)
 
 
-def _pairs(subject: Subject, path: Path, progress: Progress) -> Targets:
+def _listed_pairs(subject: Subject) -> list[tuple[str, str]]:
+    """The pairs that were given; none if none were.
+
+    Raises:
+        InputError: the list can't be read, or names what is not there.
+    """
+    path, others = subject.sources.pairs, subject.sources.others
+    if path is None:
+        return []
+    if others is None:
+        raise InputError(f"{path.name}: its photographs are in --others; give that too")
+    pairs = read_pairs(path)
+    for name in (name for pair in pairs for name in pair):
+        if not (others / name).is_file():
+            raise InputError(f"{path.name}: {name} is not in {others.name}")
+    return pairs[: subject.settings.images]
+
+
+def _pairs(subject: Subject, pairs: list[tuple[str, str]], progress: Progress) -> Targets:
     """Targets of a list of pairs: the source is fitted, the target rendered from its own camera."""
     sources, settings = subject.sources, subject.settings
-    if sources.others is None:
-        raise InputError(f"{path.name}: its photographs are in --others; give that too")
-    pairs = read_pairs(path)[: settings.images]
+    assert sources.pairs is not None
+    path = sources.pairs
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
-    for name in names:
-        if not (sources.others / name).is_file():
-            raise InputError(f"{path.name}: {name} is not in {sources.others.name}")
     found = fit_photographs(subject.model, sources, names, settings, subject.workers, progress)
     place = {name: number for number, name in enumerate(found.framed.images)}
     usable = [(place[first], place[second]) for first, second in pairs if first in place and second in place]
@@ -156,19 +181,41 @@ def _pairs(subject: Subject, path: Path, progress: Progress) -> Targets:
     return _of_photographs(found, rows, targets, notes)
 
 
-def _instances(unseen: Unseen, instances: list[str]) -> Targets:
-    """Targets where several photographs show one object: its first is fitted, some further ones compared."""
-    first: dict[str, int] = {}
-    rows, targets = [], []
-    seen = dict.fromkeys(instances, 0)
-    for number, instance in enumerate(instances):
-        source = first.setdefault(instance, number)
-        if source != number and seen[instance] < _VIEWS:
-            seen[instance] += 1
-            rows.append(source)
-            targets.append(number)
-    notes = [f"{len(targets)} further photographs of {len(set(rows))} objects, each fitted to one photograph"]
-    return _of_photographs(unseen, np.array(rows), np.array(targets), notes)
+def _instances(subject: Subject, names: list[str], instances: list[str], progress: Progress) -> Targets:
+    """Targets where several photographs show one object: its first is fitted, some of the others compared."""
+    sources, settings = subject.sources, subject.settings
+    groups: dict[str, list[str]] = {}
+    for name, instance in zip(names, instances, strict=True):
+        groups.setdefault(instance, []).append(name)
+    several = [instance for instance, own in groups.items() if len(own) > 1]
+    chosen = choose(several, max(1, settings.images // (1 + _VIEWS)), settings.seed)
+    looked_at = [_some(groups[several[place]]) for place in chosen]
+    found = fit_photographs(
+        subject.model,
+        sources,
+        [name for own in looked_at for name in own],
+        settings,
+        subject.workers,
+        progress,
+    )
+    place = {name: number for number, name in enumerate(found.framed.images)}
+    usable = [[place[name] for name in own if name in place] for own in looked_at]
+    rows = [own[0] for own in usable for _ in own[1:]]
+    if not rows:
+        raise InputError("of no object of the others can two photographs be used")
+    notes = [
+        f"{len(rows)} further photographs of {len(set(rows))} new objects, each fitted to one photograph",
+        *found.notes,
+    ]
+    return _of_photographs(
+        found, np.array(rows), np.array([target for own in usable for target in own[1:]]), notes
+    )
+
+
+def _some(names: list[str]) -> list[str]:
+    """The first photograph of an object, and some others that are spread over all."""
+    further = np.linspace(1, len(names) - 1, min(_VIEWS, len(names) - 1)).astype(int)
+    return [names[0], *(names[place] for place in further)]
 
 
 def _of_photographs(unseen: Unseen, rows: np.ndarray, targets: np.ndarray, notes: list[str]) -> Targets:

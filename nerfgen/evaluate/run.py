@@ -12,6 +12,7 @@ from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.evaluate.cameras import cameras_table
 from nerfgen.evaluate.catalogue import TABLES
+from nerfgen.evaluate.depth import depth_table
 from nerfgen.evaluate.fitting import fit_table
 from nerfgen.evaluate.novel import novel_table
 from nerfgen.evaluate.report import SCHEMA, Report, load_report, save_report
@@ -32,6 +33,7 @@ MAKERS: dict[str, TableMaker] = {
     "train": train_table,
     "fit": fit_table,
     "novel": novel_table,
+    "depth": depth_table,
     "samples": samples_table,
     "cameras": cameras_table,
 }

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from nerfgen.errors import MissingDependencyError
+from nerfgen.errors import InputError, MissingDependencyError
 from nerfgen.evaluate.sources import Settings, Sources
 from nerfgen.evaluate.unseen import Unseen, fit_unseen
 from nerfgen.field import Model
@@ -38,6 +38,14 @@ class Subject:
         if self._unseen is None:
             self._unseen = fit_unseen(self.model, self.sources, self.settings, self.workers, progress)
         return self._unseen
+
+    def told(self, error: InputError) -> str:
+        """What an error says, with files and folders by their names alone: a report is the same wherever they lie."""
+        text = str(error)
+        for folder in (self.sources.others, self.sources.data):
+            if folder:
+                text = text.replace(f"{folder}/", "").replace(str(folder), folder.name)
+        return text
 
     @cached_property
     def perceptual(self) -> Perceptual | str:

@@ -23,7 +23,7 @@ from nerfgen.metric.image import intersection_over_union, psnr
 from nerfgen.photo import resample_window
 
 # Coverage from which on a pixel shows nothing but the object.
-_SOLID = 0.99
+SOLID = 0.99
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def over_white(views: Views) -> Float[np.ndarray, "views size size 3"]:
 
 def solid(held_out: HeldOut) -> Bool[np.ndarray, "views size size"]:
     """The pixels that show nothing but the object."""
-    return held_out.mask > _SOLID
+    return held_out.mask > SOLID
 
 
 def judge_views(views: Views, held_out: HeldOut) -> dict[str, float]:

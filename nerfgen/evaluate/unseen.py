@@ -47,20 +47,26 @@ def fit_unseen(
     """
     if sources.others is None:
         raise InputError("photographs that the model has not seen: give --others FOLDER")
-    names = find_images(sources.others)
-    known = {*model.digests, *model.further_digests}
-    digests = digest_images(sources.others, names)
-    fresh = [name for name, (_, digest) in zip(names, digests, strict=True) if digest not in known]
+    fresh, known = unknown_images(model, sources.others)
     chosen = [fresh[place] for place in choose(fresh, settings.images, settings.seed)]
     if not chosen:
-        raise InputError(f"the model knows all {len(names)} photographs of {sources.others.name}")
+        raise InputError(f"the model knows all {known} photographs of {sources.others.name}")
     fitted = fit_photographs(model, sources, chosen, settings, workers, progress)
     notes = [
         f"{len(chosen)} of {len(fresh)} photographs of {sources.others.name}, chosen by seed {settings.seed}"
     ]
-    if len(fresh) < len(names):
-        notes.append(f"{len(names) - len(fresh)} more are known to the model, and left out")
+    if known:
+        notes.append(f"{known} more are known to the model, and left out")
     return replace(fitted, notes=[*notes, *fitted.notes])
+
+
+def unknown_images(model: Model, folder: Path) -> tuple[list[str], int]:
+    """The images of a folder that the model was not trained on, by their bytes, and how many others there are."""
+    names = find_images(folder)
+    known = {*model.digests, *model.further_digests}
+    digests = digest_images(folder, names)
+    fresh = [name for name, (_, digest) in zip(names, digests, strict=True) if digest not in known]
+    return fresh, len(names) - len(fresh)
 
 
 def fit_photographs(
@@ -77,7 +83,9 @@ def fit_photographs(
         InputError: none of them can be used.
     """
     framed, status = frame_unseen(model, sources, names, workers)
-    fitted = fit_latents(model, framed, steps=settings.fit_steps, seed=settings.seed, progress=progress)
+    # A model that learned from whole photographs is fitted to them, whatever masks there are to judge it by.
+    seen = framed if _learned_from_masks(model) else replace(framed, mask=np.full_like(framed.mask, 255))
+    fitted = fit_latents(model, seen, steps=settings.fit_steps, seed=settings.seed, progress=progress)
     unusable = Counter(value for value in status if value not in artifact.USABLE)
     notes = [f"{count} of them can't be used: {value}" for value, count in sorted(unusable.items())]
     if not fitted.converged.all():
@@ -97,7 +105,7 @@ def frame_unseen(
     """Cameras and masks of photographs of ``sources.others``, framed as the training images are; and all statuses.
 
     Where the training cameras were fitted to landmarks, those of new photographs are too. Where they were known, so
-    have the others' to be: from cameras.h5, or truth.h5.
+    have the others' to be: from cameras.h5, or truth.h5. Masks are all 255 where the model needs none and none exist.
 
     Raises:
         InputError: none of them can be used.
@@ -111,8 +119,10 @@ def frame_unseen(
         own = dict(zip(given.names, names, strict=True))
         return replace(given.framed, images=[own[name] for name in given.framed.images]), given.status
     cameras, masks = (_beside(others, name) for name in ("cameras.h5", "masks.h5"))
-    with_masks = Preset(**model.preset).lambda_mask > 0
-    framed = load_framed(others, cameras, masks if with_masks else None, model.size, only=names)
+    needed = _learned_from_masks(model)
+    framed = load_framed(
+        others, cameras, masks if needed or masks.is_file() else None, model.size, only=names
+    )
     lost = [reason for reason, count in framed.skipped.items() for _ in range(count)]
     unlisted = len(names) - len(framed.images) - len(lost)
     return framed, [*["ok"] * len(framed.images), *lost, *["no_camera"] * unlisted]
@@ -129,6 +139,10 @@ def instances_of(others: Path, names: Sequence[str]) -> list[str]:
         instances = artifact.strings(file["instance"])
         places = artifact.positions(names, artifact.strings(file["image"]))
     return [instances[place] if place >= 0 else name for place, name in zip(places, names, strict=True)]
+
+
+def _learned_from_masks(model: Model) -> bool:
+    return Preset(**model.preset).lambda_mask > 0
 
 
 def _beside(folder: Path, name: str) -> Path:

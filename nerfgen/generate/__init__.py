@@ -21,7 +21,7 @@ from nerfgen.generate.rehearsal import rehearsed
 from nerfgen.generate.sampling import Principal, drawn_objects, principal_axes, truncated_draws
 from nerfgen.generate.store import fitting_antialias, render_to_file
 from nerfgen.generate.tune import Tuned, tune_networks
-from nerfgen.generate.views import Views, eight_bits, render_views
+from nerfgen.generate.views import Views, eight_bits, render_views, surface_depths
 from nerfgen.generate.walk import great_arc, walk_axis, walk_between
 from nerfgen.geometry import framing_intrinsics, turned_cameras, turned_views
 
@@ -62,6 +62,7 @@ __all__ = [
     "render_views",
     "save_pngs",
     "stored_objects",
+    "surface_depths",
     "table_objects",
     "truncated_draws",
     "tune_networks",

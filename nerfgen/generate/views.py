@@ -91,6 +91,25 @@ def render_views(
     )
 
 
+def surface_depths(
+    model: Model,
+    latents: Float[np.ndarray, "views latent"],
+    pixels: Float[np.ndarray, "views points 2"],
+    intrinsics: Float[np.ndarray, "views 3 3"],
+    cam_to_world: Float[np.ndarray, "views 4 4"],
+) -> Float[np.ndarray, "views points"]:
+    """Expected depth along the optical axis, world units, of what each code shows at pixels of its camera, by the rays
+    through them; NaN where opacity is below 0.5 or the pixel is NaN."""
+    depths = np.full(pixels.shape[:2], np.nan)
+    for view, latent in enumerate(latents):
+        there = np.flatnonzero(np.isfinite(pixels[view]).all(-1))
+        origins, directions = pixel_rays(pixels[view, there], intrinsics[view], cam_to_world[view])
+        seen = ObjectRays(model, latent).look(origins, directions, samples=_SAMPLES[model.config.kind])
+        depth = seen.distance * (directions @ optical_axis(cam_to_world[view]))
+        depths[view, there] = np.where(seen.opacity >= 0.5, depth, np.nan)
+    return depths
+
+
 def _averaged(seen: RayValues, size: int, antialias: int) -> RayValues:
     """A raster of so many rays a pixel as pictures of ``size`` x ``size`` pixels: distance and normals are those of the
     rays that met something."""
