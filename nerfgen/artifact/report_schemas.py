@@ -43,7 +43,6 @@ REPORT_SCHEMAS = (
             Dataset("setting", "string", ("point",), "value of the setting at each point"),
             Dataset("images", "int64", ("point",), "photographs that the point's model was trained on"),
             Dataset("steps", "int64", ("point",), "training steps of its model"),
-            Dataset("seconds", "float64", ("point",), "training time of its model", "second"),
         ),
         {"name": "the setting that is swept"},
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 from nerfgen import artifact
@@ -44,11 +45,21 @@ def camera_picture(data: Path, landmarks: Path, cameras: Path, picture: Path) ->
                 photo = decode(data / images[row])
             except UnreadableImageError:
                 continue
-            cells.append(_cell(photo, file["window"][row], points, projected))
+            cells.append(camera_cell(photo, file["window"][row], points, projected))
     save_picture(picture, contact_sheet(cells or [np.full((_SIZE, _SIZE, 3), 255, np.uint8)]))
 
 
-def _cell(photo: np.ndarray, window: np.ndarray, points: np.ndarray, projected: np.ndarray) -> np.ndarray:
+def camera_cell(
+    photo: UInt8[np.ndarray, "height width 3"],
+    window: Float[np.ndarray, "3"],
+    points: Float[np.ndarray, "points 2"],
+    projected: Float[np.ndarray, "points 2"],
+) -> UInt8[np.ndarray, "size size 3"]:
+    """A photograph about its window, with observed points (green) and reprojected canonical ones (red).
+
+    Args:
+        window, points, projected: pixels of the photograph.
+    """
     side = window[2] * _MARGIN
     corner = window[:2] - (side - window[2]) / 2
     raster, _ = resample_window(photo, (*corner, side), _SIZE)

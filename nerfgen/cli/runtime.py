@@ -159,6 +159,21 @@ def existing_folder(data: Path) -> Path:
     return data
 
 
+def named_values(settings: list[str]) -> dict[str, str]:
+    """What stands behind several ``--set NAME=VALUE``.
+
+    Raises:
+        InputError: one of them has no value.
+    """
+    from nerfgen.errors import InputError
+
+    pairs = [setting.partition("=") for setting in settings]
+    for name, equals, _ in pairs:
+        if not equals:
+            raise InputError(f"--set {name}: give NAME=VALUE, such as --set samples=32")
+    return {name: value for name, _, value in pairs}
+
+
 def given_options(context: typer.Context) -> dict[str, str]:
     """What stands on the command line: how a user writes it, by its name in the command's function."""
     written = {}

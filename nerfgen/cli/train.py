@@ -245,10 +245,6 @@ def train(
     runtime.existing_folder(data)
     output = output or data / "model.h5"
     cameras = cameras or data / "cameras.h5"
-    pairs = [value.partition("=") for value in values or []]
-    for name, equals, _ in pairs:
-        if not equals:
-            raise InputError(f"--set {name}: give NAME=VALUE, such as --set samples=32")
     named = {
         "size": size,
         "latent_size": latent_size,
@@ -258,7 +254,7 @@ def train(
         "rays_per_image": rays_per_image,
         "steps": steps,
     }
-    changes: dict[str, object] = {name: value for name, _, value in pairs}
+    changes: dict[str, object] = dict(runtime.named_values(values or []))
     changes |= {name: value for name, value in named.items() if value}
     if minutes and not steps:
         changes["steps"] = 0

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -150,17 +149,14 @@ def _differing(reports: Sequence[Report]) -> list[str]:
         values = [json.dumps(each.get(name)) for each in parameters]
         if len(set(values)) > 1:
             lines.append(f"setting {name} differs ({told(values)})")
+    # The first input is the model; one name can be in two folders.
     inputs = [
-        {
-            record.get("file", ""): record.get("sha256", "")
-            for record in _json(report, "inputs", [])
-            if record.get("file") != PurePath(report.name).name
-        }
+        sorted((record["file"], record["sha256"]) for record in _json(report, "inputs", [])[1:])
         for report in reports
     ]
-    for file in dict.fromkeys(file for each in inputs for file in each):
-        if len({each[file] for each in inputs if file in each}) > 1:
-            what = "the folder of photographs" if file == "." else file
+    for file in dict.fromkeys(file for each in inputs for file, _ in each):
+        if len({tuple(digest for name, digest in each if name == file) for each in inputs}) > 1:
+            what = "the folder of other photographs" if file == "." else file
             lines.append(f"{what} is not the same for all: items of one name may differ")
     return lines
 

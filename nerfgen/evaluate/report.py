@@ -8,6 +8,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+from jaxtyping import Bool
 
 from nerfgen import artifact
 from nerfgen.evaluate.catalogue import TABLES, in_order
@@ -41,6 +42,15 @@ class Report:
         }
         missing = [f"{name}: {line}" for name, table in self.tables.items() for line in table.missing]
         return {**shown, "missing": missing}
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file says that it is a report."""
+    try:
+        with h5py.File(path, "r") as file:
+            return file.attrs.get("nerfgen_schema") == SCHEMA
+    except OSError:
+        return False
 
 
 def plain_estimate(figure: Estimate) -> dict[str, Any]:
@@ -128,11 +138,13 @@ def put_entries(file: h5py.File, entries: list[tuple[str, str, Estimate]]) -> No
         artifact.put(file, name, [getattr(figure, name) for _, _, figure in entries])
 
 
-def read_entries(file: h5py.File) -> dict[str, dict[str, Estimate]]:
-    """The figures that :func:`put_entries` wrote, by table and metric."""
+def read_entries(
+    file: h5py.File, chosen: Bool[np.ndarray, "entries"] | slice = slice(None)
+) -> dict[str, dict[str, Estimate]]:
+    """Some of the figures that :func:`put_entries` wrote, by table and metric."""
     figures: dict[str, dict[str, Estimate]] = {}
-    columns = (file[name][:].tolist() for name in ("mean", "low", "high", "n"))
-    names = (artifact.strings(file[name]) for name in ("table", "metric"))
+    columns = (file[name][:][chosen].tolist() for name in ("mean", "low", "high", "n"))
+    names = (file[name].asstr()[:][chosen].tolist() for name in ("table", "metric"))
     for table, metric, *numbers in zip(*names, *columns, strict=True):
         figures.setdefault(table, {})[metric] = Estimate(*numbers)
     return figures

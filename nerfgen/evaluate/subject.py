@@ -1,71 +1,24 @@
-"""What is evaluated: a model, the photographs that it knows and others that it does not, and what is fitted to them."""
+"""What is evaluated: a model, and what several tables need of it, made once."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
-from jaxtyping import Int
-
+from nerfgen.errors import MissingDependencyError
+from nerfgen.evaluate.sources import Settings, Sources
+from nerfgen.evaluate.unseen import Unseen, fit_unseen
 from nerfgen.field import Model
+from nerfgen.metric.pretrained import Inception, Perceptual
+from nerfgen.parallel import Progress, silent
 
-
-@dataclass(frozen=True)
-class Sources:
-    """Where an evaluation reads.
-
-    Attributes:
-        model: the model's file.
-        data: folder of the training photographs.
-        others: folder of photographs that the model has not seen; None for none.
-        pairs: CSV of pairs of photographs of one object each, paths relative to ``others``; None for none.
-        keypoints: CSV of true 3D keypoints of photographs; None for none.
-        landmarker: estimator for classes that bring none.
-        weights: folder of the weights of pretrained networks; None for the usual caches.
-    """
-
-    model: Path
-    data: Path
-    others: Path | None = None
-    pairs: Path | None = None
-    keypoints: Path | None = None
-    landmarker: Path | None = None
-    weights: Path | None = None
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What an evaluation depends on beside its sources.
-
-    Attributes:
-        images: photographs of each table, at most (200 as published).
-        samples: new objects that are judged.
-        truncation: of these, in standard deviations.
-        fit_steps: of fitting a photograph.
-        shown: rows of a grid of pictures.
-        seed: of everything random.
-    """
-
-    images: int = 200
-    samples: int = 200
-    truncation: float = 0.7
-    fit_steps: int = 100
-    shown: int = 8
-    seed: int = 0
-
-
-def choose(names: Sequence[str], count: int, seed: int) -> Int[np.ndarray, "chosen"]:
-    """Places of ``count`` of the names, in their order; whether a name is chosen before another hangs on the two and
-    the seed alone, so that models of different tables are judged by the same photographs."""
-    drawn = sorted(range(len(names)), key=lambda k: hashlib.sha256(f"{seed} {names[k]}".encode()).digest())
-    return np.array(sorted(drawn[:count]), dtype=np.int64)
+Network = TypeVar("Network")
 
 
 class Subject:
-    """A model under evaluation; what several tables need is made once.
+    """A model under evaluation.
 
     Attributes:
         model, sources, settings: see there.
@@ -74,3 +27,31 @@ class Subject:
 
     def __init__(self, model: Model, sources: Sources, settings: Settings, workers: int = 0) -> None:
         self.model, self.sources, self.settings, self.workers = model, sources, settings, workers
+        self._unseen: Unseen | None = None
+
+    def unseen(self, progress: Progress = silent) -> Unseen:
+        """The chosen photographs of ``sources.others``, with codes; see :func:`fit_unseen`.
+
+        Raises:
+            InputError: there are none that can be used.
+        """
+        if self._unseen is None:
+            self._unseen = fit_unseen(self.model, self.sources, self.settings, self.workers, progress)
+        return self._unseen
+
+    @cached_property
+    def perceptual(self) -> Perceptual | str:
+        """The network of LPIPS, or why it can't be had and how to add it."""
+        return _had(Perceptual.load, self.sources.weights)
+
+    @cached_property
+    def inception(self) -> Inception | str:
+        """The Inception network of FID, KID and IS, or why it can't be had and how to add it."""
+        return _had(Inception.load, self.sources.weights)
+
+
+def _had(load: Callable[[Path | None], Network], weights: Path | None) -> Network | str:
+    try:
+        return load(weights)
+    except MissingDependencyError as error:
+        return str(error)

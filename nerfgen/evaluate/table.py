@@ -68,3 +68,15 @@ class Table:
         """Every figure of the table, by its metric."""
         means = {name: Mean(measured.values).estimate(seed) for name, measured in self.values.items()}
         return means | self.pooled
+
+
+def merged(parts: Sequence[Table]) -> Table:
+    """One table of several, whose metrics and titles differ."""
+    return Table(
+        values={name: measured for part in parts for name, measured in part.values.items()},
+        pooled={name: figure for part in parts for name, figure in part.pooled.items()},
+        notes=[line for part in parts for line in part.notes],
+        missing=[line for part in parts for line in part.missing],
+        pictures={title: pictures for part in parts for title, pictures in part.pictures.items()},
+        points={title: points for part in parts for title, points in part.points.items()},
+    )

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from nerfgen.evaluate.catalogue import TABLES
 from nerfgen.evaluate.compare import Comparison
 from nerfgen.evaluate.report import Report
-from nerfgen.evaluate.study import Study, study_figures
+from nerfgen.evaluate.study import Study
 from nerfgen.evaluate.wording import NONE, figure_of, interval_text, letter, titled, value_text, verdict
 from nerfgen.metric import Estimate
 
@@ -80,8 +80,7 @@ def study_text(study: Study, across: int = 4) -> str:
         lines = row(study.name, (point.setting for point in points))
         lines += row("training photographs", (str(point.images) for point in points))
         lines += row("training steps", (str(point.steps) for point in points))
-        lines += row("training time, s", (f"{point.seconds:.0f}" for point in points))
-        for table, metrics in study_figures(study).items():
+        for table, metrics in study.metrics().items():
             lines += ["", TABLES.get(table, table)]
             for metric in metrics:
                 figures = [point.figures.get(table, {}).get(metric) for point in points]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from nerfgen.evaluate.subject import Subject, choose
-from nerfgen.evaluate.table import Measured, Pictures, Table
+from nerfgen.evaluate.likeness import likeness
+from nerfgen.evaluate.sources import choose
+from nerfgen.evaluate.subject import Subject
+from nerfgen.evaluate.table import Pictures, Table, merged
 from nerfgen.evaluate.windows import windows_of
 from nerfgen.generate import render_views, table_objects
-from nerfgen.metric import psnr
 from nerfgen.parallel import Progress, silent
+from nerfgen.photo import digest_images
 
 
 def train_table(subject: Subject, progress: Progress = silent) -> Table:
@@ -24,7 +26,12 @@ def train_table(subject: Subject, progress: Progress = silent) -> Table:
     photographs, valid = windows_of(
         [subject.sources.data / name for name in names], model.window[chosen], size
     )
-    there = np.flatnonzero(valid.any((1, 2)))
+    digests = [digest for _, digest in digest_images(subject.sources.data, names)]
+    same = np.array([digest == model.digests[row] for digest, row in zip(digests, chosen, strict=True)])
+    there = np.flatnonzero(same & valid.any((1, 2)))
+    gone = len(chosen) - len(there)
+    if not len(there):
+        return Table({}, missing=[f"no training photograph is in {subject.sources.data}: give --data FOLDER"])
     objects = table_objects(model, chosen[there].tolist())
     assert objects.cameras is not None
     views = render_views(
@@ -35,18 +42,20 @@ def train_table(subject: Subject, progress: Progress = silent) -> Table:
         size,
         progress=progress,
     )
-    values = [
-        psnr(view / 255, photograph / 255, where)
-        for view, photograph, where in zip(views.rgb, photographs[there], valid[there], strict=True)
-    ]
     shown = slice(settings.shown)
-    return Table(
-        values={"psnr_db": Measured(objects.names, np.array(values))},
-        pictures={
-            "reconstructions": Pictures(
-                objects.names[shown],
-                ["photograph", "reconstruction"],
-                np.stack([photographs[there][shown], views.rgb[shown]], axis=1),
-            )
-        },
+    notes = [f"{len(there)} of {len(model.images)} training photographs, chosen by seed {settings.seed}"]
+    if gone:
+        notes.append(
+            f"{gone} of {len(chosen)} are not as they were trained on, or not there; they are left out"
+        )
+    pictures = Pictures(
+        objects.names[shown],
+        ["photograph", "reconstruction"],
+        np.stack([photographs[there][shown], views.rgb[shown]], axis=1),
+    )
+    return merged(
+        [
+            Table({}, notes=notes, pictures={"reconstructions": pictures}),
+            likeness(subject, objects.names, photographs[there], views.rgb, valid[there]),
+        ]
     )

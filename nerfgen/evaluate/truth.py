@@ -18,7 +18,8 @@ from nerfgen.field import Model
 from nerfgen.generate import Views, render_views
 from nerfgen.geometry import invert_rigid, pixel_centers, sphere_window, window_intrinsics
 from nerfgen.metric.camera import frame_rotation, rotation_errors
-from nerfgen.metric.image import intersection_over_union, pearson, psnr
+from nerfgen.metric.correlation import pearson
+from nerfgen.metric.image import intersection_over_union, psnr
 from nerfgen.photo import resample_window
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from nerfgen.geometry import rotation_angle
+from nerfgen.geometry import rotation_angle, similarity_between
 
 
 def frame_rotation(
@@ -39,3 +39,22 @@ def rotation_errors(
     """
     frame = frame_rotation(estimated, true) if frame is None else frame
     return rotation_angle(frame @ estimated[:, :3, :3], true[:, :3, :3])
+
+
+def translation_errors(
+    estimated: Float[np.ndarray, "images 4 4"], true: Float[np.ndarray, "images 4 4"]
+) -> Float[np.ndarray, "images"]:
+    """Distance of each estimated camera centre to the true one, as a share of that one's distance from the origin,
+    after one similarity of the world.
+
+    The similarity is the least-squares one, once more over the better half of the images.
+    """
+    first, second = estimated[:, :3, 3], true[:, :3, 3]
+    chosen = np.ones(len(first), bool)
+    errors = np.zeros(len(first))
+    for _ in range(2):
+        scale, rotation, shift = similarity_between(first[chosen], second[chosen])
+        moved = scale * first @ rotation.T + shift
+        errors = np.linalg.norm(moved - second, axis=1) / np.linalg.norm(second, axis=1)
+        chosen = errors <= np.median(errors)
+    return errors

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Bool, Float
 
+# Edge of the window of structural similarity, pixels.
+_WINDOW = 11
+
 
 def psnr(
     first: Float[np.ndarray, "*shape"],
@@ -23,10 +26,37 @@ def intersection_over_union(first: Bool[np.ndarray, "*shape"], second: Bool[np.n
     return float(np.count_nonzero(first & second) / union) if union else 1.0
 
 
-def pearson(first: Float[np.ndarray, "values"], second: Float[np.ndarray, "values"]) -> float:
-    """Correlation coefficient; 0 where there are no values or one side is constant."""
-    if not len(first):
-        return 0.0
-    first, second = first - first.mean(), second - second.mean()
-    scale = np.sqrt((first**2).sum() * (second**2).sum())
-    return float((first * second).sum() / scale) if scale > 0 else 0.0
+def ssim(
+    first: Float[np.ndarray, "height width 3"],
+    second: Float[np.ndarray, "height width 3"],
+    where: Bool[np.ndarray, "height width"] | None = None,
+) -> float:
+    """Structural similarity of values in [0, 1] (Wang et al. 2004): a Gaussian window of standard deviation 1.5 that
+    spans 11 pixels, on each channel.
+
+    Args:
+        where: the mean is over windows about these pixels; NaN if there is none. Windows that reach beyond the
+            pictures don't count.
+
+    Raises:
+        ValueError: the pictures are smaller than the window.
+    """
+    from skimage.metrics import structural_similarity  # slow to import
+
+    if min(first.shape[:2]) < _WINDOW:
+        raise ValueError(f"SSIM needs pictures of {_WINDOW} pixels and more, and these are {first.shape[:2]}")
+    _, similarity = structural_similarity(
+        np.asarray(first, np.float64),
+        np.asarray(second, np.float64),
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        data_range=1.0,
+        channel_axis=-1,
+        full=True,
+    )
+    edge = _WINDOW // 2
+    inside = (slice(edge, -edge), slice(edge, -edge))
+    values = similarity[inside].mean(-1)
+    chosen = values if where is None else values[where[inside]]
+    return float(chosen.mean()) if chosen.size else float("nan")

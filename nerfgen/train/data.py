@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -113,15 +113,21 @@ def load_framed(
     masks: Path | None,
     size: int,
     *,
+    only: Collection[str] | None = None,
     progress: Progress = silent,
 ) -> Framed:
     """Decode and frame every image that has a camera and, where ``masks`` is given, a mask.
+
+    Args:
+        only: paths of the images to take; None for all.
 
     Raises:
         InputError: a file is missing or no image is usable.
     """
     listing = list_images(data, cameras, masks)
-    rows, status = listing.rows, list(listing.status)
+    wanted = None if only is None else set(only)
+    taken = np.array([wanted is None or name in wanted for name in listing.images], bool)
+    rows, status = listing.rows[taken[listing.rows]], list(listing.status)
     rgb = np.zeros((len(rows), size, size, 3), np.uint8)
     mask = np.zeros((len(rows), size, size), np.uint8)
     valid = np.zeros((len(rows), size, size), bool)
@@ -133,6 +139,7 @@ def load_framed(
             else:
                 rgb[len(kept)], mask[len(kept)], valid[len(kept)] = found
                 kept.append(row)
+    status = [value for value, own in zip(status, taken, strict=True) if own]
     require_usable(status, data, cameras)
     count = len(kept)
     return Framed(
