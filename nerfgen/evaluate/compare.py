@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from nerfgen.evaluate.catalogue import METRICS, TABLES, in_order
+from nerfgen.evaluate.markup import recorded
 from nerfgen.evaluate.report import Report, plain_estimate
 from nerfgen.evaluate.table import Measured
 from nerfgen.evaluate.wording import letter, titled
@@ -144,14 +145,14 @@ def _differing(reports: Sequence[Report]) -> list[str]:
     classes = [report.about.get("class", "") for report in reports]
     if len(set(classes)) > 1:
         lines.append(f"object classes differ ({told(classes)})")
-    parameters = [_json(report, "parameters", {}) for report in reports]
+    parameters = [recorded(report.about, "parameters", {}) for report in reports]
     for name in dict.fromkeys(name for each in parameters for name in each):
         values = [json.dumps(each.get(name)) for each in parameters]
         if len(set(values)) > 1:
             lines.append(f"setting {name} differs ({told(values)})")
     # The first input is the model; one name can be in two folders.
     inputs = [
-        sorted((record["file"], record["sha256"]) for record in _json(report, "inputs", [])[1:])
+        sorted((record["file"], record["sha256"]) for record in recorded(report.about, "inputs", [])[1:])
         for report in reports
     ]
     for file in dict.fromkeys(file for each in inputs for file, _ in each):
@@ -159,9 +160,3 @@ def _differing(reports: Sequence[Report]) -> list[str]:
             what = "the folder of other photographs" if file == "." else file
             lines.append(f"{what} is not the same for all: items of one name may differ")
     return lines
-
-
-def _json(report: Report, name: str, default: Any) -> Any:
-    """A part of what a report says of its making, which its file holds as JSON."""
-    held = report.about.get(name, default)
-    return json.loads(held) if isinstance(held, str) else held

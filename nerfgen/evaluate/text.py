@@ -13,12 +13,12 @@ from nerfgen.evaluate.wording import NONE, figure_of, interval_text, letter, tit
 from nerfgen.metric import Estimate
 
 WIDTH = 100
-_TITLE = 38
+_TITLE = 34
 
 
 def report_text(report: Report) -> str:
     """A line a figure: what it is, its value, its 95% interval, how many items it is of and which way is better."""
-    lines = [report.name]
+    lines = textwrap.wrap(report.name, WIDTH)
     for name, table in report.tables.items():
         lines += ["", TABLES.get(name, name)]
         figures = report.figures.get(name, {})
@@ -38,7 +38,9 @@ def report_text(report: Report) -> str:
 
 def comparison_text(comparison: Comparison) -> str:
     """A block a figure: a line a report, with the difference to the first and what it says."""
-    lines = [f"{letter(place)}  {name}" for place, name in enumerate(comparison.names)]
+    lines = []
+    for place, name in enumerate(comparison.names):
+        lines += textwrap.wrap(name, WIDTH, initial_indent=f"{letter(place)}  ", subsequent_indent="   ")
     lines += _notes(comparison.notes.get("", []), "")
     for name, metrics in comparison.tables.items():
         lines += ["", TABLES.get(name, name)]
@@ -48,7 +50,7 @@ def comparison_text(comparison: Comparison) -> str:
             title = titled(metric)
             for place, figure in enumerate(compared.figures):
                 if figure is None:
-                    told = NONE
+                    told = f"{NONE:>8}"
                 else:
                     told = f"{value_text(metric, figure.mean):>8}   {interval_text(metric, figure):<20}"
                 difference = compared.differences[place]
@@ -56,8 +58,8 @@ def comparison_text(comparison: Comparison) -> str:
                     told += (
                         f"  {value_text(metric, difference.mean, signed=True)}, {verdict(metric, difference)}"
                     )
-                if not place:
-                    told += f"  n {figure.n if figure else 0}"
+                elif figure is not None and not (place and compared.common):
+                    told += f"  n {figure.n}"
                 lines += _row(title, f"{letter(place):>3} {told}".rstrip())
                 title = ""
         lines += _notes(comparison.notes.get(name, []), "")
@@ -75,7 +77,7 @@ def study_text(study: Study, across: int = 4) -> str:
         points = study.points[start : start + across]
 
         def row(title: str, cells: Iterable[str]) -> list[str]:
-            return _row(title, "".join(f"{cell:>15}" for cell in cells))
+            return _row(title, "".join(f"{cell:>16}" for cell in cells))
 
         lines = row(study.name, (point.setting for point in points))
         lines += row("training photographs", (str(point.images) for point in points))
