@@ -16,7 +16,7 @@ from nerfgen.evaluate.grids import picture_grids
 from nerfgen.evaluate.markup import cell, making, metric_row, rendered
 from nerfgen.evaluate.report import Report
 from nerfgen.evaluate.table import Measured, Table
-from nerfgen.evaluate.wording import figure_of, letter, titled, value_text, verdict
+from nerfgen.evaluate.wording import NONE, figure_of, letter, titled, value_text, verdict
 
 # What the summary on top shows of each table, as far as it is there.
 _HEADLINES = {
@@ -108,6 +108,7 @@ def _headlines(table: dict[str, Any]) -> dict[str, Any]:
     """What the summary shows of a table."""
     rows = {row["metric"]: row for row in table["rows"]}
     chosen = [rows[metric] for metric in _HEADLINES.get(table["name"], ()) if metric in rows]
+    chosen = [row for row in chosen if any(each["value"] != NONE for each in row["cells"])]
     return {"name": table["name"], "title": table["title"], "rows": chosen}
 
 

@@ -87,12 +87,13 @@ def distribution(
                 linewidth=1.3,
             )
             if len(each):
-                label = f"{labels[place]}, mean" if len(held) > 1 else "mean"
-                axes.axvline(each.mean(), color=color if len(held) > 1 else _INK, linestyle=dash, label=label)
+                own = color if len(held) > 1 else _INK
+                axes.axvline(each.mean(), color=own, linestyle=dash, label=f"{labels[place]}, mean")
         axes.set_xlabel(x_label)
         axes.set_ylabel("items")
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        axes.legend(loc="best", handlelength=1.6)
+        if len(held) > 1:
+            axes.legend(loc="best", handlelength=1.6)
         return _svg(figure, name, f"Distribution of {x_label}")
 
 
