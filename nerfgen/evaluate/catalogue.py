@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -142,3 +143,9 @@ METRICS = {
         "object, after the best similarity of the world",
     ),
 }
+
+
+def in_order(known: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Names, each once, by an order of the catalogue; those that it lacks come last."""
+    there, order = dict.fromkeys(names), dict.fromkeys(known)
+    return [*(name for name in order if name in there), *(name for name in there if name not in order)]

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from nerfgen import artifact
+from nerfgen.evaluate.catalogue import TABLES, in_order
 from nerfgen.evaluate.table import Measured, Pictures, Points, Table
 from nerfgen.metric import Estimate
 
@@ -109,9 +110,9 @@ def load_report(path: Path) -> Report:
             zip(*(artifact.strings(file[name]) for name in ("note_table", "note_kind", "note")), strict=True)
         )
         tables = {}
-        for table in figures:
+        for table in in_order(TABLES, [*figures, *(own for own, _, _ in notes)]):
             measured = {}
-            for name in figures[table]:
+            for name in figures.setdefault(table, {}):
                 places = np.flatnonzero(of == f"{table}/{name}")
                 if len(places):
                     measured[name] = Measured([item[place] for place in places], values[places])

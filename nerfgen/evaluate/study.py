@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nerfgen import artifact
+from nerfgen.evaluate.catalogue import METRICS, TABLES, in_order
 from nerfgen.evaluate.report import plain_estimate, put_entries, read_entries
 from nerfgen.metric import Estimate
 
@@ -56,6 +57,16 @@ class Study:
                 }
                 for point in self.points
             ],
+        }
+
+    def metrics(self) -> dict[str, list[str]]:
+        """The metrics that any point has, by table, in the order of the catalogue."""
+        there = [
+            (t, metric) for point in self.points for t, found in point.figures.items() for metric in found
+        ]
+        return {
+            table: in_order(METRICS, (metric for other, metric in there if other == table))
+            for table in in_order(TABLES, (table for table, _ in there))
         }
 
 
