@@ -12,7 +12,7 @@ from nerfgen.evaluate.table import Table
 from nerfgen.evaluate.windows import training_windows
 from nerfgen.field import Model
 from nerfgen.generate import Objects, render_views, table_objects
-from nerfgen.metric import Coverage, FrechetDistance, InceptionScore, KernelDistance
+from nerfgen.metric import Coverage, Estimate, FrechetDistance, InceptionScore, KernelDistance
 from nerfgen.parallel import Progress, silent
 
 # Thumbnails tell objects apart by shape and colour, not by details that none of a few hundred others shares.
@@ -87,17 +87,22 @@ def inception_scores(subject: Subject, drawn: Objects, progress: Progress = sile
         progress=progress,
     )
     real, _ = inception.features(photographs[there])
-    fake, logits = inception.features(views.rgb)
+    fake, classes = inception.features(views.rgb)
     seed = settings.seed
     return Table(
         values={},
         pooled={
             "fid": FrechetDistance(real, fake).estimate(seed),
-            "kid": KernelDistance(real, fake).estimate(seed),
-            "inception_score": InceptionScore(logits).estimate(seed),
+            "kid": _thousandfold(KernelDistance(real, fake).estimate(seed)),
+            "inception_score": InceptionScore(classes).estimate(seed),
         },
         notes=[
             f"fid, kid: {len(views.rgb)} samples and {there.sum()} photographs ({(~there).sum()} are not as they were "
             "trained on, or not there); comparable with those of as many only"
         ],
     )
+
+
+def _thousandfold(figure: Estimate) -> Estimate:
+    """Kernel distances are told times 1000."""
+    return Estimate(1000 * figure.mean, 1000 * figure.low, 1000 * figure.high, figure.n)

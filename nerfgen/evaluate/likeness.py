@@ -10,6 +10,7 @@ from jaxtyping import Bool, UInt8
 from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.table import Measured, Table
 from nerfgen.metric import psnr, ssim
+from nerfgen.metric.pretrained import SMALLEST_PICTURE
 
 
 def likeness(
@@ -34,7 +35,11 @@ def likeness(
     missing, network = [], subject.perceptual
     if isinstance(network, str):
         missing += [] if scale else [f"lpips: {network}"]
+    elif photographs.shape[1] < SMALLEST_PICTURE:
+        missing.append(
+            f"lpips{scale}: pictures of {photographs.shape[1]} pixels are too small for its network"
+        )
     else:
         shown = np.where(where[..., None], pictures, photographs)
-        values[f"lpips{scale}"] = network.distances(photographs, shown).tolist()
+        values[f"lpips{scale}"] = network.distance(photographs, shown).tolist()
     return Table({name: Measured(names, np.array(own)) for name, own in values.items()}, missing=missing)

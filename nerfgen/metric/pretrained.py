@@ -1,16 +1,13 @@
-"""Scores by pretrained networks: LPIPS, and the Inception features of FID, KID and IS (the extra ``metrics``).
+"""Scores by pretrained networks: LPIPS, and the Inception features of FID, KID and IS.
 
-The networks are those of torchmetrics and torch-fidelity. Their weights are files of fixed names, looked for in a
-folder if one is given, else in torch's own cache, where they are downloaded to. A file whose digest is not that of its
-name is not used.
+They need the extra ``nerfgen[metrics]`` (PyTorch, which nothing here loads before it is asked for) and weights that
+come from a folder, PyTorch's cache or a download: :func:`nerfgen.metric.weights.find_weights`. Computed on the CPU.
 """
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import socket
-import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,159 +15,155 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from nerfgen.errors import MissingDependencyError
+from nerfgen.metric.weights import WeightsFile, find_weights
 
-# The hexadecimal digits at the end of the names are the first ones of the files' SHA-256.
-ALEXNET = "alexnet-owt-7be5be79.pth"
-INCEPTION = "weights-inception-2015-12-05-6726825d.pth"
-_ALEXNET_URL = f"https://download.pytorch.org/models/{ALEXNET}"
-_INCEPTION_URL = f"https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/{INCEPTION}"
-_TOGETHER = 32
-_SECONDS = 10.0
+# AlexNet as torchvision has it; LPIPS' own layers on top of it come with the library.
+ALEXNET = WeightsFile(
+    "alexnet-owt-7be5be79.pth", "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth", "7be5be79"
+)
+# The Inception network of 2015-12-05 that published scores are by, ported from TensorFlow.
+INCEPTION = WeightsFile(
+    "weights-inception-2015-12-05-6726825d.pth",
+    "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    "6726825d",
+)
+# Edge in pixels below which AlexNet's last layers see nothing.
+SMALLEST_PICTURE = 31
+_BATCH = 16
 
 
 class Perceptual:
-    """LPIPS (Zhang et al. 2018) with AlexNet."""
+    """LPIPS, AlexNet: Zhang et al., "The unreasonable effectiveness of deep features as a perceptual metric", 2018."""
 
     def __init__(self, network: Any) -> None:
         self._network = network
 
     @classmethod
     def load(cls, weights: Path | None = None) -> Perceptual:
-        """The network, with its weights from ``weights`` or from torch's cache, or downloaded.
+        """Ready for use.
+
+        Args:
+            weights: folder that may hold the file of :data:`ALEXNET`.
 
         Raises:
-            MissingDependencyError: a package or the weights can't be had; it says how to add them.
+            MissingDependencyError: the extra or the weights can't be had.
         """
-        torch, module = _package("torch"), _package("torchmetrics.image.lpip")
-        file = _weights(torch, ALEXNET, _ALEXNET_URL, weights)
-        usual = torch.hub.get_dir()
-        with tempfile.TemporaryDirectory(prefix="nerfgen-") as folder:
-            # torchvision reads its weights from torch's cache alone: for a moment, that is a folder with this file.
-            (Path(folder) / "checkpoints").mkdir()
-            (Path(folder) / "checkpoints" / ALEXNET).symlink_to(file.resolve())
-            torch.hub.set_dir(folder)
-            try:
-                network = module.LearnedPerceptualImagePatchSimilarity(
-                    "alex", reduction="none", normalize=True
-                )
-            finally:
-                torch.hub.set_dir(usual)
+        try:
+            import torch
+            from torchmetrics.functional.image.lpips import _NoTrainLpips
+        except (ImportError, OSError, RuntimeError) as error:
+            raise _no_library("LPIPS", error) from error
+        path = find_weights(ALEXNET, weights, _cache(torch))
+        # Without weights of AlexNet, which it would otherwise download itself.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            network = _NoTrainLpips(net="alex", pnet_rand=True)
+        state = _state(torch, path)
+        for part in (
+            network.net.slice1,
+            network.net.slice2,
+            network.net.slice3,
+            network.net.slice4,
+            network.net.slice5,
+        ):
+            part.load_state_dict({key: state[f"features.{key}"] for key in part.state_dict()})
         return cls(network)
 
-    def distances(
+    def distance(
         self,
-        first: UInt8[np.ndarray, "pictures size size 3"],
-        second: UInt8[np.ndarray, "pictures size size 3"],
-    ) -> Float[np.ndarray, "pictures"]:
-        """Distance of each pair; pictures below 64 pixels, too small for the network, are enlarged to that."""
-        torch = _package("torch")
-        found = []
-        with torch.inference_mode():
-            for pair in zip(first, second, strict=True):
-                # The mean over one pair is its own distance.
-                self._network.reset()
-                self._network.update(*(_tensor(torch, picture[None], least=64) / 255 for picture in pair))
-                found.append(float(self._network.compute()))
-        return np.array(found)
+        first: UInt8[np.ndarray, "n height width 3"] | Float[np.ndarray, "n height width 3"],
+        second: UInt8[np.ndarray, "n height width 3"] | Float[np.ndarray, "n height width 3"],
+    ) -> Float[np.ndarray, "n"]:
+        """Of each pair of pictures, with values in [0, 1] or of 8 bits; 0 for equal ones.
+
+        Raises:
+            ValueError: they have fewer than 31 x 31 pixels.
+        """
+        import torch
+
+        if len(first) and min(first.shape[1:3]) < SMALLEST_PICTURE:
+            raise ValueError(
+                f"LPIPS needs pictures of {SMALLEST_PICTURE} x {SMALLEST_PICTURE} pixels or more"
+            )
+        found = [np.zeros(0, np.float32)]
+        for chosen in _batches(len(first)):
+            pair = [
+                torch.from_numpy(np.ascontiguousarray(_unit_range(side[chosen]).transpose(0, 3, 1, 2)))
+                for side in (first, second)
+            ]
+            with torch.inference_mode():
+                found.append(self._network(*pair, normalize=True).numpy().reshape(-1))
+        return np.concatenate(found).astype(np.float64)
 
 
 class Inception:
-    """Inception v3 as FID is defined by: TensorFlow's network of 2015-12-05, its last features and logits."""
+    """The Inception network by which FID, KID and IS are defined."""
 
     def __init__(self, network: Any) -> None:
         self._network = network
 
     @classmethod
     def load(cls, weights: Path | None = None) -> Inception:
-        """The network, with its weights from ``weights`` or from torch's cache, or downloaded.
+        """Ready for use.
+
+        Args:
+            weights: folder that may hold the file of :data:`INCEPTION`.
 
         Raises:
-            MissingDependencyError: a package or the weights can't be had; it says how to add them.
+            MissingDependencyError: the extra or the weights can't be had.
         """
-        torch = _package("torch")
-        module = _package("torch_fidelity.feature_extractor_inceptionv3")
-        file = _weights(torch, INCEPTION, _INCEPTION_URL, weights)
-        network = module.FeatureExtractorInceptionV3(
-            "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(file)
+        try:
+            import torch
+            from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        except (ImportError, OSError, RuntimeError) as error:
+            raise _no_library("FID, KID and IS", error) from error
+        path = find_weights(INCEPTION, weights, _cache(torch))
+        # The library would run code that a file holds; what can be read here holds none.
+        _state(torch, path)
+        return cls(
+            FeatureExtractorInceptionV3(
+                "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path)
+            )
         )
-        return cls(network.eval())
 
     def features(
-        self, pictures: UInt8[np.ndarray, "pictures size size 3"]
-    ) -> tuple[Float[np.ndarray, "pictures 2048"], Float[np.ndarray, "pictures 1008"]]:
-        """Features and logits of pictures of any size: the network resizes them itself."""
-        torch = _package("torch")
-        parts = []
-        with torch.inference_mode():
-            for start in range(0, len(pictures), _TOGETHER):
-                parts.append(self._network(_tensor(torch, pictures[start : start + _TOGETHER])))
-        features, logits = (
-            np.concatenate([part.numpy() for part in side]) for side in zip(*parts, strict=True)
-        )
-        return features, logits
+        self, pictures: UInt8[np.ndarray, "n height width 3"]
+    ) -> tuple[Float[np.ndarray, "n 2048"], Float[np.ndarray, "n 1008"]]:
+        """Features of FID and KID, and the probabilities of classes of IS, of pictures of any size."""
+        import torch
+
+        features, probabilities = [np.zeros((0, 2048), np.float32)], [np.zeros((0, 1008), np.float32)]
+        for chosen in _batches(len(pictures)):
+            batch = torch.from_numpy(np.ascontiguousarray(pictures[chosen].transpose(0, 3, 1, 2)))
+            with torch.inference_mode():
+                found, logits = self._network(batch)
+                features.append(found.numpy())
+                probabilities.append(torch.softmax(logits, dim=1).numpy())
+        return np.concatenate(features), np.concatenate(probabilities)
 
 
-def _tensor(torch: Any, pictures: UInt8[np.ndarray, "pictures size size 3"], least: int = 0) -> Any:
-    """Pictures as torch has them, channels first, and no smaller than ``least`` pixels."""
-    tensor = torch.from_numpy(np.ascontiguousarray(pictures.transpose(0, 3, 1, 2)))
-    if pictures.shape[1] < least:
-        tensor = torch.nn.functional.interpolate(tensor.float(), size=(least, least), mode="bilinear")
-    return tensor
+def _batches(count: int) -> Iterator[slice]:
+    return (slice(start, start + _BATCH) for start in range(0, count, _BATCH))
 
 
-def _package(name: str) -> Any:
-    """A package of the extra.
-
-    Raises:
-        MissingDependencyError: it is not installed, or does not work.
-    """
-    try:
-        return importlib.import_module(name)
-    except (ImportError, OSError) as error:
-        raise MissingDependencyError(
-            f"{name.partition('.')[0]} can't be imported ({str(error).splitlines()[0]}); add it with "
-            "`pip install 'nerfgen[metrics]'`"
-        ) from error
+def _unit_range(pictures: np.ndarray) -> Float[np.ndarray, "n height width 3"]:
+    if pictures.dtype == np.uint8:
+        return pictures.astype(np.float32) / 255
+    return np.clip(pictures, 0.0, 1.0).astype(np.float32)
 
 
-def _weights(torch: Any, name: str, url: str, folder: Path | None) -> Path:
-    """A file of weights that has been checked.
-
-    Raises:
-        MissingDependencyError: it is not there and can't be downloaded, or its digest is wrong.
-    """
-    cached = Path(torch.hub.get_dir()) / "checkpoints" / name
-    file = folder / name if folder else cached
-    if not file.is_file():
-        if folder:
-            raise MissingDependencyError(
-                f"{folder} holds no {name}; put it there, or leave out --weights to download it"
-            )
-        file = _downloaded(torch, name, url, cached)
-    digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    if not digest.startswith(file.stem.rpartition("-")[2]):
-        raise MissingDependencyError(
-            f"{file} is damaged or another file (SHA-256 {digest[:8]}...); remove it"
-        )
-    return file
+def _cache(torch: Any) -> Path:
+    return Path(torch.hub.get_dir()) / "checkpoints"
 
 
-def _downloaded(torch: Any, name: str, url: str, cached: Path) -> Path:
-    """The file, downloaded into torch's cache.
+def _state(torch: Any, path: Path) -> dict[str, Any]:
+    """The arrays of a file of weights, which is not let run code."""
+    return torch.load(path, map_location="cpu", weights_only=True)
 
-    Raises:
-        MissingDependencyError: it can't be, or what came has another digest.
-    """
-    usual = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(_SECONDS)
-    try:
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        digits = cached.stem.rpartition("-")[2]
-        torch.hub.download_url_to_file(url, str(cached), hash_prefix=digits, progress=False)
-    except (OSError, RuntimeError) as error:  # no network, a full disk; a wrong digest
-        raise MissingDependencyError(
-            f"{name} can't be downloaded ({error}); get it from {url}, put it into a folder and give --weights FOLDER"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(usual)
-    return cached
+
+def _no_library(what: str, error: Exception) -> MissingDependencyError:
+    if isinstance(error, ModuleNotFoundError):
+        cause = f"the package {error.name} is not installed"
+    else:
+        cause = " ".join(str(error).split())[:200]
+    return MissingDependencyError(f"{what}: {cause}; pip install 'nerfgen[metrics]'")
