@@ -215,7 +215,7 @@ def test_coverage_counts_real_items_with_a_generated_neighbour() -> None:
     assert Coverage(real, real, 1).estimate().mean == 1.0
     # What is as far away as the nearest real item does not count.
     assert Coverage(real, real[:3], 1).estimate().mean == 3 / 20
-    assert Coverage(real, real[:3], 2).estimate().mean == 4 / 20
+    assert Coverage(real, real[:3], 3).estimate().mean == 4 / 20
     assert Coverage(real, real + 1000, 5).estimate().mean == 0.0
     assert (Coverage(real[:4], real[:1], 1) + Coverage(real[4:], real[1:], 1)).estimate().mean == 1.0
     assert np.isnan(Coverage(real[:0], real).estimate().mean)
