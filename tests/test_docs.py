@@ -30,6 +30,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
 # What a test shortens; all else runs as it is shown.
 STEPS = ["--steps", "20"]
+FEW = ["-n", "3", "--samples", "4", "--fit-steps", "5"]
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -176,12 +177,14 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the README's commands were run in order."""
     folder = tmp_path_factory.mktemp("readme")
     heads(folder / "photos")
+    write_dataset("heads", folder / "others", num_images=4, size=64, views=0, heldout_objects=0, seed=4)
+    (folder / "others" / "truth.h5").unlink()
     shutil.copy(folder / "photos" / "000007.png", folder / "me.jpg")
     for line in shell_lines("README.md"):
         program, *arguments = shlex.split(line, comments=True)
         if program != "nerfgen" or arguments[0] == "demo":
             continue
-        shortened = STEPS if arguments[0] == "train" else []
+        shortened = {"train": STEPS, "evaluate": FEW}.get(arguments[0], [])
         done = run([sys.executable, "-m", "nerfgen", *arguments, *shortened], folder)
         assert done.returncode == 0, (line, done.stderr)
     return folder
@@ -227,6 +230,29 @@ def test_rendering_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]) ->
         (snippet,) = blocks("docs/rendering.md", "python")
         exec(compile(snippet, "docs/rendering.md", "exec"), {})
     assert capsys.readouterr().out.strip() == "True (24, 24)"
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+def test_evaluation_as_shown(
+    walked: Path, call: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With few photographs, and studies of a few steps and one table."""
+    for name in ("fast", "quality"):
+        (walked / name).mkdir()
+        shutil.copy(walked / "photos" / "model.h5", walked / name)
+    (walked / "pairs.csv").write_text("source,target\n000000.png,000001.png\n", encoding="utf-8")
+    lines = [line for line in shell_lines("docs/evaluation.md") if line.startswith("nerfgen")]
+    with contextlib.chdir(walked):
+        for line in lines:
+            few = list(FEW)
+            if "--sweep" in line:
+                few += ["--steps", "10", "--minutes", "0", "--tables", "train"]
+            call(*shlex.split(line.replace("100,300,1000", "6,12"))[1:], *few)
+        assert "kept" in capsys.readouterr().err, "the first command is that of the README"
+        for name in re.findall(r"[\w-]+\.(?:html|h5)\b", "\n".join(lines)):
+            assert Path(name).is_file() or Path("photos", name).is_file(), name
+        assert Path("photos/study/images=6/model.h5").is_file()
 
 
 @pytest.mark.slow
