@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from nerfgen.artifact import atomic_path
-from nerfgen.evaluate.catalogue import METRICS
+from nerfgen.report.catalogue import METRICS
 
 REFERENCE = Path(__file__).with_name("reference.json")
 IMAGES = {"heads": 1000, "cars": 1200}

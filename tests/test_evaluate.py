@@ -13,14 +13,15 @@ import pytest
 
 from nerfgen import artifact
 from nerfgen.errors import InputError, OutputExistsError
-from nerfgen.evaluate import Settings, Sources, evaluate_model, load_report, table_names
+from nerfgen.evaluate import Settings, Sources, evaluate_model, table_names
 from nerfgen.evaluate.sources import choose
-from nerfgen.evaluate.study import load_study
 from nerfgen.evaluate.subject import Subject
 from nerfgen.evaluate.sweep import Training, parse_sweep, run_study
 from nerfgen.evaluate.training import train_table
 from nerfgen.generate import reconstruction_psnr
 from nerfgen.metric import Mean
+from nerfgen.report import load_report
+from nerfgen.report.study import load_study
 from nerfgen.synth import write_dataset
 from nerfgen.train import PRESETS, load_framed
 

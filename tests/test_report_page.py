@@ -14,15 +14,15 @@ import pytest
 from PIL import Image
 
 from nerfgen import artifact
-from nerfgen.evaluate import Measured, Pictures, Points, Report, Table, load_report
-from nerfgen.evaluate.compare import compare, distinct_names
-from nerfgen.evaluate.page import report_page, save_page
-from nerfgen.evaluate.report import save_report
-from nerfgen.evaluate.study import Point, Study
-from nerfgen.evaluate.study_page import study_page
-from nerfgen.evaluate.text import WIDTH, comparison_text, report_text, study_text
-from nerfgen.evaluate.wording import verdict
 from nerfgen.metric import Estimate
+from nerfgen.report import Measured, Pictures, Points, Report, Table, load_report
+from nerfgen.report.compare import compare, distinct_names
+from nerfgen.report.file import save_report
+from nerfgen.report.page import report_page, save_page
+from nerfgen.report.study import Point, Study
+from nerfgen.report.study_page import study_page
+from nerfgen.report.text import WIDTH, comparison_text, report_text, study_text
+from nerfgen.report.wording import verdict
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = """<b onclick="x()">a & b's</b>.png"""

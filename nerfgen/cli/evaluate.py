@@ -12,8 +12,9 @@ from nerfgen.cli import runtime
 from nerfgen.cli.train import PresetName
 
 if TYPE_CHECKING:
-    from nerfgen.evaluate import Report, Settings, Sources
+    from nerfgen.evaluate import Settings, Sources
     from nerfgen.evaluate.sweep import Training
+    from nerfgen.report import Report
 
 EPILOG = runtime.examples(
     "Examples",
@@ -192,8 +193,8 @@ def evaluate(
     _check(runtime.given_options(context), models, compare=compare, sweep=bool(sweep))
 
     from nerfgen.evaluate import Settings, Sources, table_names
-    from nerfgen.evaluate.page import save_page
     from nerfgen.evaluate.sweep import Training
+    from nerfgen.report.page import save_page
     from nerfgen.train import PRESETS
 
     reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
@@ -249,8 +250,8 @@ class _Command:
 
     def report(self, model: Path, output: Path | None) -> Callable[[], str]:
         """The tables of one model."""
-        from nerfgen.evaluate.page import report_page
-        from nerfgen.evaluate.text import report_text
+        from nerfgen.report.page import report_page
+        from nerfgen.report.text import report_text
 
         report, path = self._evaluated(model, output)
         self.reporter.result(report.plain() | {"output": str(path)}, f"{report_text(report)}\n-> {path}")
@@ -258,10 +259,10 @@ class _Command:
 
     def comparison(self, models: list[Path]) -> Callable[[], str]:
         """Models side by side; those of which there is no current report are evaluated first."""
-        from nerfgen.evaluate.compare import compare
-        from nerfgen.evaluate.page import report_page
-        from nerfgen.evaluate.report import is_report, load_report
-        from nerfgen.evaluate.text import comparison_text
+        from nerfgen.report.compare import compare
+        from nerfgen.report.file import is_report, load_report
+        from nerfgen.report.page import report_page
+        from nerfgen.report.text import comparison_text
 
         reports = [
             load_report(model) if is_report(model) else self._evaluated(model, None)[0] for model in models
@@ -272,9 +273,9 @@ class _Command:
 
     def study(self, data: Path, sweep: str, training: Training, output: Path | None) -> Callable[[], str]:
         """A model for every value of a setting."""
-        from nerfgen.evaluate.study_page import study_page
         from nerfgen.evaluate.sweep import parse_sweep, run_study
-        from nerfgen.evaluate.text import study_text
+        from nerfgen.report.study_page import study_page
+        from nerfgen.report.text import study_text
 
         output = output or data / "study.h5"
         study, kept = run_study(

@@ -14,11 +14,11 @@ from nerfgen.camera.picture import camera_cell
 from nerfgen.errors import InputError
 from nerfgen.evaluate.sources import choose
 from nerfgen.evaluate.subject import Subject
-from nerfgen.evaluate.table import Measured, Pictures, Points, Table, merged
 from nerfgen.geometry import project, rigid, yaw_pitch_roll
 from nerfgen.metric import frame_rotation, rotation_errors, translation_errors
 from nerfgen.parallel import Progress, silent
 from nerfgen.photo import UnreadableImageError, decode
+from nerfgen.report.table import Measured, Pictures, Points, Table, merged
 
 _ANGLES = ("yaw", "pitch")
 

@@ -9,13 +9,13 @@ from jaxtyping import Float, UInt8
 
 from nerfgen.evaluate.depth_truth import DepthMaps, Known, TrueDepth, behind_origin, from_origin, true_depth
 from nerfgen.evaluate.subject import Subject
-from nerfgen.evaluate.table import Measured, Pictures, Points, Table, merged
 from nerfgen.evaluate.windows import windows_of
 from nerfgen.generate import Views, render_views, surface_depths
 from nerfgen.geometry import OPENGL_AXES, window_intrinsics
 from nerfgen.metric import PooledCorrelation, angles_between, depth_normals, pearson, spearman
 from nerfgen.parallel import Progress, silent
 from nerfgen.picture import color_normals, depth_limits, draw_points, shade_depth
+from nerfgen.report.table import Measured, Pictures, Points, Table, merged
 
 # Fewer points of an image tell no correlation.
 _LEAST = 3

@@ -8,12 +8,12 @@ from jaxtyping import Float
 from nerfgen.evaluate.portrait import portraits, usual_angles
 from nerfgen.evaluate.sources import choose
 from nerfgen.evaluate.subject import Subject
-from nerfgen.evaluate.table import Table
 from nerfgen.evaluate.windows import training_windows
 from nerfgen.field import Model
 from nerfgen.generate import Objects, render_views, table_objects
 from nerfgen.metric import Coverage, Estimate, FrechetDistance, InceptionScore, KernelDistance
 from nerfgen.parallel import Progress, silent
+from nerfgen.report.table import Table
 
 # Thumbnails tell objects apart by shape and colour, not by details that none of a few hundred others shares.
 _THUMBNAIL = 16

@@ -7,12 +7,12 @@ import numpy as np
 from nerfgen.errors import InputError
 from nerfgen.evaluate.likeness import likeness
 from nerfgen.evaluate.subject import Subject
-from nerfgen.evaluate.table import Pictures, Table, merged
 from nerfgen.evaluate.windows import windows_of
 from nerfgen.generate import Views, render_views
 from nerfgen.geometry import turned_views, window_intrinsics, yaw_pitch_roll
 from nerfgen.parallel import Progress, silent
 from nerfgen.picture import shade_depth
+from nerfgen.report.table import Pictures, Table, merged
 
 # Seen so far from the side, degrees, a face of cardboard shows that it is one.
 _TURN = 35.0

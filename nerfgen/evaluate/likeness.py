@@ -8,9 +8,9 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from nerfgen.evaluate.subject import Subject
-from nerfgen.evaluate.table import Measured, Table
 from nerfgen.metric import psnr, ssim
 from nerfgen.metric.pretrained import SMALLEST_PICTURE
+from nerfgen.report.table import Measured, Table
 
 
 def likeness(

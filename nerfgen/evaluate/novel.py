@@ -13,13 +13,13 @@ from nerfgen.evaluate.given import read_pairs
 from nerfgen.evaluate.likeness import likeness
 from nerfgen.evaluate.sources import choose
 from nerfgen.evaluate.subject import Subject
-from nerfgen.evaluate.table import Measured, Pictures, Table, merged
 from nerfgen.evaluate.truth import HeldOut, held_out_views, held_out_views_of, over_white, solid
 from nerfgen.evaluate.unseen import Unseen, fit_photographs, instances_of, unknown_images
 from nerfgen.evaluate.windows import windows_of
 from nerfgen.generate import eight_bits, render_views
 from nerfgen.metric import intersection_over_union, psnr
 from nerfgen.parallel import Progress, silent
+from nerfgen.report.table import Measured, Pictures, Table, merged
 from nerfgen.train import Framed
 
 # Further views of an object that are looked at, where there are many.

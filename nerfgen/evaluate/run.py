@@ -11,19 +11,19 @@ from typing import Any
 from nerfgen import artifact
 from nerfgen.errors import InputError
 from nerfgen.evaluate.cameras import cameras_table
-from nerfgen.evaluate.catalogue import TABLES
 from nerfgen.evaluate.depth import depth_table
 from nerfgen.evaluate.fitting import fit_table
 from nerfgen.evaluate.novel import novel_table
-from nerfgen.evaluate.report import SCHEMA, Report, load_report, save_report
 from nerfgen.evaluate.samples import samples_table
 from nerfgen.evaluate.sources import Settings, Sources
 from nerfgen.evaluate.subject import Subject
-from nerfgen.evaluate.table import Table
 from nerfgen.evaluate.training import train_table
 from nerfgen.field import load_model
 from nerfgen.parallel import Progress, silent
 from nerfgen.photo import digest_images, find_images
+from nerfgen.report.catalogue import TABLES
+from nerfgen.report.file import SCHEMA, Report, load_report, save_report
+from nerfgen.report.table import Table
 
 # Each makes one table; it tells its progress in photographs, views or samples.
 TableMaker = Callable[[Subject, Progress], Table]

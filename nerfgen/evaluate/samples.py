@@ -7,11 +7,11 @@ import numpy as np
 from nerfgen.evaluate.distribution import coverage_of, inception_scores
 from nerfgen.evaluate.portrait import portraits, usual_angles
 from nerfgen.evaluate.subject import Subject
-from nerfgen.evaluate.table import Measured, Pictures, Table, merged
 from nerfgen.evaluate.turned import landmarked
 from nerfgen.generate import Objects, drawn_objects, neighbours, principal_axes, table_objects
 from nerfgen.generate.sheet import framed_photograph
 from nerfgen.parallel import Progress, silent
+from nerfgen.report.table import Measured, Pictures, Table, merged
 
 # Edge of the pictures that people look at, pixels.
 _SHOWN_SIZE = 128

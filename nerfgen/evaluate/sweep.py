@@ -13,7 +13,7 @@ from nerfgen import artifact
 from nerfgen.errors import InputError, OutputExistsError
 from nerfgen.evaluate.run import Show, evaluate_model, show_nothing, source_records
 from nerfgen.evaluate.sources import Settings, Sources, choose
-from nerfgen.evaluate.study import SCHEMA, Point, Study, load_study, save_study
+from nerfgen.report.study import SCHEMA, Point, Study, load_study, save_study
 from nerfgen.train import Execution, Preset, TrainingFiles, for_cameras, train
 
 # Settings of a point that are no field of its recipe.

@@ -7,10 +7,10 @@ import numpy as np
 from nerfgen.evaluate.likeness import likeness
 from nerfgen.evaluate.sources import choose
 from nerfgen.evaluate.subject import Subject
-from nerfgen.evaluate.table import Pictures, Table, merged
 from nerfgen.evaluate.windows import training_windows
 from nerfgen.generate import render_views, table_objects
 from nerfgen.parallel import Progress, silent
+from nerfgen.report.table import Pictures, Table, merged
 
 
 def train_table(subject: Subject, progress: Progress = silent) -> Table:

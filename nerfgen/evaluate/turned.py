@@ -14,12 +14,12 @@ from nerfgen.errors import InputError, MissingDependencyError
 from nerfgen.evaluate.cameras import points_of_angles
 from nerfgen.evaluate.portrait import portrait_cameras, portraits, pose_limits
 from nerfgen.evaluate.subject import Subject
-from nerfgen.evaluate.table import Measured, Table, merged
 from nerfgen.generate import Objects
 from nerfgen.geometry import rotation_angle, yaw_pitch_roll
 from nerfgen.landmark import estimator_for, landmark_folder
 from nerfgen.parallel import Progress, silent
 from nerfgen.picture import save_picture
+from nerfgen.report.table import Measured, Table, merged
 
 # Edge of the pictures that landmarkers are given, pixels.
 _SIZE = 128

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from nerfgen.artifact import atomic_path
-from nerfgen.evaluate import plot
-from nerfgen.evaluate.catalogue import TABLES, in_order
-from nerfgen.evaluate.compare import Comparison, compare
-from nerfgen.evaluate.grids import picture_grids
-from nerfgen.evaluate.markup import cell, making, metric_row, rendered
-from nerfgen.evaluate.report import Report
-from nerfgen.evaluate.table import Measured, Table
-from nerfgen.evaluate.wording import NONE, figure_of, letter, titled, value_text, verdict
+from nerfgen.report import plot
+from nerfgen.report.catalogue import TABLES, in_order
+from nerfgen.report.compare import Comparison, compare
+from nerfgen.report.file import Report
+from nerfgen.report.grids import picture_grids
+from nerfgen.report.markup import cell, making, metric_row, rendered
+from nerfgen.report.table import Measured, Table
+from nerfgen.report.wording import NONE, figure_of, letter, titled, value_text, verdict
 
 # What the summary on top shows of each table, as far as it is there.
 _HEADLINES = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import string
 
-from nerfgen.evaluate.catalogue import METRICS, Figure
 from nerfgen.metric import Estimate
+from nerfgen.report.catalogue import METRICS, Figure
 
 NONE = "–"
 

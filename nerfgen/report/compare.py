@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from nerfgen.evaluate.catalogue import METRICS, TABLES, in_order
-from nerfgen.evaluate.markup import recorded
-from nerfgen.evaluate.report import Report, plain_estimate
-from nerfgen.evaluate.table import Measured
-from nerfgen.evaluate.wording import letter, titled
 from nerfgen.metric import Estimate, Mean
+from nerfgen.report.catalogue import METRICS, TABLES, in_order
+from nerfgen.report.file import Report, plain_estimate
+from nerfgen.report.markup import recorded
+from nerfgen.report.table import Measured
+from nerfgen.report.wording import letter, titled
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from nerfgen.evaluate.catalogue import TABLES
-from nerfgen.evaluate.compare import Comparison
-from nerfgen.evaluate.report import Report
-from nerfgen.evaluate.study import Study
-from nerfgen.evaluate.wording import NONE, figure_of, interval_text, letter, titled, value_text, verdict
 from nerfgen.metric import Estimate
+from nerfgen.report.catalogue import TABLES
+from nerfgen.report.compare import Comparison
+from nerfgen.report.file import Report
+from nerfgen.report.study import Study
+from nerfgen.report.wording import NONE, figure_of, interval_text, letter, titled, value_text, verdict
 
 WIDTH = 100
 _TITLE = 34

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool
 
 from nerfgen import artifact
-from nerfgen.evaluate.catalogue import TABLES, in_order
-from nerfgen.evaluate.table import Measured, Pictures, Points, Table
 from nerfgen.metric import Estimate
+from nerfgen.report.catalogue import TABLES, in_order
+from nerfgen.report.table import Measured, Pictures, Points, Table
 
 SCHEMA = "report/1"
 
@@ -24,7 +24,7 @@ class Report:
 
     Attributes:
         name: the model's, such as ``photos/model.h5``.
-        tables: by name, in the order of :data:`nerfgen.evaluate.catalogue.TABLES`.
+        tables: by name, in the order of :data:`nerfgen.report.catalogue.TABLES`.
         figures: of every table, the summary of its items.
         about: parameters and inputs of the evaluation, as the file records them.
     """

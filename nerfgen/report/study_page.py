@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nerfgen.evaluate import plot
-from nerfgen.evaluate.catalogue import TABLES
-from nerfgen.evaluate.markup import cell, making, metric_row, rendered
-from nerfgen.evaluate.study import Study
-from nerfgen.evaluate.wording import figure_of, titled
 from nerfgen.metric import Estimate
+from nerfgen.report import plot
+from nerfgen.report.catalogue import TABLES
+from nerfgen.report.markup import cell, making, metric_row, rendered
+from nerfgen.report.study import Study
+from nerfgen.report.wording import figure_of, titled
 
 
 def study_page(study: Study) -> str:

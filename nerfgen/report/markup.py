@@ -14,9 +14,9 @@ from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from PIL import Image
 
-from nerfgen.evaluate.wording import NONE, figure_of, interval_text, titled, value_text
 from nerfgen.metric import Estimate
 from nerfgen.metric.estimate import RESAMPLES
+from nerfgen.report.wording import NONE, figure_of, interval_text, titled, value_text
 
 
 def rendered(template: str, **values: Any) -> str:
@@ -27,7 +27,7 @@ def rendered(template: str, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=PackageLoader("nerfgen.evaluate"),
+        loader=PackageLoader("nerfgen.report"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from nerfgen import artifact
-from nerfgen.evaluate.catalogue import METRICS, TABLES, in_order
-from nerfgen.evaluate.report import plain_estimate, put_entries, read_entries
 from nerfgen.metric import Estimate
+from nerfgen.report.catalogue import METRICS, TABLES, in_order
+from nerfgen.report.file import plain_estimate, put_entries, read_entries
 
 SCHEMA = "study/1"
 

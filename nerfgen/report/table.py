@@ -49,7 +49,7 @@ class Table:
     """One table of a report.
 
     Attributes:
-        values: by the name of the metric (:data:`nerfgen.evaluate.catalogue.METRICS`), what is told as a
+        values: by the name of the metric (:data:`nerfgen.report.catalogue.METRICS`), what is told as a
             mean over items.
         pooled: the same of figures that are no mean over items.
         notes: of what the table is, in one line each, such as how many photographs could not be used and why.

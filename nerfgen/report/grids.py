@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from nerfgen.evaluate.markup import data_uri
-from nerfgen.evaluate.table import Pictures
+from nerfgen.report.markup import data_uri
+from nerfgen.report.table import Pictures
 
 _SIDE = 120
 _MOST_DOWN = 8
