@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import h5py
@@ -25,6 +26,7 @@ from nerfgen.evaluate.unseen import fit_photographs
 from nerfgen.generate import render_views, surface_depths
 from nerfgen.geometry import project, rotation_from_vector
 from nerfgen.metric import intersection_over_union
+from nerfgen.objectclass import object_class
 from nerfgen.synth import write_dataset
 
 FEW = Settings(images=6, fit_steps=20, shown=2)
@@ -322,3 +324,14 @@ def test_wrong_pairs_are_told_with_their_line(tmp_path, text, told) -> None:
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError, match=f"pairs.csv.*{told}"):
         read_pairs(path)
+
+
+def test_without_mediapipe_the_tables_that_need_it_say_so(model, trained, cars, others, monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    fitted = replace(
+        model, object_class=object_class("heads"), canonical_index=np.arange(5), canonical=np.eye(5, 3)
+    )
+    subject = Subject(fitted, Sources(trained, cars, others), FEW, workers=1)
+    for table in (fit_table(subject), novel_table(subject)):
+        assert not table.values
+        assert any("mediapipe" in line for line in table.missing)

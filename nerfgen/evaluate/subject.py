@@ -62,4 +62,5 @@ def _had(load: Callable[[Path | None], Network], weights: Path | None) -> Networ
     try:
         return load(weights)
     except MissingDependencyError as error:
-        return str(error)
+        # A report is the same whoever made it.
+        return str(error).replace(str(Path.home()), "~")

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen import artifact
-from nerfgen.errors import InputError
+from nerfgen.errors import InputError, MissingDependencyError
 from nerfgen.evaluate.sources import Settings, Sources, choose
 from nerfgen.field import Model
 from nerfgen.generate import fit_latents, frame_photographs
@@ -113,9 +113,12 @@ def frame_unseen(
     others = sources.others
     assert others is not None
     if len(model.canonical):
-        given = frame_photographs(
-            model, [others / name for name in names], landmarker=sources.landmarker, workers=workers
-        )
+        try:
+            given = frame_photographs(
+                model, [others / name for name in names], landmarker=sources.landmarker, workers=workers
+            )
+        except MissingDependencyError as error:  # what a table lacks, as photographs that can't be used are
+            raise InputError(str(error)) from error
         own = dict(zip(given.names, names, strict=True))
         return replace(given.framed, images=[own[name] for name in given.framed.images]), given.status
     cameras, masks = (_beside(others, name) for name in ("cameras.h5", "masks.h5"))
