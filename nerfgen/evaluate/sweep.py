@@ -102,8 +102,14 @@ def run_study(
         InputError: there are fewer usable images than a point asks for, or a file can't be used.
         OutputExistsError: ``output``, or a point's file, is one of other settings.
     """
-    with artifact.reading(training.cameras, "cameras/1", "truth/1") as file:
+    made_by = f"nerfgen fit-cameras {sources.data}"
+    with artifact.reading(training.cameras, "cameras/1", "truth/1", made_by=made_by) as file:
         described = artifact.class_of(file)
+        usable = int(artifact.usable(artifact.strings(file["status"])).sum())
+    if sweep.name == IMAGES and max(map(int, sweep.values)) > usable:
+        raise InputError(
+            f"{training.cameras} has {usable} usable images, fewer than --sweep {IMAGES}={','.join(sweep.values)}"
+        )
     files = [path for path in (training.cameras, training.masks) if path]
     parameters = asdict(settings) | {"sweep": asdict(sweep), "tables": list(tables)}
     parameters |= {"recipe": asdict(training.recipe), "minutes": training.minutes}
@@ -187,16 +193,10 @@ def train_point(
 
 
 def _write_some(cameras: Path, output: Path, count: int, seed: int) -> None:
-    """A cameras file of ``count`` of the usable images of another.
-
-    Raises:
-        InputError: there are not so many.
-    """
+    """A cameras file of ``count`` of the usable images of another."""
     with artifact.reading(cameras, "cameras/1", "truth/1") as source:
         images, status = artifact.strings(source["image"]), artifact.strings(source["status"])
         usable = np.flatnonzero(artifact.usable(status))
-        if count > len(usable):
-            raise InputError(f"{cameras} has {len(usable)} usable images, fewer than {IMAGES}={count}")
         rows = usable[choose([images[row] for row in usable], count, seed)]
         about: artifact.About = {
             "object_class": artifact.class_of(source),
