@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -131,7 +130,7 @@ def run_study(
             # What was trained as is now asked for took long, and would be trained again: only what differs is replaced.
             if not overwrite:
                 raise
-            shutil.rmtree(folder)
+            artifact.remove_folder(folder)
             folder.mkdir()
             train_point(sweep.name, value, training, sources.data, folder, seed=settings.seed, show=show)
         model = folder / "model.h5"
