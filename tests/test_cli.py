@@ -43,7 +43,7 @@ COMMANDS += [
     ),
 ]
 HEAVY = ["jax", "torch", "flax", "optax", "mediapipe", "scipy", "h5py", "imageio", "PIL"]
-HEAVY += ["trimesh", "skimage", "igl"]
+HEAVY += ["trimesh", "skimage", "igl", "jinja2", "matplotlib", "torch"]
 
 # Runs the program's --help in this process and tells on stderr what it imported.
 SPY = f"""
