@@ -97,13 +97,18 @@ def worse(kind: str, found: dict[str, Any], reference: dict[str, Any]) -> list[s
                 continue
             if now is None or now["mean"] is None:
                 lines.append(f"{name} is not there any more; it was {was['mean']:.4g}")
-            elif (better == "higher" and now["mean"] < was["low"]) or (
-                better == "lower" and now["mean"] > was["high"]
+            elif (better == "higher" and now["mean"] < was["low"] - slack(was)) or (
+                better == "lower" and now["mean"] > was["high"] + slack(was)
             ):
                 lines.append(
                     f"{name} is {now['mean']:.4g}; it was {was['mean']:.4g} ({was['low']:.4g} to {was['high']:.4g})"
                 )
     return lines
+
+
+def slack(figure: dict[str, Any]) -> float:
+    """What may lie beyond an interval without width, such as that of a share that all or none have: one item."""
+    return 1 / figure["n"] if figure["high"] - figure["low"] < 1e-6 else 0.0
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def inception_scores(subject: Subject, drawn: Objects, progress: Progress = sile
     model, settings = subject.model, subject.settings
     inception = subject.inception
     if isinstance(inception, str):
-        return Table(values={}, missing=[f"fid, kid, inception_score: {inception}"])
+        return Table(values={}, missing=[inception])
     rows = choose(model.images, len(drawn), settings.seed)
     photographs, valid = training_windows(model, subject.sources.data, rows)
     there = valid.any((1, 2))

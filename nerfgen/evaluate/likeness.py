@@ -34,7 +34,7 @@ def likeness(
     }
     missing, network = [], subject.perceptual
     if isinstance(network, str):
-        missing += [] if scale else [f"lpips: {network}"]
+        missing += [] if scale else [network]
     elif photographs.shape[1] < SMALLEST_PICTURE:
         missing.append(
             f"lpips{scale}: pictures of {photographs.shape[1]} pixels are too small for its network"
