@@ -127,7 +127,7 @@ def test_commands_in_prose_exist() -> None:
         for name in re.findall(r"`nerfgen (bench [a-z]+)", text):
             assert name in commands(), (page, name)
         for option in re.findall(r"`(--[a-z][\w-]*)", text):
-            assert option in known | {"--help", "--version", "--check"}, (page, option)
+            assert option in known | {"--help", "--version", "--check", "--record"}, (page, option)
 
 
 def test_links_lead_somewhere() -> None:
