@@ -287,6 +287,7 @@ def test_python_page_runs(walked: Path, capsys: pytest.CaptureFixture[str]) -> N
         "(1, 12, 96, 96, 3)",
         "(9, 1, 64, 64, 3) (3, 32)",
         "3 3 uint8",
+        "3",
     ]
     assert (walked / "head.ply").is_file()
     assert (walked / "turn.mp4").is_file()

@@ -36,7 +36,7 @@ def evaluate(
     models: Annotated[
         list[Path],
         typer.Argument(
-            metavar="MODEL...",
+            metavar="MODEL",
             help="Model file, or the folder that holds model.h5. With --compare several of them, or their reports; "
             "with --sweep the folder of the photographs.",
             show_default=False,
@@ -165,7 +165,7 @@ def evaluate(
     ] = 0.7,
     fit_steps: Annotated[int, typer.Option(min=1, help="Steps in which a photograph's code is found.")] = 100,
     shown: Annotated[
-        int, typer.Option(min=0, help="Rows of a grid of pictures.", rich_help_panel="Output")
+        int, typer.Option(min=1, help="Rows of a grid of pictures.", rich_help_panel="Output")
     ] = 8,
     html: Annotated[
         Path | None,
