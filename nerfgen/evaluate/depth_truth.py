@@ -239,7 +239,7 @@ def _of_mesh(known: Known, landmarks: Path) -> TrueDepth | str:
     if not landmarks.is_file():
         return absent
     with artifact.reading(landmarks, "landmarks/1") as file:
-        if "mesh" not in file:
+        if "mesh" not in file or not file["mesh"].shape[1]:
             return absent
         place = artifact.positions(known.names, artifact.strings(file["image"]))
         usable = artifact.usable(artifact.strings(file["status"]))
