@@ -249,12 +249,12 @@ def test_the_nightly_run_fails_when_a_figure_drops(tmp_path, tiny_options) -> No
 
     recorded = nightly("--record")
     assert recorded.returncode == 0, recorded.stderr
-    same = nightly()
-    assert (same.returncode, same.stdout) == (0, "every figure holds\n"), same.stderr
     figures = json.loads(reference.read_text(encoding="utf-8"))
     for name in ("mean", "low", "high"):
         figures["cars"]["train"]["psnr_db"][name] += 20
     reference.write_text(json.dumps(figures), encoding="utf-8")
     dropped = nightly()
     assert dropped.returncode == 1
-    assert dropped.stdout.startswith("cars train.psnr_db is ")
+    # All other figures hold.
+    (line,) = dropped.stdout.splitlines()
+    assert line.startswith("cars train.psnr_db is ")

@@ -327,6 +327,10 @@ def test_wrong_pairs_are_told_with_their_line(tmp_path, text, told) -> None:
 
 
 def test_without_mediapipe_the_tables_that_need_it_say_so(model, trained, cars, others, monkeypatch) -> None:
+    # Other tests of this process may have loaded it.
+    for name in [*sys.modules]:
+        if name.startswith("mediapipe.") or name in ("nerfgen.landmark.face_mesh", "nerfgen.mediapipe_graph"):
+            monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     fitted = replace(
         model, object_class=object_class("heads"), canonical_index=np.arange(5), canonical=np.eye(5, 3)
