@@ -235,7 +235,7 @@ def test_the_nightly_run_fails_when_a_figure_drops(tmp_path, tiny_options) -> No
         str(reference),
     ]
     words += ["--train", " ".join(["--steps", "30", "--size", "24", *tiny_options])]
-    words += ["--evaluate", "-n 3 --samples 4 --fit-steps 5"]
+    words += ["--evaluate", "-n 3 --tables train"]
 
     def nightly(*more: str) -> subprocess.CompletedProcess[str]:
         command = [
