@@ -172,8 +172,13 @@ def test_a_training_that_was_interrupted_goes_on_to_the_same_file(badges, tmp_pa
         signal.raise_signal(signal.SIGINT)
 
     parts = tmp_path / "parts.h5"
-    with pytest.raises(KeyboardInterrupt):
-        train_landmarker(sources, parts, classes, **limits, progress=interrupt)
+    # Tests that were started in the background ignore Ctrl-C.
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            train_landmarker(sources, parts, classes, **limits, progress=interrupt)
+    finally:
+        signal.signal(signal.SIGINT, usual)
     assert not parts.exists()
     summary, _ = train_landmarker(sources, parts, classes, **limits, resume=True)
     assert summary["steps"] == 24
