@@ -43,12 +43,11 @@ def cameras_table(subject: Subject, progress: Progress = silent) -> Table:
 
 
 def _attempted(part: Callable[..., Table], subject: Subject, *arguments: Any) -> Table:
-    """A part of the table, or what it lacks; files of the data folder are told by their names, so that a report is the
-    same wherever that lies."""
+    """A part of the table, or what it lacks."""
     try:
         return part(subject, *arguments)
     except InputError as error:
-        return Table(values={}, missing=[str(error).replace(f"{subject.sources.data}/", "")])
+        return Table(values={}, missing=[subject.told(error)])
 
 
 def _reprojection(subject: Subject, chosen: Int[np.ndarray, "chosen"]) -> Table:

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from nerfgen.evaluate.portrait import portraits, usual_angles
 from nerfgen.evaluate.sources import choose
 from nerfgen.evaluate.subject import Subject
+from nerfgen.evaluate.truth import over_white
 from nerfgen.evaluate.windows import training_windows
 from nerfgen.field import Model
 from nerfgen.generate import Objects, render_views, table_objects
@@ -57,7 +58,7 @@ def thumbnails(
         antialias=_THUMBNAIL_ANTIALIAS,
         progress=progress,
     )
-    return (views.foreground + 1 - views.opacity[..., None]).reshape(len(latents), -1)
+    return over_white(views).reshape(len(latents), -1)
 
 
 def inception_scores(subject: Subject, drawn: Objects, progress: Progress = silent) -> Table:
@@ -73,7 +74,7 @@ def inception_scores(subject: Subject, drawn: Objects, progress: Progress = sile
         return Table(
             values={},
             missing=[
-                f"fid, kid, inception_score: no training photograph is in {subject.sources.data}: give --data FOLDER"
+                f"FID, KID and IS: no training photograph is in {subject.sources.data.name}: give --data FOLDER"
             ],
         )
     cameras = table_objects(model, rows.tolist()).cameras

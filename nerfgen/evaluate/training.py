@@ -25,7 +25,9 @@ def train_table(subject: Subject, progress: Progress = silent) -> Table:
     there = np.flatnonzero(valid.any((1, 2)))
     gone = len(chosen) - len(there)
     if not len(there):
-        return Table({}, missing=[f"no training photograph is in {subject.sources.data}: give --data FOLDER"])
+        return Table(
+            {}, missing=[f"no training photograph is in {subject.sources.data.name}: give --data FOLDER"]
+        )
     objects = table_objects(model, chosen[there].tolist())
     assert objects.cameras is not None
     views = render_views(

@@ -90,15 +90,14 @@ def _compared(reports: Sequence[Report], table: str, metric: str, seed: int) -> 
         report.tables[table].values.get(metric) if table in report.tables else None for report in reports
     ]
     differences: list[Estimate | None] = [None] * len(reports)
-    held = [_by_item(each) for each in measured if each is not None]
-    if not held:
+    held = [None if each is None else by_item(each) for each in measured]
+    there = [each for each in held if each is not None]
+    if not there:
         return Compared(figures, differences, None)
-    items = [item for item in held[0] if all(item in others for others in held[1:])]
+    items = [item for item in there[0] if all(item in others for others in there[1:])]
     if not items:
         return Compared(figures, differences, 0)
-    values = [
-        None if each is None else np.array([_by_item(each)[item] for item in items]) for each in measured
-    ]
+    values = [None if each is None else np.array([each[item] for item in items]) for each in held]
     first = values[0]
     shared = [
         figure if each is None else Mean(each).estimate(seed)
@@ -110,7 +109,7 @@ def _compared(reports: Sequence[Report], table: str, metric: str, seed: int) -> 
     return Compared(shared, differences, len(items))
 
 
-def _by_item(measured: Measured) -> dict[tuple[str, int], float]:
+def by_item(measured: Measured) -> dict[tuple[str, int], float]:
     """The values that could be measured; an item that is there more than once is told apart by its turn."""
     seen: Counter[str] = Counter()
     found = {}

@@ -11,7 +11,7 @@ import numpy as np
 from nerfgen.artifact import atomic_path
 from nerfgen.report import plot
 from nerfgen.report.catalogue import TABLES, in_order
-from nerfgen.report.compare import Comparison, compare
+from nerfgen.report.compare import Comparison, by_item, compare
 from nerfgen.report.file import Report
 from nerfgen.report.grids import picture_grids
 from nerfgen.report.markup import cell, making, metric_row, rendered
@@ -185,11 +185,8 @@ def _against(name: str, tables: Sequence[Table], letters: Sequence[str]) -> list
 
 def _paired(first: Measured, second: Measured) -> tuple[np.ndarray, np.ndarray]:
     """Values of the items of both."""
-    values = dict(zip(second.items, second.values, strict=True))
-    pairs = [
-        (own, values[item]) for item, own in zip(first.items, first.values, strict=True) if item in values
-    ]
-    x, y = np.array(pairs, np.float64).reshape(-1, 2).T
+    own, other = by_item(first), by_item(second)
+    x, y = np.array([(own[item], other[item]) for item in own if item in other]).reshape(-1, 2).T
     return x, y
 
 
