@@ -1,16 +1,15 @@
-"""Writes the generated parts of the documentation: the commands and the file formats.
+"""Generates parts of the documentation: the commands, the file formats and the drawing of the rooms.
 
-    python docs/generate.py            rewrite docs/commands.md and docs/files.md
-    python docs/generate.py --check    only say whether they are current (exit code 1 if not)
+    python docs/generate.py            rewrite docs/commands.md, docs/files.md and docs/architecture.svg
+    python docs/generate.py --check    report stale files without writing (exit code 1 if there are any)
 
-What stands above the marker line in these files is written by hand and stays. Commands come from the
-signatures that the command line is made of, files from ``nerfgen.artifact.SCHEMAS``.
+The text above the marker line of a page is written by hand and is kept. Commands are read from the signatures of the
+command line, files from ``nerfgen.storage.SCHEMAS``, rooms from the imports in the sources.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import enum
 import inspect
 import re
@@ -22,11 +21,15 @@ from typing import Any
 
 import typer
 
+sys.path.append(str(Path(__file__).parent))  # where another program loads this file
 sys.path.append(str(Path(__file__).parents[1]))  # for a working tree that is not installed
 
-from nerfgen.artifact import ROOT_ATTRIBUTES, SCHEMAS, STATUSES, USABLE, Dataset, Schema
+import architecture
+
 from nerfgen.cli.main import app
-from nerfgen.train.preset import PRESETS, Preset
+from nerfgen.model import PRESETS, Recipe
+from nerfgen.settings import settings_of
+from nerfgen.storage import ROOT_ATTRIBUTES, SCHEMAS, STATUSES, USABLE, Dataset, Schema
 
 DOCS = Path(__file__).parent
 MARKER = "<!-- Generated below this line by docs/generate.py; edit the sources instead. -->"
@@ -36,7 +39,7 @@ _DEFAULT_PANELS = ("Arguments", "Options")
 
 
 def commands() -> str:
-    """Every command of the program, in the order of its help."""
+    """Every command, in the order of the program's help."""
     panels: dict[str, list[tuple[str, Any]]] = {}
     for command in app.registered_commands:
         panel = _text(command.rich_help_panel) or "Commands"
@@ -59,10 +62,10 @@ def commands() -> str:
 
 
 def file_formats() -> str:
-    """Every schema, and what all files have in common."""
+    """The root attributes and statuses of all files, then every schema."""
     lines = ["## Root attributes of every file", "", "| attribute | meaning |", "| --- | --- |"]
     lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in ROOT_ATTRIBUTES.items()]
-    lines += ["", "## Statuses", "", "| status | meaning | used by what follows |", "| --- | --- | --- |"]
+    lines += ["", "## Statuses", "", "| status | meaning | used by later commands |", "| --- | --- | --- |"]
     lines += [
         f"| `{name}` | {_cell(meaning)} | {'yes' if name in USABLE else 'no'} |"
         for name, meaning in STATUSES.items()
@@ -73,13 +76,20 @@ def file_formats() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-GENERATED = {"commands.md": commands, "files.md": file_formats}
+GENERATED = {"commands.md": commands, "files.md": file_formats, "architecture.svg": architecture.drawing}
 
 
 def rendered(name: str) -> str:
-    """A whole document: its own hand-written part, the marker, and the part generated now."""
+    """A whole document: a page is its hand-written part, the marker and the generated part."""
+    if not name.endswith(".md"):
+        return GENERATED[name]()
     written = (DOCS / name).read_text(encoding="utf-8").split(MARKER)[0].rstrip()
     return f"{written}\n\n{MARKER}\n\n{GENERATED[name]()}"
+
+
+def _current(name: str) -> str:
+    """What a document holds; nothing before it is first generated."""
+    return (DOCS / name).read_text(encoding="utf-8") if (DOCS / name).exists() else ""
 
 
 def _command(name: str, command: Any) -> list[str]:
@@ -105,20 +115,17 @@ def _command(name: str, command: Any) -> list[str]:
 
 
 def _presets() -> list[str]:
-    """Every field of the training recipes; the meanings are those of the class's docstring."""
-    text = inspect.cleandoc(Preset.__doc__ or "").partition("Attributes:\n")[2]
-    entries = re.findall(r"^    ([\w, ]+): (.*(?:\n {5,}.*)*)", text, flags=re.MULTILINE)
-    meaning = {name: " ".join(said.split()) for names, said in entries for name in names.split(", ")}
+    """Every field of the training recipes."""
     lines = [
         "## Presets",
         "",
-        "The fields of `nerfgen train --preset`, each of which `--set NAME=VALUE` changes.",
+        "The fields of a preset of `nerfgen train --preset`. `--set NAME=VALUE` changes any of them.",
         "",
     ]
     lines += [f"| name | {' | '.join(PRESETS)} | meaning |", f"| --- |{' --- |' * len(PRESETS)} --- |"]
-    for field in dataclasses.fields(Preset):
-        values = " | ".join(str(getattr(preset, field.name)) for preset in PRESETS.values())
-        lines.append(f"| `{field.name}` | {values} | {_cell(meaning[field.name].replace('``', '`'))} |")
+    for name, known in settings_of(Recipe).items():
+        values = " | ".join(str(getattr(preset, name)) for preset in PRESETS.values())
+        lines.append(f"| `{name}` | {values} | {_cell(known.help)} |")
     return [*lines, ""]
 
 
@@ -139,7 +146,7 @@ class _Parameter:
 
     @property
     def placeholder(self) -> str:
-        """How an argument is called."""
+        """The name of an argument in a usage line."""
         return _text(self.info.metavar) or self.name.upper()
 
     def row(self) -> str:
@@ -149,7 +156,7 @@ class _Parameter:
     def _names(self) -> str:
         if self.is_argument:
             return f"`{self.placeholder}`"
-        # Where it stands in an annotation, typer keeps the first name in the place of the default.
+        # In an annotation, typer stores the first name as the default.
         candidates = (self.info.default, *(self.info.param_decls or ()))
         declared = [part for part in candidates if isinstance(part, str) and part.startswith("-")]
         dashed = f"--{self.name.replace('_', '-')}"
@@ -160,7 +167,7 @@ class _Parameter:
     def _value(self) -> str:
         if self.kind is bool:
             return ""
-        if issubclass(self.kind, enum.Enum):
+        if isinstance(self.kind, enum.EnumMeta):
             return ", ".join(f"`{member.value}`" for member in self.kind)
         if self.is_argument:
             return _TYPE_NAMES[self.kind] + (", repeatable" if self.repeated else "")
@@ -190,11 +197,12 @@ class _Parameter:
 
 def _parameters(function: Any) -> list[_Parameter]:
     signature = inspect.signature(function, eval_str=True)
-    return [
+    shown = [
         _Parameter(p.name, p.annotation, p.default)
         for p in signature.parameters.values()
         if p.annotation is not typer.Context
     ]
+    return [parameter for parameter in shown if not getattr(parameter.info, "hidden", False)]
 
 
 def _plain_type(kind: Any) -> tuple[bool, Any]:
@@ -219,7 +227,7 @@ def _first_line(function: Any) -> str:
 
 
 def _examples(epilog: str) -> tuple[str, list[str]]:
-    """Title and lines of :func:`nerfgen.cli.runtime.examples`; what is set off by blanks becomes a comment."""
+    """Title and lines of :func:`nerfgen.cli.runtime.examples`; text after several blanks becomes a comment."""
     title, *lines = [re.sub(r"\[/?\w+\]", "", part).strip() for part in epilog.split("\n\n")] or [""]
     return title, [re.sub(r"\s{3,}", "  # ", line) for line in lines]
 
@@ -227,7 +235,7 @@ def _examples(epilog: str) -> tuple[str, list[str]]:
 def _schema(schema: Schema) -> list[str]:
     lines = [f"## {schema.name}", "", f"{schema.title[0].upper()}{schema.title[1:]}.", ""]
     if schema.attributes:
-        lines += ["| further root attribute | meaning |", "| --- | --- |"]
+        lines += ["| additional root attribute | meaning |", "| --- | --- |"]
         lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in schema.attributes.items()]
         lines.append("")
     lines += ["| dataset | axes | type | unit | frame | meaning |", "| --- | --- | --- | --- | --- | --- |"]
@@ -267,17 +275,19 @@ def _cell(text: str) -> str:
 
 
 def _text(value: Any) -> str:
-    """A setting of typer that may be a string, None or its own placeholder for a default."""
+    """A setting of typer: a string, None or typer's placeholder for a default."""
     return value if isinstance(value, str) else str(getattr(value, "value", None) or "")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Write the generated parts of the documentation.")
+    parser = argparse.ArgumentParser(description="Generate parts of the documentation.")
     parser.add_argument(
-        "--check", action="store_true", help="only compare; exit code 1 if something is stale"
+        "--check",
+        action="store_true",
+        help="report stale files without writing; exit code 1 if there are any",
     )
     check = parser.parse_args().check
-    stale = [name for name in GENERATED if (DOCS / name).read_text(encoding="utf-8") != rendered(name)]
+    stale = [name for name in GENERATED if _current(name) != rendered(name)]
     for name in stale:
         print(f"docs/{name} is stale" if check else f"wrote docs/{name}")
         if not check:

@@ -1,8 +1,8 @@
-"""Judges a model of a synthetic class by its truth: views that no picture showed, beside those of the mean code.
+"""Compares held-out views of a model of a synthetic class with the ground truth, and the mean code as a baseline.
 
     python examples/judge.py cars/model.h5 cars/truth.h5
 
-Prints one JSON object; what its entries are, docs/results.md says.
+Prints one JSON object; docs/results.md explains its entries.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import json
 import sys
 from pathlib import Path
 
-from nerfgen.evaluate.truth import judge
-from nerfgen.field import load_model
+from nerfgen.evaluate.held_out_views import score_model
+from nerfgen.model import load_model
 
 
 def main(model: str, truth: str) -> None:
-    """Print the figures."""
-    print(json.dumps(judge(load_model(Path(model)), Path(truth)), indent=2))
+    """Print the metrics."""
+    print(json.dumps(score_model(load_model(Path(model)), Path(truth)), indent=2))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
-"""The reference runs of docs/results.md once more: fails when a figure is worse than it was by more than its interval.
+"""Repeats the reference runs of docs/results.md; fails if a figure is worse by more than its interval.
 
     python examples/nightly.py nightly
     python examples/nightly.py nightly --record
 
-Synthesises heads and cars, and others of them that are not trained on, trains at the `fast` preset, evaluates, and
-compares every figure with examples/reference.json: one that is better the higher it is must not lie below the
-reference's interval, and the reverse. --record writes the figures there instead. What is there already is kept, so that
-a run that was interrupted goes on; give an empty folder to measure anew. Exit codes: 0 all hold, 1 some do not.
+Synthesises heads and cars, training and held-out objects, trains with the preset `fast`, evaluates, and compares each
+figure with examples/reference.json. A figure fails if it is on the worse side of the reference's interval. --record
+writes the figures there instead. Current files are kept, so that repeating the command resumes an interrupted run; a
+new measurement needs an empty folder. Exit codes: 0 all figures hold, 1 some do not.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nerfgen.artifact import atomic_path
 from nerfgen.report.catalogue import METRICS
+from nerfgen.storage import atomic_path
 
 REFERENCE = Path(__file__).with_name("reference.json")
 IMAGES = {"heads": 1000, "cars": 1200}
@@ -32,16 +32,16 @@ def main() -> int:
     parser.add_argument(
         "--record", action="store_true", help="write the reference instead of comparing with it"
     )
-    parser.add_argument("--reference", type=Path, default=REFERENCE, help="file of the reference")
+    parser.add_argument("--reference", type=Path, default=REFERENCE, help="reference file")
     parser.add_argument("--kinds", default="heads,cars", help="classes to run")
     parser.add_argument(
         "--images", type=int, default=0, help="objects to train on; 0: 1,000 heads, 1,200 cars"
     )
-    parser.add_argument("--others", type=int, default=100, help="objects that are not trained on")
-    parser.add_argument("--size", type=int, default=64, help="edge of a photograph, pixels")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    parser.add_argument("--train", default="", help="further options of `nerfgen train`")
-    parser.add_argument("--evaluate", default="", help="further options of `nerfgen evaluate`")
+    parser.add_argument("--others", type=int, default=100, help="held-out objects")
+    parser.add_argument("--size", type=int, default=64, help="size of an image, pixels")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random numbers")
+    parser.add_argument("--train", default="", help="additional options of `nerfgen train`")
+    parser.add_argument("--evaluate", default="", help="additional options of `nerfgen evaluate`")
     arguments = parser.parse_args()
     figures = {kind: measured(kind, arguments) for kind in arguments.kinds.split(",")}
     if arguments.record:
@@ -51,12 +51,12 @@ def main() -> int:
         return 0
     reference = json.loads(arguments.reference.read_text(encoding="utf-8"))
     failures = [line for kind in figures for line in worse(kind, figures[kind], reference[kind])]
-    print("\n".join(failures) or "every figure holds")
+    print("\n".join(failures) or "all figures hold")
     return 1 if failures else 0
 
 
 def measured(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run everything for one class; the figures by table and metric."""
+    """Run the pipeline and the evaluation for one class; its figures by table and metric."""
     photos, others = arguments.out / kind, arguments.out / f"other-{kind}"
     made = f"--size {arguments.size} --views 4"
     count, seed = arguments.images or IMAGES[kind], arguments.seed
@@ -72,13 +72,15 @@ def measured(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
         known = ""
     run(f"train {photos}{known} --seed {seed} --no-preview {arguments.train}")
     page = arguments.out / f"{kind}.html"
-    told = run(f"evaluate {photos} --others {others} --seed {seed} --html {page} --json {arguments.evaluate}")
-    report = json.loads(told)
+    printed = run(
+        f"evaluate {photos} --held-out {others} --seed {seed} --html {page} --json {arguments.evaluate}"
+    )
+    report = json.loads(printed)
     return {table: values for table, values in report.items() if isinstance(values, dict)}
 
 
 def run(line: str) -> str:
-    """Run one command as it would be typed, and say so; what it prints."""
+    """Print and run one command line; its standard output."""
     print(f"$ nerfgen {line}", file=sys.stderr, flush=True)
     done = subprocess.run(
         [sys.executable, "-m", "nerfgen", *shlex.split(line)], check=True, stdout=subprocess.PIPE, text=True
@@ -87,7 +89,7 @@ def run(line: str) -> str:
 
 
 def worse(kind: str, found: dict[str, Any], reference: dict[str, Any]) -> list[str]:
-    """A line for every figure of the reference that is not there any more, or is worse by more than its interval."""
+    """A line for each figure of the reference that is missing or worse by more than its interval."""
     lines = []
     for table, metrics in reference.items():
         for metric, was in metrics.items():
@@ -96,18 +98,17 @@ def worse(kind: str, found: dict[str, Any], reference: dict[str, Any]) -> list[s
             if was["mean"] is None:
                 continue
             if now is None or now["mean"] is None:
-                lines.append(f"{name} is not there any more; it was {was['mean']:.4g}")
+                lines.append(f"{name} is missing; the reference is {was['mean']:.4g}")
             elif (better == "higher" and now["mean"] < was["low"] - slack(was)) or (
                 better == "lower" and now["mean"] > was["high"] + slack(was)
             ):
-                lines.append(
-                    f"{name} is {now['mean']:.4g}; it was {was['mean']:.4g} ({was['low']:.4g} to {was['high']:.4g})"
-                )
+                interval = f"{was['mean']:.4g} ({was['low']:.4g} to {was['high']:.4g})"
+                lines.append(f"{name} is {now['mean']:.4g}; the reference is {interval}")
     return lines
 
 
 def slack(figure: dict[str, Any]) -> float:
-    """What may lie beyond an interval without width, such as that of a share that all or none have: one item."""
+    """The tolerance of an interval without width, such as that of a fraction of 0 or 1: one item."""
     return 1 / figure["n"] if figure["high"] - figure["low"] < 1e-6 else 0.0
 
 

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# The pipeline on a folder of photographs, rebuilding only what is stale:
+# The pipeline on a folder of images. Only stale outputs are rebuilt:
 #
 #     examples/pipeline.sh photos
 #     MINUTES=20 SIZE=64 TRAIN='--set latent_size=128' examples/pipeline.sh photos
 #
-# Settings, all optional: CLASS, MINUTES, SIZE, PICTURES (folder of the pictures), NERFGEN (the program) and
-# LANDMARK, FIT, SEGMENT, TRAIN, RENDER, SAMPLE (further options of each command).
-# An output is stale when it is older than what it was made from, when photographs came, went or changed, or when a
-# setting is another one than last time. The exit code is that of the first command that fails, or 0.
+# Settings, all optional: CLASS, MINUTES, SIZE, PICTURES (folder of the figures), NERFGEN (the program) and
+# LANDMARK, FIT, SEGMENT, TRAIN, RENDER, SAMPLE (additional options of each command).
+# An output is stale if it is older than its inputs, if images were added, removed or changed, or if a setting changed.
+# The exit code is that of the first command that fails, or 0.
 set -euo pipefail
 
 if [[ $# -ne 1 || ! -d ${1:-} ]]; then
-    echo "usage: $0 DATA, the folder of the photographs" >&2
+    echo "usage: $0 DATA, the folder of the images" >&2
     exit 2
 fi
 data=${1%/}
@@ -21,7 +21,7 @@ read -ra nerfgen <<<"${NERFGEN:-nerfgen}"
 state=$data/.nerfgen
 mkdir -p "$state"
 
-# remember NAME: the file NAME of the state holds what comes on stdin; it is written only when that changes.
+# remember NAME: the state file NAME holds the text on stdin; it is written only when that changes.
 remember() {
     cat >"$state/$1.new"
     if cmp -s "$state/$1.new" "$state/$1"; then rm "$state/$1.new"; else mv "$state/$1.new" "$state/$1"; fi
@@ -42,7 +42,7 @@ make_from() {
     "${nerfgen[@]}" "$@" --overwrite
 }
 
-# Times to the full, as GNU's ls and others write them.
+# Full times: --full-time for GNU ls, -T for others.
 if ls -d --full-time . >/dev/null 2>&1; then full=--full-time; else full=-T; fi
 find -L "$data/." -name '.?*' -prune -o -type f \
     \( -iname '*.png' -o -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.webp' -o -iname '*.bmp' \

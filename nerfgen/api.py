@@ -1,4 +1,4 @@
-"""A trained model in a few lines of Python: ``nerfgen.load``, and what can be done with what it gives."""
+"""A trained model in a few lines of Python: ``nerfgen.load`` and the methods of what it returns."""
 
 from __future__ import annotations
 
@@ -8,27 +8,30 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
-from nerfgen import artifact
-from nerfgen.field import Model, load_model, model_file
-from nerfgen.generate import (
+from nerfgen import storage
+from nerfgen.errors import InputError
+from nerfgen.geometry import Cameras
+from nerfgen.inversion import FitSettings, fit_images
+from nerfgen.mesh import MESH_SCHEMA, MeshSettings, Surface, check_mesh_name, object_surface, write_surface
+from nerfgen.model import (
+    Model,
     Objects,
     Principal,
-    Views,
+    SampleSettings,
     drawn_objects,
     find_objects,
-    fitting_antialias,
-    photograph_objects,
+    load_model,
+    model_file,
     principal_axes,
-    render_views,
     walk_axis,
     walk_between,
 )
-from nerfgen.geometry import Cameras, angle_grid, orbit_angles, turned_cameras
 from nerfgen.parallel import Progress, silent
-from nerfgen.surface import Meshing, Surface, check_mesh_name, object_surface, write_surface
+from nerfgen.render import RenderSettings, ViewCameras, Views, render_views
 
+Image = Path | str | UInt8[np.ndarray, "height width 3"]
 Codes = Objects | Float[np.ndarray, "codes latent"] | Float[np.ndarray, "latent"]
 
 
@@ -46,7 +49,7 @@ class GenerativeModel:
 
     Attributes:
         path: its file.
-        model: all that the file holds: networks, table of codes, cameras, recipe.
+        model: the content of the file: networks, table of latent codes, cameras, recipe.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,12 +58,12 @@ class GenerativeModel:
 
     @property
     def codes(self) -> Float[np.ndarray, "rows latent"]:
-        """The table: one code a training photograph."""
+        """The table: one latent code per row."""
         return self.model.latents
 
     @property
     def images(self) -> list[str]:
-        """The path of each row's photograph."""
+        """The path of each row's image."""
         return self.model.images
 
     @cached_property
@@ -69,97 +72,97 @@ class GenerativeModel:
         return principal_axes(self.model.latents)
 
     def objects(self, *references: str) -> Objects:
-        """Objects by what the command line calls them: rows (``"0,5-9"``), files of codes (``"fitted.h5:0"``)."""
-        return find_objects(self.model, artifact.file_digest(self.path)[1], references)
+        """Objects as the command line names them: rows (``"0,5-9"``), files of latent codes (``"fitted.h5:0"``)."""
+        return find_objects(self.model, storage.file_digest(self.path)[1], references)
 
-    def sample(
-        self, count: int, *, truncation: float = 0.7, components: int = 0, seed: int = 0
-    ) -> Float[np.ndarray, "samples latent"]:
-        """Codes of new objects: draws along the principal axes, truncated at so many standard deviations.
-
-        Args:
-            components: axes that vary; 0: all.
-            seed: sample i depends on it and on i alone.
-        """
-        return drawn_objects(self.principal.first(components), count, truncation, seed).latents
+    def sample(self, sampling: SampleSettings = SampleSettings()) -> Float[np.ndarray, "samples latent"]:
+        """Latent codes of new objects, drawn from the table's Gaussian; sample i depends only on the seed and i."""
+        principal = self.principal.first(sampling.components or 0)
+        return drawn_objects(principal, sampling.count, sampling.truncation, sampling.seed).latents
 
     def between(self, codes: Codes, frames: int) -> Objects:
-        """Objects on a path through given ones, see :func:`nerfgen.generate.walk_between`."""
+        """Objects on a path through given ones, see :func:`nerfgen.model.walk_between`."""
         return walk_between(_as_objects(codes), self.principal, frames)
 
     def along(self, axis: int, values: Sequence[float], start: Codes | None = None) -> Objects:
-        """Objects along a principal axis, counted from 1, see :func:`nerfgen.generate.walk_axis`."""
+        """Objects along a principal axis, counted from 1, see :func:`nerfgen.model.walk_axis`."""
         first = None if start is None else _as_objects(start)
         return walk_axis(self.principal, axis, np.asarray(values, float), first)
 
     def fit(
         self,
-        photographs: Path | str | Sequence[Path | str],
+        images: Image | Sequence[Image],
+        fitting: FitSettings = FitSettings(),
         *,
         progress: Progress = silent,
-        **options: object,
     ) -> Objects:
-        """Codes and cameras of photographs: image files, and folders of them.
-
-        Args:
-            options: those of :func:`nerfgen.generate.photograph_objects`.
+        """Latent codes and cameras of new images: files, folders of them, and upright RGB images in memory.
 
         Raises:
-            InputError: a path does not exist, or no photograph is usable.
+            InputError: a path does not exist, or no image is usable.
         """
-        given = [photographs] if isinstance(photographs, Path | str) else photographs
-        return photograph_objects(self.model, [Path(one) for one in given], progress=progress, **options)  # type: ignore[arg-type]
+        given = [images] if isinstance(images, Path | str | np.ndarray) else images
+        sources = [Path(image) if isinstance(image, str) else image for image in given]
+        return fit_images(self.model, sources, fitting=fitting, progress=progress)
+
+    def cameras(self, cameras: ViewCameras = ViewCameras()) -> Cameras:
+        """Cameras as the command line chooses them, see :class:`nerfgen.render.ViewCameras`."""
+        return cameras.of(self.model.object_class, self.model.distance).path.cameras
 
     def turned(
         self,
         yaw: Sequence[float],
         pitch: Sequence[float] = (0.0,),
         *,
-        distance: float = 0.0,
-        fov: float = 0.0,
+        distance: float | None = None,
+        fov: float | None = None,
     ) -> Cameras:
-        """Cameras that see the object turned: every yaw at every pitch, degrees.
+        """Cameras around the object: every yaw at every pitch, degrees.
 
         Args:
-            distance: from the origin, world units; 0: the median of the training cameras.
-            fov: degrees from edge to edge of the picture; 0: so that the unit sphere fills it.
+            distance: from the origin, world units; by default the median of the training cameras.
+            fov: field of view across the whole image, degrees; by default the unit sphere fills the image.
         """
-        angles = angle_grid(yaw, pitch)
-        return turned_cameras(angles[:, 0], angles[:, 1], distance or self.model.distance, fov)
+        return self.cameras(ViewCameras(yaw=tuple(yaw), pitch=tuple(pitch), distance=distance, fov=fov))
 
-    def orbit(self, frames: int, pitch: float = 0.0, *, distance: float = 0.0, fov: float = 0.0) -> Cameras:
-        """Cameras on a closed path: all the way round or, for faces, a swing to both sides."""
-        angles = orbit_angles(frames, self.model.object_class.turn, pitch)
-        return turned_cameras(angles[:, 0], angles[:, 1], distance or self.model.distance, fov)
+    def orbit(
+        self,
+        frames: int,
+        pitch: float = 0.0,
+        *,
+        distance: float | None = None,
+        fov: float | None = None,
+    ) -> Cameras:
+        """Cameras on a closed path: a full turn, or a swing to both sides for faces."""
+        return self.cameras(ViewCameras(orbit=frames, pitch=(pitch,), distance=distance, fov=fov))
 
     def render(
         self,
         codes: Codes,
         cameras: Cameras | None = None,
+        rendering: RenderSettings = RenderSettings(),
         *,
-        size: int = 0,
-        samples: int = 0,
-        antialias: int = 0,
         with_normals: bool = False,
         progress: Progress = silent,
     ) -> Views:
         """Every code from every camera; all arrays have the axes (code, view, line, column).
 
         Args:
-            cameras: None: each object's own, that of its photograph.
-            size: edge of the pictures, pixels; 0: as trained.
-            samples: of a ray that meets the object; 0: see :func:`nerfgen.generate.render_views`.
-            antialias: rays a pixel along either side; 0: as many as the model has detail for.
+            cameras: by default each object's own, that of its image.
 
         Raises:
-            ValueError: no cameras, and objects without their own.
+            InputError: there are no codes, or no cameras.
         """
         objects = _as_objects(codes)
         if cameras is None and objects.cameras is None:
-            raise ValueError(
-                "codes have no cameras of their own; give some, such as model.turned([-30, 0, 30])"
+            raise InputError(
+                "these latent codes have no cameras of their own; give `cameras`, such as model.turned([-30, 0, 30])"
             )
-        size = size or self.model.size
+        if not len(objects):
+            raise InputError("no latent codes to render; give at least one")
+        if cameras is not None and not len(cameras.cam_to_world):
+            raise InputError("no cameras to render from; give at least one")
+        size = rendering.size_of(self.model)
         rendered = []
         for number in range(len(objects)):
             seen = cameras or Cameras(*(part[number][None] for part in objects.cameras or ()))
@@ -171,8 +174,8 @@ class GenerativeModel:
                     seen.matrices(size),
                     seen.cam_to_world,
                     size,
-                    samples=samples,
-                    antialias=antialias or fitting_antialias(self.model, size),
+                    samples=rendering.samples,
+                    antialias=rendering.antialias_of(self.model),
                     with_normals=with_normals,
                 )
             )
@@ -184,38 +187,44 @@ class GenerativeModel:
         }
         return Views(**stacked)
 
-    def mesh(self, codes: Codes, meshing: Meshing = Meshing()) -> Surface:
-        """The surface of one object, see :func:`nerfgen.surface.object_surface`.
+    def mesh(self, codes: Codes, meshing: MeshSettings = MeshSettings()) -> Surface:
+        """The surface of one object, see :func:`nerfgen.mesh.object_surface`.
 
         Raises:
-            ValueError: not one object.
+            InputError: there is not exactly one object.
         """
         objects = _as_objects(codes)
         if len(objects) != 1:
-            raise ValueError(f"a mesh is that of one object, and here are {len(objects)}")
+            raise InputError(f"a mesh is made of one object at a time, not of {len(objects)}")
         return object_surface(self.model.tuned(objects.tuned.get(0)), objects.latents[0], meshing)
 
-    def save_mesh(self, path: Path, codes: Codes, meshing: Meshing = Meshing()) -> Surface:
+    def save_mesh(self, path: Path, codes: Codes, meshing: MeshSettings = MeshSettings()) -> Surface:
         """:meth:`mesh`, written as GLB, PLY or OBJ by the suffix of its name; replaces what is there.
 
         Raises:
-            InputError: another suffix.
-            ValueError: not one object.
+            InputError: another suffix, or not exactly one object.
         """
         check_mesh_name(path)
         found = self.mesh(codes, meshing)
-        about: artifact.About = {
-            "object_class": self.model.object_class,
-            "parameters": asdict(meshing),
-            "inputs": [artifact.file_record(self.path)],
-        }
-        write_surface(path, found, about)
+        stage = storage.Stage(
+            path,
+            MESH_SCHEMA,
+            self.model.object_class,
+            parameters=asdict(meshing),
+            inputs=[storage.file_record(self.path)],
+        )
+        write_surface(stage, found)
         return found
 
 
 def _as_objects(codes: Codes) -> Objects:
     if isinstance(codes, Objects):
-        return codes
-    latents = np.atleast_2d(np.asarray(codes, np.float32))
-    count = len(latents)
-    return Objects([f"code {number}" for number in range(count)], ["ok"] * count, np.full(count, -1), latents)
+        objects = codes
+    else:
+        latents = np.atleast_2d(np.asarray(codes, np.float32))
+        count = len(latents) if latents.size else 0
+        names = [f"code {number}" for number in range(count)]
+        objects = Objects(names, ["ok"] * count, np.full(count, -1), latents)
+    if not len(objects):
+        raise InputError("there are no latent codes; give at least one")
+    return objects

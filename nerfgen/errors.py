@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class NerfgenError(Exception):
-    """A failure to be told in one line: the cause, the file and the next step.
+    """A failure in one line: the cause, the file and the next step.
 
     Library callers catch this one type; the command line prints it and exits with
     ``exit_code``.

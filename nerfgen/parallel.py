@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Progress(Protocol):
-    """Told after each step how far a long task is; ``note`` is a short state such as a loss."""
+    """Called with the progress of a long task; ``note`` is a short state such as a loss."""
 
     def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
@@ -33,21 +33,21 @@ def map_ordered(
     function: Callable[[Item], Result],
     items: Sequence[Item],
     *,
-    workers: int = 0,
+    workers: int | None = None,
     initializer: Callable[..., None] | None = None,
     initializer_arguments: tuple[Any, ...] = (),
     preload: Iterable[str] = (),
     batch: int = 8,
     progress: Progress = silent,
 ) -> Iterator[Result]:
-    """``map(function, items)`` over worker processes; an exception in ``function`` ends it.
+    """``map(function, items)`` over worker processes; an exception in ``function`` stops it.
 
     Args:
         function: importable by name, as are items and results (they are pickled).
-        workers: processes; 0 for one a core. With 1, or for a single item, all runs in this process.
-        initializer: called once in every worker, for models that are costly to make.
-        preload: modules imported once, before the workers are forked.
-        batch: items sent at a time; a few batches for every worker are in flight.
+        workers: processes; one per core by default. With 1, or for a single item, everything runs in this process.
+        initializer: called once in each worker, for models that are costly to load.
+        preload: modules that are imported once, before workers are forked.
+        batch: items sent at a time; each worker has a few batches in flight.
     """
     workers = min(workers or core_count(), max(len(items), 1))
     if workers == 1:
@@ -88,7 +88,7 @@ def map_ordered(
 def map_threads(
     function: Callable[[Item], Result], items: Sequence[Item], *, progress: Progress = silent
 ) -> Iterator[Result]:
-    """``map(function, items)`` over threads, for work that leaves the interpreter lock free; an exception ends it."""
+    """``map(function, items)`` over threads, for work that releases the interpreter lock; an exception stops it."""
     threads = ThreadPoolExecutor(core_count())
     try:
         following = iter(items)
@@ -107,7 +107,7 @@ def map_threads(
 def _start_worker(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
     import signal
 
-    # Ctrl-C goes to the whole process group: the parent alone decides how to end.
+    # Ctrl-C reaches the whole process group; the parent alone decides how to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if initializer:
         initializer(*arguments)

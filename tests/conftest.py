@@ -22,9 +22,39 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
 
+import jax
+from jaxtyping import install_import_hook
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Shapes and dtypes in the annotations of nerfgen are checked at every call in this process.
+install_import_hook("nerfgen", "array_types.check_arrays")
+
+# The model files of MediaPipe Tasks lie with the images that tests use.
+_data = Path(os.environ.get("NERFGEN_DATA", Path(__file__).parents[2] / "shared" / "data"))
+if (_data / "models").is_dir():
+    os.environ.setdefault("NERFGEN_MODELS", str(_data / "models"))
+
+
+def _lacking_for_faces() -> str:
+    """What tests of faces and person masks need and this machine lacks; empty where nothing is lacking."""
+    from nerfgen.errors import MissingDependencyError
+    from nerfgen.pretrained import TASKS, mediapipe_interface
+
+    try:
+        needs_files = mediapipe_interface() == TASKS
+    except MissingDependencyError:
+        return "MediaPipe is not installed"
+    if needs_files and "NERFGEN_MODELS" not in os.environ:
+        return "the model files of MediaPipe are missing: set NERFGEN_MODELS to their folder"
+    return ""
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files are dealt out to processes in this order: those with long tests come first, so that all end together."""
+    """Skip what can't run here, and put files with long tests first: processes then end together."""
+    faces = [item for item in items if item.get_closest_marker("mediapipe")]
+    if faces and (lacking := _lacking_for_faces()):
+        for item in faces:
+            item.add_marker(pytest.mark.skip(reason=lacking))
     long = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in long)
 
@@ -64,10 +94,10 @@ def call() -> Callable[..., None]:
 @pytest.fixture(scope="session")
 def cars(tmp_path_factory) -> Path:
     """Forty synthetic cars at 32 x 32 pixels, some with held-out views. Tests write elsewhere."""
-    from nerfgen.synth import write_dataset
+    from nerfgen.synth import SynthSettings, synthesize
 
     folder = tmp_path_factory.mktemp("cars")
-    write_dataset("cars", folder, num_images=40, size=32, views=2, heldout_objects=12, seed=3)
+    synthesize("cars", folder, SynthSettings(num_images=40, size=32, views=2, heldout_objects=12, seed=3))
     return folder
 
 
@@ -93,7 +123,7 @@ TINY = {
 @pytest.fixture(scope="session")
 def tiny():
     """The preset of ``TINY``."""
-    from nerfgen.train import PRESETS
+    from nerfgen.model import PRESETS
 
     return PRESETS["fast"].with_values(**TINY)
 
@@ -118,6 +148,6 @@ def trained(cars, tiny, tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def model(trained):
     """The same model, loaded."""
-    from nerfgen.field import load_model
+    from nerfgen.model import load_model
 
     return load_model(trained)

@@ -1,4 +1,4 @@
-"""Images with cameras, for the tests of the formats of others."""
+"""Images with cameras, for the tests of other programs' formats."""
 
 from __future__ import annotations
 
@@ -8,19 +8,10 @@ import h5py
 import numpy as np
 from PIL import Image
 
-from nerfgen import artifact
-from nerfgen.geometry import (
-    intrinsic_matrix,
-    sphere_window,
-    turned_camera,
-)
-from nerfgen.interchange import (
-    PosedImages,
-    eg3d,
-    srn,
-    transforms,
-)
-from nerfgen.interchange.posed import gathered
+from nerfgen import storage
+from nerfgen.geometry import intrinsic_matrix, sphere_window, turned_camera
+from nerfgen.interchange import PosedImages, eg3d, srn, transforms
+from nerfgen.interchange.posed_images import measure_images
 
 
 def picture(path: Path, size=(24, 16), mode="RGB", value=128) -> Path:
@@ -30,7 +21,7 @@ def picture(path: Path, size=(24, 16), mode="RGB", value=128) -> Path:
 
 
 def some_cameras(random: np.random.Generator, count: int) -> np.ndarray:
-    """Poses about 3 from the origin, looking about there, rolled somewhat."""
+    """Poses about 3 from the origin, looking roughly at it, with some roll."""
     poses = turned_camera(
         *random.uniform(-60, 60, (2, count)), random.uniform(2.5, 3.5, count), random.uniform(-20, 20, count)
     )
@@ -39,7 +30,7 @@ def some_cameras(random: np.random.Generator, count: int) -> np.ndarray:
 
 
 def some_images(folder: Path, *, instances: int = 3, views: int = 2, square: bool = False) -> PosedImages:
-    """Images of objects on disk, with cameras that SRN can say too: one lens for an object."""
+    """Images of objects on disk, with cameras that SRN can represent: one focal length per object."""
     random = np.random.default_rng(5)
     names, instance, sizes, matrices = [], [], [], []
     for number in range(instances):
@@ -64,21 +55,21 @@ def write(name: str, folder: Path, posed: PosedImages) -> None:
 
 def read(name: str, folder: Path) -> PosedImages:
     listed, _ = {"srn": srn, "eg3d": eg3d, "transforms": transforms}[name].read(folder)
-    return gathered(folder, listed)
+    return measure_images(folder, listed)
 
 
 def put_cameras(path: Path, posed: PosedImages) -> None:
-    with artifact.create(path, "cameras/1", object_class="car", parameters={}, inputs=[]) as file:
+    with storage.Stage(path, "cameras/1", "car").create() as file:
         for column in ("image", "status", "instance"):
-            artifact.put(file, column, getattr(posed, "images" if column == "image" else column))
+            storage.put(file, column, getattr(posed, "images" if column == "image" else column))
         for column in ("image_size", "intrinsics", "cam_to_world"):
-            artifact.put(file, column, getattr(posed, column))
-        artifact.put(file, "window", sphere_window(posed.intrinsics, posed.cam_to_world))
+            storage.put(file, column, getattr(posed, column))
+        storage.put(file, "window", sphere_window(posed.intrinsics, posed.cam_to_world))
 
 
 def columns(path: Path) -> dict:
-    with artifact.reading(path, "cameras/1") as file:
+    with storage.reading(path, "cameras/1") as file:
         return {
-            name: artifact.strings(values) if h5py.check_string_dtype(values.dtype) else values[:]
+            name: storage.strings(values) if h5py.check_string_dtype(values.dtype) else values[:]
             for name, values in file.items()
         }

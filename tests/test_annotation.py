@@ -8,45 +8,45 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nerfgen import annotation
+from nerfgen import landmark
 from nerfgen.errors import InputError
 
 
 def test_table_of_numbered_columns(tmp_path):
     path = tmp_path / "points.csv"
     path.write_text("image,x0,y0,x1,y1,source\na/b.jpg,1.5,2,3,4,web\nc.jpg,,,5,6,\n")
-    found = annotation.read(path)
+    found = landmark.read_annotations(path)
     assert found.images == ("a/b.jpg", "c.jpg")
     np.testing.assert_array_equal(found.points[0], [[1.5, 2], [3, 4]])
     assert np.isnan(found.points[1, 0]).all()
     named = found.with_names(("eye", "nose"), "points.csv")
     assert named.names == ("eye", "nose")
-    with pytest.raises(InputError, match="2 nameless points, but the class has 3"):
+    with pytest.raises(InputError, match="2 unnamed points, but the class has 3"):
         found.with_names(("eye", "nose", "tail"), "points.csv")
 
 
 def test_table_of_named_columns_in_any_order(tmp_path):
     path = tmp_path / "points.csv"
     path.write_text("nose_y,nose_x,class,file,eye_x,eye_y\n2,1,cat,a.jpg,3,4\n6,5,dog,b.jpg,7,8\n")
-    found = annotation.read(path).with_names(("eye", "nose"), "points.csv")
+    found = landmark.read_annotations(path).with_names(("eye", "nose"), "points.csv")
     np.testing.assert_array_equal(found.points[0], [[3, 4], [1, 2]])
     assert found.labels == ("cat", "dog")
-    with pytest.raises(InputError, match="lacks landmark tail"):
+    with pytest.raises(InputError, match="lacks the landmark tail"):
         found.with_names(("tail",), "points.csv")
 
 
 def test_table_with_several_objects_in_an_image_keeps_the_largest_and_says_so(tmp_path):
     path = tmp_path / "points.csv"
     path.write_text("image,x0,y0,x1,y1\na.jpg,0,0,1,1\na.jpg,5,5,9,9\na.jpg,0,0,2,2\n")
-    found = annotation.read(path)
+    found = landmark.read_annotations(path)
     np.testing.assert_array_equal(found.points, [[[5, 5], [9, 9]]])
-    assert found.notes == ("2 objects beside a larger one in the same image",)
+    assert found.notes == ("2 objects with a larger one in the same image",)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,x0,y0\na.jpg,1,2\nb.jpg,1,zwei\n", r"points.csv line 3: 'zwei' is no number"),
+        ("image,x0,y0\na.jpg,1,2\nb.jpg,1,zwei\n", r"points.csv line 3: 'zwei' is not a number"),
         ("image,x0,y0\na.jpg,1\n", r"points.csv line 2: 2 fields, but the header has 3"),
         ("image,x0,x1,y1\n", r"points.csv line 1: no column 'y0'"),
         ("image,left,right\n", r"points.csv line 1: no columns of points"),
@@ -58,7 +58,7 @@ def test_errors_of_tables_name_the_line(tmp_path, text, message):
     path = tmp_path / "points.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
-        annotation.read(path)
+        landmark.read_annotations(path)
 
 
 def _coco(tmp_path: Path, annotations: list[dict]) -> Path:
@@ -86,7 +86,7 @@ def test_coco(tmp_path):
             {"id": 4, "image_id": 8, "category_id": 1, "iscrowd": 1, "keypoints": [1, 1, 2, 1, 1, 2]},
         ],
     )
-    found = annotation.read(path)
+    found = landmark.read_annotations(path)
     assert (found.images, found.names, found.labels) == (("a.jpg",), ("eye", "nose"), ("dog",))
     assert np.isnan(found.points[0, 0]).all()
     np.testing.assert_array_equal(found.points[0, 1], [5, 6])
@@ -94,20 +94,20 @@ def test_coco(tmp_path):
         "1 annotations without a keypoint",
         "1 crowds",
         "1 images without an annotation",
-        "1 objects beside a larger one in the same image",
+        "1 objects with a larger one in the same image",
     ]
 
 
 def test_errors_of_coco_name_the_annotation(tmp_path):
     path = _coco(tmp_path, [{"id": 5, "image_id": 7, "category_id": 1, "keypoints": [1, 2, 2]}])
     with pytest.raises(InputError, match=r"coco.json: annotation 5 has 3 keypoint values"):
-        annotation.read(path)
+        landmark.read_annotations(path)
     path = _coco(tmp_path, [{"id": 6, "image_id": 70, "category_id": 1}])
-    with pytest.raises(InputError, match="annotation 6 names no image"):
-        annotation.read(path)
+    with pytest.raises(InputError, match="annotation 6 does not name an image"):
+        landmark.read_annotations(path)
     path.write_text('{"images": [],\n "annotations": [}')
     with pytest.raises(InputError, match="line 2: not valid JSON"):
-        annotation.read(path)
+        landmark.read_annotations(path)
 
 
 def test_cat_files(tmp_path):
@@ -115,21 +115,21 @@ def test_cat_files(tmp_path):
     (tmp_path / "CAT_00").mkdir()
     values = list(range(18))
     (tmp_path / "CAT_00" / "1.jpg.cat").write_text("9 " + " ".join(map(str, values)) + " \n")
-    found = annotation.read(tmp_path)
+    found = landmark.read_annotations(tmp_path)
     assert found.images == ("CAT_00/1.jpg",)
     assert found.names[:4] == ("eye_left", "eye_right", "mouth", "ear_left_outer")
     np.testing.assert_array_equal(found.points[0].ravel(), values)
-    assert annotation.read(tmp_path / "CAT_00", tmp_path).images == ("CAT_00/1.jpg",)
+    assert landmark.read_annotations(tmp_path / "CAT_00", tmp_path).images == ("CAT_00/1.jpg",)
     (tmp_path / "CAT_00" / "2.jpg.cat").write_text("9 1 2 3")
     with pytest.raises(InputError, match=r"2.jpg.cat line 1: 4 numbers"):
-        annotation.read(tmp_path)
+        landmark.read_annotations(tmp_path)
 
 
 def test_what_is_no_annotation(tmp_path):
-    with pytest.raises(InputError, match="holds no"):
-        annotation.read(tmp_path)
+    with pytest.raises(InputError, match="has no"):
+        landmark.read_annotations(tmp_path)
     with pytest.raises(InputError, match="does not exist"):
-        annotation.read(tmp_path / "none.csv")
+        landmark.read_annotations(tmp_path / "none.csv")
     (tmp_path / "points.xml").write_text("<a/>")
     with pytest.raises(InputError, match="are read from"):
-        annotation.read(tmp_path / "points.xml")
+        landmark.read_annotations(tmp_path / "points.xml")

@@ -10,10 +10,10 @@ import time
 
 import pytest
 
-from nerfgen.bench.latents import short
-from nerfgen.bench.turns import median_in_turns
-from nerfgen.bench.work import step_flops
-from nerfgen.train import PRESETS
+from nerfgen.bench.published_step import step_flops
+from nerfgen.bench.timing import median_in_turns
+from nerfgen.bench.training_step import short
+from nerfgen.model import PRESETS
 
 TORCH = importlib.util.find_spec("torch") is not None
 
@@ -81,6 +81,7 @@ def test_memory(run):
     assert result["ratio_32_over_16"] == pytest.approx(ratio, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_convergence(run, tmp_path):
     sizes = ["--minutes", 0.02, "--images", 4, "--size", 16, "--views", 2, "--quiet"]
     done = run("bench", "convergence", "--data", tmp_path / "cars", "--psnr", "1,99", *sizes)

@@ -5,13 +5,23 @@ from __future__ import annotations
 from dataclasses import replace
 
 import h5py
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
 from scipy.spatial.transform import Rotation
 
-from nerfgen import artifact
-from nerfgen.camera import CameraFit, acceptable, fit_folder, refine, solve_cameras
+from nerfgen import storage
+from nerfgen.camera import (
+    CameraFit,
+    CameraSettings,
+    acceptable,
+    fit_cameras,
+    fit_folder,
+    observe,
+    refine,
+    solve_cameras,
+)
 from nerfgen.camera.solve import Pose, double_precision, huber, project_pose, projection_jacobian, spread
 from nerfgen.errors import InputError, OutputExistsError
 from nerfgen.geometry import (
@@ -75,10 +85,11 @@ def test_jacobian_agrees_with_finite_differences(rng):
         return np.column_stack([size * local[:, :2] / local[:, 2:], size * (local[:, 2] - away) / away])
 
     with double_precision():
-        pose = Pose(rotation.as_matrix(), translation, np.float64(focal))
-        by_pose, by_point = map(np.asarray, projection_jacobian(pose, SHAPE, middle))
+        pose = Pose(*map(jnp.asarray, (rotation.as_matrix(), translation, np.float64(focal))))
+        points, center = jnp.asarray(SHAPE), jnp.asarray(middle)
+        by_pose, by_point = map(np.asarray, projection_jacobian(pose, points, center))
         expected = views(np.zeros(7), SHAPE)
-        np.testing.assert_allclose(project_pose(pose, SHAPE, middle)[0], expected, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(project_pose(pose, points, center)[0], expected, rtol=1e-9, atol=1e-9)
     for number in range(7):
         step = 1e-6 * np.eye(7)[number]
         numeric = (views(step, SHAPE) - views(-step, SHAPE)) / 2e-6
@@ -91,7 +102,7 @@ def test_jacobian_agrees_with_finite_differences(rng):
 
 def test_huber_is_quadratic_then_linear():
     with double_precision():
-        rho, weight = huber(np.array([0.0, 0.03, 0.05, 0.4]) ** 2, 0.05)
+        rho, weight = huber(jnp.asarray([0.0, 0.03, 0.05, 0.4]) ** 2, 0.05)
     np.testing.assert_allclose(rho, [0, 0.03**2 / 2, 0.05**2 / 2, 0.05 * (0.4 - 0.025)], atol=1e-12)
     np.testing.assert_allclose(weight, [1, 1, 1, 0.125], rtol=1e-12)
 
@@ -285,9 +296,7 @@ def folder(tmp_path, rng):
     status[3] = "ok_largest"
     seen[4, :, 0] = SIDE - seen[4, :, 0]
     seen[5] = rng.uniform(0, SIDE, (5, 2))
-    with artifact.create(
-        tmp_path / "landmarks.h5", "landmarks/1", object_class="face", parameters={}, inputs=[]
-    ) as file:
+    with storage.Stage(tmp_path / "landmarks.h5", "landmarks/1", "face").create() as file:
         for name, value in {
             "image": NAMES,
             "status": status,
@@ -299,7 +308,7 @@ def folder(tmp_path, rng):
             "score": np.ones(count),
             "num_objects": np.ones(count),
         }.items():
-            artifact.put(file, name, value)
+            storage.put(file, name, value)
     return tmp_path, poses
 
 
@@ -310,9 +319,9 @@ def test_a_folder_is_fitted(folder):
     assert summary["images"] == 10
     assert summary["fitted"] == 7
     assert summary["kept"] is False
-    with artifact.reading(data / "cameras.h5", "cameras/1") as file:
-        assert artifact.strings(file["image"]) == NAMES
-        status = artifact.strings(file["status"])
+    with storage.reading(data / "cameras.h5", "cameras/1") as file:
+        assert storage.strings(file["image"]) == NAMES
+        status = storage.strings(file["status"])
         assert [status[k] for k in good] == ["ok", "ok", "ok_largest", "ok", "ok", "ok", "ok"]
         assert (status[2], status[4], status[5]) == ("no_object", "not_converged", "not_converged")
         found, matrices, window = (file[name][:] for name in ("cam_to_world", "intrinsics", "window"))
@@ -331,9 +340,9 @@ def test_a_folder_is_fitted(folder):
 def test_focal_modes_of_a_folder(folder):
     data, _ = folder
     for mode in ("shared", "per-image"):
-        fit_folder(data, data / f"{mode}.h5", intrinsics=mode, focal=1.8)
-        with artifact.reading(data / f"{mode}.h5", "cameras/1") as file:
-            good = artifact.usable(artifact.strings(file["status"]))
+        fit_folder(data, data / f"{mode}.h5", CameraSettings(intrinsics=mode, focal=1.8))
+        with storage.reading(data / f"{mode}.h5", "cameras/1") as file:
+            good = storage.usable(storage.strings(file["status"]))
             focal = file["intrinsics"][:][good, 0, 0]
         assert good.sum() >= 6
         assert (np.ptp(focal) < 1e-6) == (mode == "shared")
@@ -347,15 +356,15 @@ def test_an_equal_output_is_kept_and_another_is_refused(folder):
     assert fit_folder(data, output)["kept"] is True
     assert output.read_bytes() == before
     with pytest.raises(OutputExistsError, match="parameter max_error"):
-        fit_folder(data, output, max_error=0.1)
+        fit_folder(data, output, CameraSettings(max_error=0.1))
     with pytest.raises(OutputExistsError, match="parameter robust"):
-        fit_folder(data, output, robust=0.2)
+        fit_folder(data, output, CameraSettings(robust=0.2))
     assert output.read_bytes() == before
-    assert fit_folder(data, output, max_error=1e-9, overwrite=True)["fitted"] < 7
+    assert fit_folder(data, output, CameraSettings(max_error=1e-9), overwrite=True)["fitted"] < 7
     with h5py.File(data / "landmarks.h5", "r+") as file:
         file["landmarks"][0, 0, 0] += 1
     with pytest.raises(OutputExistsError, match=r"input landmarks\.h5"):
-        fit_folder(data, output, max_error=1e-9)
+        fit_folder(data, output, CameraSettings(max_error=1e-9))
 
 
 def test_missing_landmarks_name_the_command(tmp_path):
@@ -370,3 +379,50 @@ def test_landmarks_of_another_kind_are_refused(folder):
     with pytest.raises(InputError, match=r"tail.*eye_left"):
         fit_folder(data, data / "cameras.h5")
     assert not (data / "cameras.h5").exists()
+
+
+def test_cameras_of_landmarks_in_memory_are_those_of_the_folder(folder):
+    data, _ = folder
+    fit_folder(data, data / "cameras.h5")
+    with storage.reading(data / "landmarks.h5", "landmarks/1") as file:
+        observed = observe(
+            storage.strings(file["image"]),
+            storage.strings(file["status"]),
+            file["image_size"][:],
+            # What an estimator computed before it was rounded for the file.
+            file["landmarks"][:].astype(np.float64) * (1 + 1e-9),
+            FACE,
+        )
+    fitted = fit_cameras(observed, FACE)
+    with storage.reading(data / "cameras.h5", "cameras/1") as file:
+        assert fitted.status == storage.strings(file["status"])
+        for name in ("intrinsics", "cam_to_world", "window", "reprojection_rmse", "canonical"):
+            np.testing.assert_array_equal(getattr(fitted, name), file[name][:])
+
+
+def test_settings_that_exclude_each_other_are_refused():
+    with pytest.raises(InputError, match="`estimate_canonical` excludes `refine_canonical`"):
+        CameraSettings(estimate_canonical=True, refine_canonical=True)
+    with pytest.raises(InputError, match="`robust`"):
+        CameraSettings(robust=0.0)
+
+
+def test_a_class_with_a_mesh_is_fitted_to_its_landmarks_where_the_estimator_gives_no_mesh(folder):
+    data, _ = folder
+    with storage.reading(data / "landmarks.h5", "landmarks/1") as file:
+        found = [file[name][:] for name in ("image_size", "landmarks")]
+        names = storage.strings(file["image"]), storage.strings(file["status"])
+    count = len(names[0])
+    observed = observe(
+        *names, *found, FACE, mesh=np.zeros((count, 0, 3), np.float32), mesh_index=np.zeros(0, np.int32)
+    )
+    assert observed.depth is None
+    np.testing.assert_array_equal(observed.points, found[1].astype(np.float64))
+
+
+def test_no_images_have_no_cameras():
+    landmarks, none = np.zeros((0, len(FACE.landmark_names), 2)), np.zeros((0, 2), np.int32)
+    fit = solve_cameras(landmarks, FACE.canonical, np.zeros(0), none.astype(float))
+    assert len(fit.cam_to_world) == len(fit.focal) == len(acceptable(fit, 90.0, 0.3)) == 0
+    fitted = fit_cameras(observe([], [], none, landmarks, FACE), FACE)
+    assert (len(fitted.intrinsics), fitted.status) == (0, [])

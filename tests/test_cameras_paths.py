@@ -8,19 +8,17 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerfgen.cli.choices import CameraChoice, PictureChoice, parse_angles, parse_vector
 from nerfgen.errors import InputError
-from nerfgen.generate import CameraPath, read_camera_path, write_camera_path
 from nerfgen.geometry import (
     Cameras,
     angle_grid,
+    camera_at,
     field_intrinsics,
     field_of_view,
     framing_intrinsics,
-    looking,
-    looking_camera,
     optical_axis,
     orbit_angles,
+    pose_at,
     project,
     rigid,
     rotation_angle,
@@ -29,7 +27,12 @@ from nerfgen.geometry import (
     turned_cameras,
     turned_views,
 )
+from nerfgen.interchange import CameraPath, read_camera_path, write_camera_path
 from nerfgen.objectclass import object_class
+from nerfgen.render import ViewCameras, ViewFiles
+from nerfgen.render.settings import parse_angles
+from nerfgen.render.view_files import parse_kinds
+from nerfgen.settings import parse_vector
 
 CARS, FACE = object_class("cars"), object_class("face")
 POINTS = np.array([[0.3, -0.2, 0.5], [0, 0.4, 0], [-0.6, 0.1, -0.3]])
@@ -68,9 +71,9 @@ def test_points_are_seen_where_the_angles_say(fov):
 
 
 def test_a_positive_yaw_turns_the_front_to_the_right_and_a_positive_pitch_shows_the_top():
-    (front,) = pixels(turned_cameras([30], [0], 3.0), np.array([[0, 0, 1.0]]))
+    (front,) = pixels(turned_cameras(np.array([30]), np.array([0]), 3.0), np.array([[0, 0, 1.0]]))
     assert front[0, 0] > 0.6
-    (top,) = turned_cameras([0], [30], 3.0).cam_to_world
+    (top,) = turned_cameras(np.array([0]), np.array([30]), 3.0).cam_to_world
     assert top[1, 3] > 0
 
 
@@ -119,13 +122,13 @@ def test_a_field_of_view_ends_at_the_edges():
 def test_a_camera_that_looks_at_the_origin_is_the_turned_one(rng):
     for yaw, pitch in [*rng.uniform(-80, 80, (5, 2)), (180, 30), (0, 90), (0, -90)]:
         turned = turned_camera(yaw, pitch, 3.0)
-        np.testing.assert_allclose(looking(turned[:3, 3]).cam_to_world[0], turned, atol=1e-9)
+        np.testing.assert_allclose(camera_at(turned[:3, 3]).cam_to_world[0], turned, atol=1e-9)
 
 
 def test_a_camera_looks_where_it_is_told(rng):
     for _ in range(5):
         position, direction = rng.normal(size=(2, 3))
-        cameras = looking(position, direction, fov=50)
+        cameras = camera_at(position, direction, fov=50)
         (pose,) = cameras.cam_to_world
         rotation = pose[:3, :3]
         np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
@@ -142,11 +145,11 @@ def test_a_camera_looks_where_it_is_told(rng):
 @pytest.mark.parametrize("up", np.concatenate([np.eye(3), -np.eye(3)]))
 def test_a_view_along_the_upright_still_has_a_camera(up):
     for direction in (up, -up, 3 * up + 1e-9):
-        pose = looking_camera([1, 2, 3], direction, up)
+        pose = pose_at([1, 2, 3], direction, up)
         np.testing.assert_allclose(pose[:3, :3] @ pose[:3, :3].T, np.eye(3), atol=1e-12)
         np.testing.assert_allclose(optical_axis(pose), direction / np.linalg.norm(direction), atol=1e-8)
     with pytest.raises(ValueError, match="no direction"):
-        looking([0, 0, 0])
+        camera_at([0, 0, 0])
 
 
 # The format of nerfstudio, as its viewer writes it and as others do: flat, in rows, without the last row.
@@ -248,7 +251,7 @@ def test_what_is_no_path_is_told_with_file_and_key(told, key, tmp_path):
 
 def test_what_is_no_json_or_not_there_is_told(tmp_path):
     (tmp_path / "path.json").write_bytes(b"\xff\x00")
-    for name, told in (("path.json", "no JSON"), ("none.json", "does not exist")):
+    for name, told in (("path.json", "not JSON"), ("none.json", "does not exist")):
         with pytest.raises(InputError, match=told) as error:
             read_camera_path(tmp_path / name)
         assert name in str(error.value)
@@ -264,82 +267,86 @@ def test_what_is_no_json_or_not_there_is_told(tmp_path):
     ],
 )
 def test_angles_are_read_from_lists_and_ranges(text, angles):
-    assert parse_angles("--yaw", text) == pytest.approx(angles)
+    assert parse_angles("yaw", text) == pytest.approx(angles)
 
 
 @pytest.mark.parametrize(
     "text", ["left", "1,,2", "0:90", "0:90:1", "0:90:2.5", "0:90:0", "0:1:2:3", "nan", "0:inf:3"]
 )
 def test_what_are_no_angles_is_told(text):
-    with pytest.raises(InputError, match=f"--yaw {text}"):
-        CameraChoice(yaw=text)
+    with pytest.raises(InputError, match=f"`yaw` {text}"):
+        parse_angles("yaw", text)
 
 
 @pytest.mark.parametrize("text", ["1,2", "1,2,3,4", "a,b,c", "1,2,inf", ""])
 def test_what_is_no_vector_is_told(text):
-    with pytest.raises(InputError, match=f"--look {text}"):
-        parse_vector("--look", text)
+    with pytest.raises(InputError, match=f"`look` {text}"):
+        parse_vector("look", text)
 
 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"orbit": 8, "yaw": "0"}, "--orbit and --yaw exclude"),
-        ({"orbit": 8, "pitch": "0,10"}, "--pitch 0,10"),
-        ({"position": "0,0,3", "distance": 2.0}, "--position and --distance exclude"),
-        ({"position": "0,0,3", "pitch": "0"}, "--position and --pitch exclude"),
-        ({"look": "0,0,3"}, "--look needs --position"),
-        ({"position": "0,0,0"}, "--position 0,0,0 is the origin"),
-        ({"position": "0,0,3", "look": "0,0,0"}, "--look 0,0,0 is no direction"),
-        ({"distance": float("nan")}, "--distance nan"),
-        ({"fov": float("inf")}, "--fov inf"),
+        ({"orbit": 8, "yaw": (0,)}, "`orbit` and `yaw` exclude"),
+        ({"orbit": 8, "pitch": (0, 10)}, "one pitch"),
+        ({"position": (0, 0, 3), "distance": 2.0}, "`position` and `distance` exclude"),
+        ({"position": (0, 0, 3), "pitch": (0,)}, "`position` and `pitch` exclude"),
+        ({"look": (0, 0, 3)}, "`look` needs `position`"),
+        ({"position": (0, 0, 0)}, "`position` is the origin"),
+        ({"position": (0, 0, 3), "look": (0, 0, 0)}, "`look` is not a direction"),
+        ({"distance": float("nan")}, "`distance` has to be finite"),
+        ({"fov": float("inf")}, "`fov` has to be finite"),
+        ({"yaw": (0, float("nan"))}, "`yaw` has to be finite"),
     ],
 )
 def test_options_that_make_no_camera_are_told(options, told):
     with pytest.raises(InputError, match=told):
-        CameraChoice(**options)
+        ViewCameras(**options)
 
 
 def test_the_options_give_the_cameras_that_they_name(model, tmp_path):
-    default = CameraChoice().of(CARS, 4.0)
+    default = ViewCameras().of(CARS, 4.0)
     np.testing.assert_allclose(
-        default.path.cameras.cam_to_world, turned_camera([-40, -20, 0, 20, 40], 0, 4.0)
+        default.path.cameras.cam_to_world, turned_camera(np.array([-40, -20, 0, 20, 40]), 0, 4.0)
     )
-    ring = CameraChoice(orbit=6, pitch="15", distance=5.0, fov=20.0).of(CARS, 4.0)
+    ring = ViewCameras(orbit=6, pitch=(15,), distance=5.0, fov=20.0).of(CARS, 4.0)
     np.testing.assert_allclose(
         ring.path.cameras.cam_to_world, turned_camera(np.arange(6) * 60, 15, 5.0), atol=1e-12
     )
     assert ring.path.closed
     assert field_of_view(ring.path.cameras.intrinsics) == pytest.approx(20)
-    swing = CameraChoice(orbit=16).of(FACE, 4.0).path.cameras.cam_to_world
+    swing = ViewCameras(orbit=16).of(FACE, 4.0).path.cameras.cam_to_world
     assert (swing[:, 2, 3] > 0).all(), "a face is seen from the front"
-    placed = CameraChoice(position="1,2,3", look="0,0,-1").of(CARS, 4.0).path.cameras
+    placed = ViewCameras(position=(1, 2, 3), look=(0, 0, -1)).of(CARS, 4.0).path.cameras
     np.testing.assert_allclose(
-        placed.cam_to_world[0], rigid(np.diag([1, -1, -1]), np.array([1, 2, 3])), atol=1e-12
+        placed.cam_to_world[0], rigid(np.diag([1.0, -1, -1]), np.array([1.0, 2, 3])), atol=1e-12
     )
 
     file = tmp_path / "ring.json"
     write_camera_path(file, ring.path, 64)
-    again = CameraChoice(path=file).of(CARS, 4.0)
+    again = ViewCameras(path=file).of(CARS, 4.0)
     np.testing.assert_allclose(again.path.cameras.cam_to_world, ring.path.cameras.cam_to_world, atol=1e-9)
     assert [record["file"] for record in again.inputs] == ["ring.json"]
 
 
 def test_parameters_tell_choices_apart():
     choices = [
-        CameraChoice(),
-        CameraChoice(yaw="0"),
-        CameraChoice(pitch="5"),
-        CameraChoice(distance=9),
-        CameraChoice(fov=9),
-        CameraChoice(orbit=5),
-        CameraChoice(orbit=5, pitch="5"),
-        CameraChoice(position="0,0,3"),
-        CameraChoice(position="0,0,3", look="0,1,0"),
+        ViewCameras(),
+        ViewCameras(yaw=(0,)),
+        ViewCameras(pitch=(5,)),
+        ViewCameras(distance=9),
+        ViewCameras(fov=9),
+        ViewCameras(orbit=5),
+        ViewCameras(orbit=5, pitch=(5,)),
+        ViewCameras(position=(0, 0, 3)),
+        ViewCameras(position=(0, 0, 3), look=(0, 1, 0)),
     ]
     told = [json.dumps(choice.of(CARS, 4.0).parameters, sort_keys=True) for choice in choices]
     assert len(set(told)) == len(told)
-    assert CameraChoice(yaw="-40:40:5").of(CARS, 4.0).parameters == CameraChoice().of(CARS, 4.0).parameters
+    assert (
+        ViewCameras(yaw=parse_angles("yaw", "-40:40:5")).of(CARS, 4.0).parameters
+        == ViewCameras().of(CARS, 4.0).parameters
+    )
 
 
 @pytest.mark.parametrize(
@@ -350,7 +357,7 @@ def test_parameters_tell_choices_apart():
         (["sample", "--position", "-1,0,3", "--orbit", "8"], "--position and --orbit exclude each other"),
         (["render", "--codes", "fitted.h5", "--image", "me.jpg"], "--image and --codes exclude each other"),
         (["render", "--codes", "fitted.h5", "--rows", "3"], "--codes and --rows exclude each other"),
-        (["render", "--kinds", "depth"], "give one of them too"),
+        (["render", "--kinds", "depth"], "--kinds has an effect on --png, --sheet and --video only"),
         (["sample", "--fps", "12", "--sheet", "x.png"], "--video and --save-path"),
     ],
 )
@@ -363,14 +370,15 @@ def test_the_command_line_refuses_what_excludes_each_other(run, words, told, tmp
 
 
 def test_pictures_that_can_not_be_are_told_before_anything_is_rendered(tmp_path):
-    slow, fast = CameraPath(looking([0, 0, 3])), CameraPath(looking([0, 0, 3]), 60.0)
+    slow, fast = CameraPath(camera_at([0, 0, 3])), CameraPath(camera_at([0, 0, 3]), 60.0)
     for choice, path, told in (
-        (PictureChoice(sheet=tmp_path / "x.xyz"), slow, "x.xyz"),
-        (PictureChoice(video=tmp_path / "x.avi"), slow, "x.avi"),
-        (PictureChoice(video=tmp_path / "x.gif"), fast, "at most 50"),
-        (PictureChoice(video=tmp_path / "x.gif", fps=100), slow, "at most 50"),
-        (PictureChoice(png=tmp_path, kinds="rgb,deep"), slow, "'deep' is none of rgb, rgba, depth"),
+        (ViewFiles(sheet=tmp_path / "x.xyz"), slow, "x.xyz"),
+        (ViewFiles(video=tmp_path / "x.avi"), slow, "x.avi"),
+        (ViewFiles(video=tmp_path / "x.gif"), fast, "at most 50"),
+        (ViewFiles(video=tmp_path / "x.gif", fps=100), slow, "at most 50"),
     ):
         with pytest.raises(InputError, match=told):
             choice.check(path)
-    PictureChoice(video=tmp_path / "x.gif", fps=10).check(fast)
+    ViewFiles(video=tmp_path / "x.gif", fps=10).check(fast)
+    with pytest.raises(InputError, match="'deep' is not one of rgb, rgba, depth"):
+        parse_kinds("kinds", "rgb,deep")

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from nerfgen import artifact
-from nerfgen.camera import estimate_canonical, fit_folder, refine, solve_cameras
+from nerfgen import storage
+from nerfgen.camera import CameraSettings, estimate_canonical, fit_folder, refine, solve_cameras
 from nerfgen.camera.factorise import factorise
 from nerfgen.camera.solve import spread
 from nerfgen.errors import InputError
 from nerfgen.geometry import intrinsic_matrix, project, rotation_angle, similarity_between, turned_camera
-from nerfgen.metric.camera import rotation_errors
+from nerfgen.metric import rotation_errors
 from nerfgen.objectclass import object_class
 
 FACE = object_class("face")
@@ -196,9 +196,7 @@ def write_landmarks(folder, seen, text=MUG, count=None):
     status = ["ok"] * number
     landmarks[1, 3:] = np.nan
     landmarks[0], status[0] = np.nan, "unreadable"
-    with artifact.create(
-        folder / "landmarks.h5", "landmarks/1", object_class=described, parameters={}, inputs=[]
-    ) as file:
+    with storage.Stage(folder / "landmarks.h5", "landmarks/1", described).create() as file:
         for name, value in {
             "image": [f"{index:03d}.jpg" for index in range(number)],
             "status": status,
@@ -210,7 +208,7 @@ def write_landmarks(folder, seen, text=MUG, count=None):
             "score": np.ones(number),
             "num_objects": np.ones(number),
         }.items():
-            artifact.put(file, name, value)
+            storage.put(file, name, value)
     return folder
 
 
@@ -219,12 +217,12 @@ def test_a_class_without_canonical_points_gets_them_from_its_photographs(tmp_pat
     data = write_landmarks(tmp_path, seen)
     ran = run("fit-cameras", data, "--focal", 300 / 128, "--json")
     assert ran.code == 0, ran.err
-    assert "class mug has no canonical points: estimating 8 canonical points from 58 images" in ran.err
+    assert "class mug has no canonical keypoints: estimating 8 canonical keypoints from 58 images" in ran.err
     told = json.loads(ran.out)
     assert told["fitted"] == 58
     assert (told["canonical"]["points"], told["canonical"]["images"]) == (8, 58)
-    with artifact.reading(data / "cameras.h5", "cameras/1") as file:
-        status = artifact.strings(file["status"])
+    with storage.reading(data / "cameras.h5", "cameras/1") as file:
+        status = storage.strings(file["status"])
         canonical, index = file["canonical"][:], file["canonical_index"][:]
         poses = file["cam_to_world"][:]
     assert status[:3] == ["unreadable", "not_converged", "ok"]
@@ -233,16 +231,18 @@ def test_a_class_without_canonical_points_gets_them_from_its_photographs(tmp_pat
     assert np.median(rotation_errors(poses[2:], seen.poses[2:])) < 1.5
     # The same landmarks give the same file.
     first = (data / "cameras.h5").read_bytes()
-    fit_folder(data, data / "cameras.h5", focal=300 / 128, overwrite=True)
+    fit_folder(data, data / "cameras.h5", CameraSettings(focal=300 / 128), overwrite=True)
     assert (data / "cameras.h5").read_bytes() == first
     # New photographs, here a few of the same, are fitted to the points that are there.
     some = tmp_path / "some"
     some.mkdir()
     write_landmarks(some, seen, count=5)
-    summary = fit_folder(some, some / "cameras.h5", focal=300 / 128, canonical=(index, canonical))
+    summary = fit_folder(
+        some, some / "cameras.h5", CameraSettings(focal=300 / 128), canonical=(index, canonical)
+    )
     assert summary["fitted"] == 3
     assert summary["canonical"]["images"] == 0
-    with artifact.reading(some / "cameras.h5", "cameras/1") as file:
+    with storage.reading(some / "cameras.h5", "cameras/1") as file:
         again = file["cam_to_world"][2:]
     assert rotation_angle(again[:, :3, :3], poses[2:5, :3, :3]).max() < 1e-4
 
@@ -254,11 +254,11 @@ def test_too_little_to_estimate_from_is_told(tmp_path):
         fit_folder(tmp_path, tmp_path / "cameras.h5")
     few = 'name = "mug"\nlandmarks = ["left", "right", "handle"]\n'
     write_landmarks(tmp_path, seen, few)
-    with pytest.raises(InputError, match="3 landmarks don't tell a shape"):
+    with pytest.raises(InputError, match="3 landmarks do not determine a shape"):
         fit_folder(tmp_path, tmp_path / "cameras.h5")
     seen.landmarks[8:, 6] = np.nan
     write_landmarks(tmp_path, seen)
-    with pytest.raises(InputError, match="landmark handle is there in 6 images"):
+    with pytest.raises(InputError, match="landmark handle is visible in 6 images"):
         fit_folder(tmp_path, tmp_path / "cameras.h5")
     assert not (tmp_path / "cameras.h5").exists()
 
@@ -272,19 +272,20 @@ def test_estimating_excludes_refining(tmp_path, call):
 @pytest.mark.mediapipe
 def test_detected_heads_without_a_template_are_fitted_as_well_as_with_it(tmp_path):
     from nerfgen.landmark import landmark_folder
-    from nerfgen.synth import write_dataset
+    from nerfgen.synth import SynthSettings, synthesize
 
-    write_dataset("heads", tmp_path, num_images=60, size=64, views=0, heldout_objects=0, seed=5)
+    synthesize("heads", tmp_path, SynthSettings(num_images=60, size=64, views=0, heldout_objects=0, seed=5))
     landmark_folder(tmp_path, tmp_path / "landmarks.h5")
-    with artifact.reading(tmp_path / "truth.h5", "truth/1") as file:
+    with storage.reading(tmp_path / "truth.h5", "truth/1") as file:
         true, keypoints = file["cam_to_world"][:], file["keypoints"][:].mean(0)
     errors = {}
-    for name, options in {
-        "true": {"canonical": (np.arange(5), keypoints)},
-        "estimated": {"estimate": True},
-    }.items():
-        fit_folder(tmp_path, tmp_path / f"{name}.h5", points="landmarks", **options)
-        with artifact.reading(tmp_path / f"{name}.h5", "cameras/1") as file:
-            good = artifact.usable(artifact.strings(file["status"]))
+    given, estimated = (
+        CameraSettings(points="landmarks", estimate_canonical=estimate) for estimate in (False, True)
+    )
+    fit_folder(tmp_path, tmp_path / "true.h5", given, canonical=(np.arange(5), keypoints))
+    fit_folder(tmp_path, tmp_path / "estimated.h5", estimated)
+    for name in ("true", "estimated"):
+        with storage.reading(tmp_path / f"{name}.h5", "cameras/1") as file:
+            good = storage.usable(storage.strings(file["status"]))
             errors[name] = np.median(rotation_errors(file["cam_to_world"][:][good], true[good]))
     assert errors["estimated"] <= 1.5 * errors["true"]

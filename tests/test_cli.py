@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -13,6 +17,7 @@ import pytest
 from PIL import Image
 
 import nerfgen
+from nerfgen.errors import InputError
 
 COMMANDS = [
     "landmark",
@@ -39,6 +44,7 @@ COMMANDS += [
             "landmark",
             "rendering",
             "fitting",
+            "startup",
         )
     ),
 ]
@@ -109,7 +115,7 @@ def test_missing_things_are_told_in_one_line_with_the_next_command(run, tmp_path
         (["render", empty], "make it with `nerfgen train"),
         (["sample", nowhere / "model.h5"], "model.h5 does not exist"),
         (["info", nowhere], "nowhere does not exist"),
-        (["render", trained, "--rows", "99"], "rows 0 to 39"),
+        (["render", trained, "--rows", "99"], "0 to 39"),
         (["render", trained, "--rows", "0,5-3"], "rows such as 0,5-9"),
         (["render", trained, "--rows", "1", "--image", "x.jpg"], "exclude each other"),
         (["sample", trained, "--yaw", "left", "-o", tmp_path / "s.h5"], "--yaw left"),
@@ -338,3 +344,63 @@ def test_an_output_that_can_not_be_written_is_told(run, project, tmp_path):
     )
     assert done.code == 2
     assert "file" in one_line(done.err)
+
+
+def library_messages() -> Iterator[tuple[str, str]]:
+    """(place, text) of every string within a ``raise`` outside of the command line."""
+    root = Path(nerfgen.__file__).parent
+    for path in sorted(root.rglob("*.py")):
+        if path.parent.name == "cli":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise):
+                parts = [each.value for each in ast.walk(node) if isinstance(each, ast.Constant)]
+                yield f"{path.relative_to(root)}:{node.lineno}", "".join(map(str, parts))
+
+
+def test_errors_of_the_library_name_fields_and_not_options():
+    for place, text in library_messages():
+        outside = re.sub(r"`nerfgen [^`]*`", "", text)
+        assert not re.search(r"(^|\s)--[a-z]", outside), (place, text)
+
+
+def test_errors_of_the_library_are_raised_with_the_names_of_options(call, cars, tmp_path):
+    known = ["train", cars, "--cameras", cars / "truth.h5", "--no-masks", "-o", tmp_path / "m.h5"]
+    for words, told in (
+        ([*known, "--micro-batch", 7], "--micro-batch 7 does not divide"),
+        ([*known, "--set", "adam_b2=1"], "--set adam_b2 has to be below 1"),
+        ([*known, "--set", "plane_size=1"], "--set plane_size has to be at least 2"),
+        ([*known, "--rehearse", 3], "--rehearse is for --init only"),
+        (
+            ["fit-cameras", cars, "--estimate-canonical", "--refine-canonical"],
+            "--estimate-canonical excludes",
+        ),
+    ):
+        with pytest.raises(InputError, match=re.escape(told)):
+            call(*words)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["render", "--rows", "0", "--fit-steps", 3], "--fit-steps is for new images only"),
+        (["render", "--rows", "0", "--seed", 3], "--seed is for new images only"),
+        (["render", "--tune"], "--tune is for new images only"),
+        (["render", "--image", "x.jpg", "--tune-steps", 3], "--tune-steps is for --tune only"),
+        (["export", "--rows", "0", "--workers", 3], "--workers is for new images only"),
+        (["render", "--rows", "0-99999999999"], "--rows 0-99999999999"),
+        (["export", "--rows", "0-99999999999"], "--rows 0-99999999999"),
+    ],
+)
+def test_options_without_effect_and_rows_out_of_range_are_refused(call, trained, tmp_path, words, told):
+    command, *rest = words
+    with pytest.raises(InputError, match=re.escape(told)):
+        call(command, trained, *rest, "-o", tmp_path / "out.glb")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_zero_stands_for_the_default_where_it_used_to(call, trained, tmp_path):
+    words = ["render", trained, "--rows", "0", "--yaw", "0", "--samples", 4, "-q"]
+    call(*words, "--size", 0, "--antialias", 0, "--distance", 0, "--fov", 0, "-o", tmp_path / "zero.h5")
+    call(*words, "-o", tmp_path / "none.h5")
+    assert (tmp_path / "zero.h5").read_bytes() == (tmp_path / "none.h5").read_bytes()

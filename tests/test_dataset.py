@@ -13,13 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerfgen import artifact
-from nerfgen.dataset import Part, PoseDistribution, Settings, parse_part, parse_poses, write_dataset
-from nerfgen.dataset.keypoint import surface_landmarks
-from nerfgen.dataset.pose import cameras_at, draw_poses, training_poses
+from nerfgen import storage
+from nerfgen.data import load_framed
+from nerfgen.dataset import DatasetSettings, Part, PoseDistribution, parse_part, parse_poses, write_dataset
+from nerfgen.dataset.plan import cameras_at, draw_poses, training_poses
+from nerfgen.dataset.shard import surface_landmarks
 from nerfgen.errors import InputError, OutputExistsError
-from nerfgen.field import save_model
-from nerfgen.generate import neighbours, principal_axes, truncated_draws
 from nerfgen.geometry import (
     aimed_at_origin,
     pixel_centers,
@@ -28,18 +27,27 @@ from nerfgen.geometry import (
     sphere_window,
     yaw_pitch_roll,
 )
+from nerfgen.image import DEPTH_LEVELS
+from nerfgen.model import SampleSettings, neighbours, principal_axes, save_model, truncated_draws
 from nerfgen.objectclass import object_class
-from nerfgen.picture import DEPTH_LEVELS
-from nerfgen.train import load_framed
+from nerfgen.render import RenderSettings
 
-SMALL = Settings(identities=5, views=2, size=12, samples=4, shard_size=2, seed=3, transforms=True)
+
+def small(count=5, seed=3, **changes):
+    """Settings of a small dataset."""
+    dataset = {"views": 2, "shard_size": 2, "transforms": True, **changes}
+    return {
+        "sampling": SampleSettings(count=count, seed=seed),
+        "rendering": RenderSettings(size=12, samples=4),
+        "dataset": DatasetSettings(**dataset),
+    }
 
 
 @pytest.fixture(scope="module")
 def made(trained, tmp_path_factory):
     """A small dataset, and what the call returned."""
     out = tmp_path_factory.mktemp("made") / "out"
-    return out, write_dataset(trained, out, SMALL)
+    return out, write_dataset(trained, out, **small())
 
 
 def contents(folder):
@@ -64,7 +72,7 @@ def test_every_identity_has_a_folder_in_a_shard(made, trained):
     ]
     told = json.loads((out / "dataset.json").read_text())
     assert told["settings"]["seed"] == 3
-    assert told["inputs"] == [artifact.file_record(trained)]
+    assert told["inputs"] == [storage.file_record(trained)]
     text = json.dumps(told)
     assert str(trained.parent) not in text
     assert str(out.parent) not in text
@@ -76,12 +84,12 @@ def test_files_of_a_shard_are_those_of_their_schemas(made, model):
     out, _ = made
     shard = out / "shard-00001"
     names = ["000002/00.png", "000002/01.png", "000003/00.png", "000003/01.png"]
-    with artifact.reading(shard / "rgb" / "cameras.h5", "cameras/1") as file:
-        assert artifact.strings(file["image"]) == names
+    with storage.reading(shard / "rgb" / "cameras.h5", "cameras/1") as file:
+        assert storage.strings(file["image"]) == names
         matrices, poses = file["intrinsics"][:], file["cam_to_world"][:]
         np.testing.assert_array_equal(file["window"][:], np.tile([0.0, 0, 12], (4, 1)))
-    with artifact.reading(shard / "rgb" / "masks.h5", "masks/1") as file:
-        assert artifact.strings(file["image"]) == names
+    with storage.reading(shard / "rgb" / "masks.h5", "masks/1") as file:
+        assert storage.strings(file["image"]) == names
         for name, mask in zip(names, file["mask"][:], strict=True):
             with Image.open(shard / "mask" / name) as picture:
                 assert picture.mode == "L"
@@ -90,7 +98,7 @@ def test_files_of_a_shard_are_those_of_their_schemas(made, model):
                 depth = np.asarray(picture) / DEPTH_LEVELS
             np.testing.assert_array_equal(depth > 0, mask >= 127.5)
             assert np.abs(depth[depth > 0] - model.distance).max() < 1.5
-    with artifact.reading(shard / "identities.h5", "identities/1") as file:
+    with storage.reading(shard / "identities.h5", "identities/1") as file:
         np.testing.assert_array_equal(file["identity"][:], [2, 3])
         drawn = truncated_draws(5, 8, 0.7, seed=3)
         np.testing.assert_allclose(file["coefficients"][:], drawn[2:4], atol=1e-6)
@@ -118,7 +126,7 @@ def test_a_shard_is_ready_to_train_on(made):
 def test_conventions_agree_by_reprojection(made):
     """Depth lifted by cameras.h5 falls on its own pixel, and has its own depth, by transforms.json."""
     rgb = made[0] / "shard-00000" / "rgb"
-    with artifact.reading(rgb / "cameras.h5", "cameras/1") as file:
+    with storage.reading(rgb / "cameras.h5", "cameras/1") as file:
         matrices, poses = file["intrinsics"][:2], file["cam_to_world"][:2]
     scene = rgb / "000000"
     frames = json.loads((scene / "transforms.json").read_text())["frames"]
@@ -141,19 +149,19 @@ def test_conventions_agree_by_reprojection(made):
 
 def test_shards_by_parts_are_the_whole(made, trained, tmp_path):
     for number in (1, 2):
-        result = write_dataset(trained, tmp_path / "out", SMALL, part=Part(number, 2))
+        result = write_dataset(trained, tmp_path / "out", **small(part=Part(number, 2)))
         assert result["shards"] == (2, 1)[number - 1]
     assert contents(tmp_path / "out") == contents(made[0])
 
 
 def test_identities_depend_neither_on_their_number_nor_on_shards(made, trained, tmp_path):
-    write_dataset(trained, tmp_path / "out", replace(SMALL, identities=3, shard_size=3))
-    small, large = contents(tmp_path / "out"), contents(made[0])
-    pictures = [name for name in small if name.endswith(".png")]
+    write_dataset(trained, tmp_path / "out", **small(3, shard_size=3))
+    few, large = contents(tmp_path / "out"), contents(made[0])
+    pictures = [name for name in few if name.endswith(".png")]
     assert len(pictures) == 3 * 2 * 3
     for name in pictures:
         _, kind, identity, view = name.split("/")
-        assert small[name] == large[f"shard-{int(identity) // 2:05d}/{kind}/{identity}/{view}"]
+        assert few[name] == large[f"shard-{int(identity) // 2:05d}/{kind}/{identity}/{view}"]
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(made, trained, tmp_path):
@@ -185,7 +193,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(made, trained, tmp_path):
             (out / name).rename(out / f".{name}.{process.pid}.partial")
     first = contents(out / "shard-00000")
     changed = (out / "shard-00000").stat().st_mtime_ns
-    result = write_dataset(trained, out, SMALL)
+    result = write_dataset(trained, out, **small())
     assert result["rendered"] == 3
     assert (out / "shard-00000").stat().st_mtime_ns == changed
     assert first == contents(out / "shard-00000")
@@ -194,33 +202,32 @@ def test_a_killed_run_goes_on_to_the_same_bytes(made, trained, tmp_path):
 
 def test_shards_of_other_settings_are_refused_until_overwrite(made, trained, tmp_path):
     out = tmp_path / "out"
-    small = replace(SMALL, identities=4, views=1)
-    write_dataset(trained, out, small)
+    write_dataset(trained, out, **small(4, views=1))
     before = contents(out)
     for settings, told in (
-        (replace(small, seed=4), "parameter seed"),
-        (replace(small, identities=2), "beyond 2 identities"),
-        (replace(small, shard_size=3), "parameter identities"),
+        (small(4, views=1, seed=4), "parameter seed"),
+        (small(2, views=1), "beyond 2 identities"),
+        (small(4, views=1, shard_size=3), "parameter identities"),
     ):
-        with pytest.raises(OutputExistsError, match=f"{told}.*--overwrite"):
-            write_dataset(trained, out, settings)
+        with pytest.raises(OutputExistsError, match=f"{told}.*`overwrite`"):
+            write_dataset(trained, out, **settings)
     assert contents(out) == before
     # What another part of the same dataset has finished stays.
     kept = (out / "shard-00001").stat().st_mtime_ns
-    result = write_dataset(trained, out, small, part=Part(1, 2), overwrite=True)
+    result = write_dataset(trained, out, **small(4, views=1, part=Part(1, 2)), overwrite=True)
     assert result["rendered"] == 2
     assert contents(out) == before
     assert (out / "shard-00001").stat().st_mtime_ns == kept
-    write_dataset(trained, out, replace(small, identities=2, seed=4), overwrite=True)
+    write_dataset(trained, out, **small(2, views=1, seed=4), overwrite=True)
     assert not (out / "shard-00001").exists()
     (out / "shard-00000" / "identities.h5").unlink()
     with pytest.raises(OutputExistsError, match="not written by nerfgen"):
-        write_dataset(trained, out, small, overwrite=True)
+        write_dataset(trained, out, **small(4, views=1), overwrite=True)
 
 
 def save(path, model):
     """A changed model as a file."""
-    save_model(path, model, parameters={}, inputs=[], log=np.zeros((0, 9)))
+    save_model(storage.Stage(path, "model/1", model.object_class), model, log=np.zeros((0, 9)))
     return path
 
 
@@ -237,38 +244,38 @@ def test_copies_of_training_rows_are_counted_and_rejected(model, tmp_path):
     }
     names = {"images": [*model.images, "copy.png"], "digests": [*model.digests, "0" * 64]}
     path = save(tmp_path / "model.h5", replace(model, latents=planted, **names, **one))
-    settings = replace(SMALL, identities=3, views=1, shard_size=3)
-    free = write_dataset(path, tmp_path / "free", settings)
-    with artifact.reading(tmp_path / "free" / "shard-00000" / "identities.h5", "identities/1") as file:
+    settings = {"count": 3, "views": 1, "shard_size": 3}
+    free = write_dataset(path, tmp_path / "free", **small(**settings))
+    with storage.reading(tmp_path / "free" / "shard-00000" / "identities.h5", "identities/1") as file:
         distance, row = file["nearest_distance"][:], file["nearest_row"][:]
         assert file.attrs["near"] == free["near_distance"]
     assert row[1] == len(model.images)
     assert distance[1] < 1e-2
     assert free["too_near"] == (distance <= free["near_distance"]).sum() >= 1
     assert free["rejected"] == 0
-    kept = write_dataset(path, tmp_path / "kept", replace(settings, min_distance=0.05))
+    kept = write_dataset(path, tmp_path / "kept", **small(**settings, min_distance=0.05))
     assert kept["rejected"] >= 1
-    with artifact.reading(tmp_path / "kept" / "shard-00000" / "identities.h5", "identities/1") as file:
+    with storage.reading(tmp_path / "kept" / "shard-00000" / "identities.h5", "identities/1") as file:
         assert file["nearest_distance"][:].min() >= 0.05
         assert file["attempts"][1] > 1
-    with pytest.raises(InputError, match="--min-distance"):
-        write_dataset(path, tmp_path / "none", replace(settings, min_distance=1.4))
+    with pytest.raises(InputError, match="`min_distance`"):
+        write_dataset(path, tmp_path / "none", **small(**settings, min_distance=1.4))
     assert not list((tmp_path / "none").glob("*shard*"))
 
 
 def test_faces_bring_their_landmarks(model, tmp_path):
     path = save(tmp_path / "model.h5", replace(model, object_class=object_class("face")))
-    result = write_dataset(path, tmp_path / "out", replace(SMALL, identities=2))
+    result = write_dataset(path, tmp_path / "out", **small(2))
     assert result["landmarks"]
     face, rgb = object_class("face"), tmp_path / "out" / "shard-00000" / "rgb"
     with (
-        artifact.reading(rgb / "landmarks.h5", "landmarks/1") as file,
-        artifact.reading(rgb / "cameras.h5", "cameras/1") as cameras,
-        artifact.reading(rgb.parent / "identities.h5", "identities/1") as identities,
+        storage.reading(rgb / "landmarks.h5", "landmarks/1") as file,
+        storage.reading(rgb / "cameras.h5", "cameras/1") as cameras,
+        storage.reading(rgb.parent / "identities.h5", "identities/1") as identities,
     ):
-        assert artifact.strings(file["image"]) == artifact.strings(cameras["image"])
-        assert tuple(artifact.strings(file["landmark_names"])) == face.landmark_names
-        content = (rgb / artifact.strings(file["image"])[2]).read_bytes()
+        assert storage.strings(file["image"]) == storage.strings(cameras["image"])
+        assert tuple(storage.strings(file["landmark_names"])) == face.landmark_names
+        content = (rgb / storage.strings(file["image"])[2]).read_bytes()
         assert file["image_bytes"][2] == len(content)
         points = np.repeat(identities["landmarks"][:], 2, axis=0)
         pixels, _ = project(points, cameras["intrinsics"][:], cameras["cam_to_world"][:])
@@ -302,12 +309,16 @@ def test_poses_are_those_of_the_training_cameras(model):
 
 def test_poses_follow_their_distribution(model):
     table = training_poses(model)
-    many = np.concatenate([draw_poses(parse_poses("uniform:40,10"), table, 1, k, 20) for k in range(50)])
+    many = np.concatenate(
+        [draw_poses(parse_poses("poses", "uniform:40,10"), table, 1, k, 20) for k in range(50)]
+    )
     np.testing.assert_allclose(many[:, :2].std(0), np.array([40, 10]) / np.sqrt(3), rtol=0.1)
     assert (np.abs(many[:, :2]) <= [40, 10]).all()
     assert (many[:, 2] == 0).all()
     np.testing.assert_allclose(many[:, 3], model.distance)
-    normal = np.concatenate([draw_poses(parse_poses("normal:20,5"), table, 1, k, 20) for k in range(50)])
+    normal = np.concatenate(
+        [draw_poses(parse_poses("poses", "normal:20,5"), table, 1, k, 20) for k in range(50)]
+    )
     np.testing.assert_allclose(normal[:, :2].std(0), [20, 5], rtol=0.1)
     assert np.abs(normal[:, :2].mean(0)).max() < 2
 
@@ -332,11 +343,11 @@ def test_aiming_at_the_origin_keeps_place_and_smallest_turn(model):
     "text", ["", "left", "uniform", "uniform:3", "normal:a,b", "uniform:200,3", "training:1"]
 )
 def test_poses_that_are_none_are_told(text):
-    with pytest.raises(InputError, match="--poses"):
-        parse_poses(text)
+    with pytest.raises(InputError, match="`poses`"):
+        parse_poses("poses", text)
 
 
 @pytest.mark.parametrize("text", ["", "2", "0/2", "3/2", "a/b", "1/0"])
 def test_parts_that_are_none_are_told(text):
-    with pytest.raises(InputError, match="--shard"):
-        parse_part(text)
+    with pytest.raises(InputError, match="`part`"):
+        parse_part("part", text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import importlib.util
 import json
 import os
@@ -22,8 +23,8 @@ import typer
 
 import nerfgen
 from nerfgen.cli.main import app
-from nerfgen.synth import write_dataset
-from nerfgen.train import PRESETS
+from nerfgen.model import PRESETS
+from nerfgen.synth import SynthSettings, synthesize
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -31,6 +32,8 @@ PAGES = ("README.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").gl
 # What a test shortens; all else runs as it is shown.
 STEPS = ["--steps", "20"]
 FEW = ["-n", "3", "--samples", "4", "--fit-steps", "5"]
+# In backticks these suffixes end a file's name; other words after a dot are names in the code.
+FILE_SUFFIXES = {"csv", "glb", "h5", "json", "jsonl", "md", "obj", "ply", "png", "py", "toml"}
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -71,7 +74,7 @@ def generator() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("name", ["commands.md", "files.md"])
+@pytest.mark.parametrize("name", ["commands.md", "files.md", "architecture.svg"])
 def test_generated_pages_are_current(name: str) -> None:
     on_disk = (ROOT / "docs" / name).read_text(encoding="utf-8")
     assert on_disk == generator().rendered(name), "run: python docs/generate.py"
@@ -86,7 +89,7 @@ def test_every_command_and_option_is_documented() -> None:
     for name, command in commands().items():
         for parameter in command.params:
             for option in [*parameter.opts, *parameter.secondary_opts]:
-                if option.startswith("-"):
+                if option.startswith("-") and not getattr(parameter, "hidden", False):
                     assert f"`{option}`" in sections[name], (name, option)
 
 
@@ -117,9 +120,8 @@ def test_rates_in_the_method_are_those_of_the_presets(name: str) -> None:
 
 
 def test_commands_in_prose_exist() -> None:
-    known = {
-        option for each in commands().values() for p in each.params for option in [*p.opts, *p.secondary_opts]
-    }
+    every = [typer.main.get_command(app), *commands().values()]
+    known = {option for each in every for p in each.params for option in [*p.opts, *p.secondary_opts]}
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
         for name in re.findall(r"`nerfgen ([a-z][\w-]*)", text):
@@ -130,12 +132,40 @@ def test_commands_in_prose_exist() -> None:
             assert option in known | {"--help", "--version", "--check", "--record"}, (page, option)
 
 
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub forms them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
 def test_links_lead_somewhere() -> None:
-    for page in (*PAGES, "CHANGELOG.md"):
+    for page in (*PAGES, "CHANGELOG.md", "CONTRIBUTING.md"):
         text = (ROOT / page).read_text(encoding="utf-8")
-        for target in re.findall(r"\]\(([^)#\s]+)", text):
-            if not target.startswith("http") and target != "docs/demo.png":
-                assert ((ROOT / page).parent / target).exists(), (page, target)
+        for target in re.findall(r"\]\(([^)\s]+)", text):
+            if target.startswith("http"):
+                continue
+            name, _, anchor = target.partition("#")
+            file = (ROOT / page).parent / name if name else ROOT / page
+            assert file.exists() or name.startswith("nerfgen/"), (
+                page,
+                target,
+            )  # a wheel has no sources beside it
+            assert not anchor or anchor in anchors(file), (page, target)
+
+
+def test_code_named_in_the_documentation_exists() -> None:
+    """`room.name`, where `room` is a package of nerfgen: a module of it or one of its public names."""
+    package = Path(nerfgen.__file__).parent
+    for page in sorted({*PAGES, "CONTRIBUTING.md"} - {"docs/python.md"}):  # that page has a variable `model`
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for room, name in re.findall(
+            r"`(?:nerfgen\.)?([a-z]+)\.(\w+)[`(]", re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        ):
+            if (package / room).is_dir() and name not in FILE_SUFFIXES:
+                found = (package / room / f"{name}.py").is_file() or hasattr(
+                    importlib.import_module(f"nerfgen.{room}"), name
+                )
+                assert found, (page, f"{room}.{name}")
 
 
 def test_ci_runs_the_command_of_the_readme() -> None:
@@ -168,7 +198,7 @@ def run(arguments: list[str], folder: Path, **settings: str) -> subprocess.Compl
 
 def heads(folder: Path) -> None:
     """Two dozen portraits, as a user would have them: without their truth."""
-    write_dataset("heads", folder, num_images=24, size=64, views=0, heldout_objects=0, seed=3)
+    synthesize("heads", folder, SynthSettings(num_images=24, size=64, views=0, heldout_objects=0, seed=3))
     (folder / "truth.h5").unlink()
 
 
@@ -177,7 +207,9 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the README's commands were run in order."""
     folder = tmp_path_factory.mktemp("readme")
     heads(folder / "photos")
-    write_dataset("heads", folder / "others", num_images=4, size=64, views=0, heldout_objects=0, seed=4)
+    synthesize(
+        "heads", folder / "others", SynthSettings(num_images=4, size=64, views=0, heldout_objects=0, seed=4)
+    )
     (folder / "others" / "truth.h5").unlink()
     shutil.copy(folder / "photos" / "000007.png", folder / "me.jpg")
     for line in shell_lines("README.md"):
@@ -313,7 +345,7 @@ def test_the_gallery_is_made_by_its_script(tmp_path: Path) -> None:
 @pytest.mark.mediapipe
 def test_going_on_as_shown(walked: Path) -> None:
     (walked / "mine").mkdir()
-    write_dataset("heads", walked / "mine", num_images=2, size=64, views=0, seed=4)
+    synthesize("heads", walked / "mine", SynthSettings(num_images=2, size=64, views=0, seed=4))
     for index in range(2):  # a name within DATA is not that of another row
         (walked / "mine" / f"{index:06d}.png").rename(walked / "mine" / f"own{index}.png")
     (block,) = (text for text in blocks("docs/training.md", "sh") if "--init" in text)
@@ -331,7 +363,7 @@ def test_reading_files_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]
     with contextlib.chdir(walked):
         for snippet in blocks("docs/files.md", "python"):
             exec(compile(snippet, "docs/files.md", "exec"), values)
-    assert capsys.readouterr().out.startswith("pixel photograph {")
+    assert capsys.readouterr().out.startswith("pixel image {")
     assert values["foreground"].shape == (64, 64)
     assert len(values["images"]) == len(values["usable"]) == 24
     done = run([sys.executable, "-m", "nerfgen", "info", "photos/cameras.h5"], walked)
@@ -354,7 +386,7 @@ def test_what_is_shown_of_sampling_runs(call: Callable[..., None], trained: Path
         for name in re.findall(r"[\w/]+\.(?:png|mp4|h5)\b", "\n".join(shell_lines("docs/sampling.md"))):
             assert Path(name).is_file(), name
     assert values["identity"] == "000000"
-    assert values["picture"].shape == (12, 12, 3)
+    assert values["image"].shape == (12, 12, 3)
     assert 1 < values["depth"].max() < 10
     assert [path.name for path in (tmp_path / "turned").glob("shard-*")] == ["shard-00001"]
 

@@ -8,27 +8,34 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from nerfgen import artifact
+from nerfgen import storage
 from nerfgen.camera import fit_folder
+from nerfgen.evaluate import EvaluationInputs, EvaluationSettings
 from nerfgen.evaluate.cameras import cameras_table
-from nerfgen.evaluate.distribution import coverage_of, inception_scores
-from nerfgen.evaluate.portrait import portrait_cameras
-from nerfgen.evaluate.samples import memorised, samples_table
-from nerfgen.evaluate.sources import Settings, Sources, choose
-from nerfgen.evaluate.subject import Subject
-from nerfgen.evaluate.turned import seen_by_landmarker
-from nerfgen.generate import drawn_objects, principal_axes, table_objects
+from nerfgen.evaluate.context import EvaluationContext
+from nerfgen.evaluate.inputs import choose_subset
+from nerfgen.evaluate.samples import (
+    cameras_at_angles,
+    coverage_table,
+    detect_poses,
+    inception_table,
+    memorised_table,
+    samples_table,
+)
 from nerfgen.geometry import intrinsic_matrix, project, rotation_angle, sphere_window, turned_camera
+from nerfgen.image import save_image
+from nerfgen.model import drawn_objects, principal_axes, table_objects
 from nerfgen.objectclass import object_class
-from nerfgen.picture import save_picture
 from nerfgen.synth import draw_camera, render_object
 
 FACE = object_class("face")
-SETTINGS = Settings(images=30, samples=8, shown=2, seed=4)
+SETTINGS = EvaluationSettings(images=30, samples=8, shown=2, seed=4)
 
 
 def subject_of(model, data, **settings):
-    return Subject(model, Sources(data / "model.h5", data), replace(SETTINGS, **settings), workers=1)
+    return EvaluationContext(
+        model, EvaluationInputs(data / "model.h5", data), replace(SETTINGS, **settings), workers=1
+    )
 
 
 # --- cameras ---------------------------------------------------------------------------------------------------
@@ -36,7 +43,7 @@ def subject_of(model, data, **settings):
 
 @pytest.fixture(scope="module")
 def faces(model, tmp_path_factory):
-    """Twelve photographs with landmarks a pixel off, cameras fitted to them, and a model that has the true cameras."""
+    """Twelve images with landmarks off by a pixel, cameras fitted to them, and a model with the true cameras."""
     data = tmp_path_factory.mktemp("faces")
     rng = np.random.default_rng(0)
     count, names = 12, [f"{k:02d}.png" for k in range(12)]
@@ -45,21 +52,19 @@ def faces(model, tmp_path_factory):
     canonical = np.tile(FACE.canonical, (count, 1, 1))
     landmarks = project(canonical, matrices, poses)[0] + np.array([0.6, -0.8])
     landmarks[3, 1] = np.nan
-    with artifact.create(
-        data / "landmarks.h5", "landmarks/1", object_class=FACE, parameters={}, inputs=[]
-    ) as file:
-        artifact.put(file, "image", names[::-1])
-        artifact.put(file, "status", ["ok"] * count)
-        artifact.put(file, "image_size", np.full((count, 2), 200))
-        artifact.put(file, "image_bytes", np.zeros(count, int))
-        artifact.put(file, "image_sha256", [""] * count)
-        artifact.put(file, "landmark_names", list(FACE.landmark_names))
-        artifact.put(file, "landmarks", landmarks[::-1])
-        artifact.put(file, "score", np.ones(count))
-        artifact.put(file, "num_objects", np.ones(count, int))
+    with storage.Stage(data / "landmarks.h5", "landmarks/1", FACE).create() as file:
+        storage.put(file, "image", names[::-1])
+        storage.put(file, "status", ["ok"] * count)
+        storage.put(file, "image_size", np.full((count, 2), 200))
+        storage.put(file, "image_bytes", np.zeros(count, int))
+        storage.put(file, "image_sha256", [""] * count)
+        storage.put(file, "landmark_names", list(FACE.landmark_names))
+        storage.put(file, "landmarks", landmarks[::-1])
+        storage.put(file, "score", np.ones(count))
+        storage.put(file, "num_objects", np.ones(count, int))
     fit_folder(data, data / "cameras.h5")
     for name in names:
-        save_picture(data / name, rng.integers(0, 255, (200, 200, 3)).astype(np.uint8))
+        save_image(data / name, rng.integers(0, 255, (200, 200, 3)).astype(np.uint8))
     rows = replace(
         model,
         object_class=FACE,
@@ -81,27 +86,27 @@ def test_landmarks_a_pixel_off_are_reprojected_a_pixel_off(faces):
     measured = table.values["reprojection_px"]
     assert list(measured.items) == rows.images
     np.testing.assert_allclose(measured.values, 1.0, atol=1e-4)
-    assert table.pictures["reprojection"].rgb.shape[:2] == (2, 1)
-    # All photographs have landmarks and cameras: only the truth is missing.
+    assert table.grids["reprojection"].rgb.shape[:2] == (2, 1)
+    # All images have landmarks and cameras: only ground truth is missing.
     assert [line.split()[0] for line in table.missing] == ["truth.h5"]
 
 
 def test_reprojection_before_training_is_that_of_the_camera_stage(faces):
     rows, data = faces
     measured = cameras_table(subject_of(rows, data)).values["fitted_reprojection_px"]
-    with artifact.reading(data / "cameras.h5", "cameras/1") as file:
-        told = file["reprojection_rmse"][:][artifact.positions(rows.images, artifact.strings(file["image"]))]
+    with storage.reading(data / "cameras.h5", "cameras/1") as file:
+        told = file["reprojection_rmse"][:][storage.positions(rows.images, storage.strings(file["image"]))]
     assert told.max() > 0
     np.testing.assert_allclose(measured.values, told, rtol=1e-6, atol=1e-9)
 
 
-def test_photographs_without_landmarks_count_as_not_measured(faces):
+def test_images_without_landmarks_are_not_measured(faces):
     rows, data = faces
     other = replace(rows, images=[*rows.images[:-2], "new.png", "newer.png"])
     table = cameras_table(subject_of(other, data))
     assert np.isnan(table.values["reprojection_px"].values).sum() == 2
     assert table.summary()["reprojection_px"].n == len(rows.images) - 2
-    assert "2 of the photographs are not in landmarks.h5" in table.notes
+    assert "2 of the images are not in landmarks.h5" in table.notes
 
 
 def test_true_cameras_in_another_world_have_no_error(model, cars):
@@ -121,7 +126,7 @@ def test_true_cameras_in_another_world_have_no_error(model, cars):
 
 
 def test_a_camera_turned_by_ten_degrees_is_off_by_ten_degrees(model, cars):
-    chosen = choose(model.images, 30, SETTINGS.seed)
+    chosen = choose_subset(model.images, 30, SETTINGS.seed)
     moved = model.cam_to_world.copy()
     for row, axis in zip(chosen[:3], np.eye(3), strict=True):
         moved[row, :3, :3] = Rotation.from_rotvec(np.radians(10) * axis).as_matrix() @ moved[row, :3, :3]
@@ -134,52 +139,52 @@ def test_a_camera_turned_by_ten_degrees_is_off_by_ten_degrees(model, cars):
 
 
 def test_training_objects_again_are_memorised(model, cars):
-    subject = subject_of(model, cars)
-    again = memorised(subject, table_objects(model, [3, 7, 11]))
+    context = subject_of(model, cars)
+    again = memorised_table(context, table_objects(model, [3, 7, 11]))
     np.testing.assert_allclose(again.values["nearest_distance"].values, 0.0, atol=1e-3)
     assert again.values["memorised_fraction"].values.tolist() == [1.0] * 3
-    shown = again.pictures["nearest to training objects"].rgb
+    shown = again.grids["nearest to training objects"].rgb
     # The sample and the training object beside it are one.
     np.testing.assert_array_equal(shown[:, 0], shown[:, 1])
-    new = memorised(subject, drawn_objects(principal_axes(model.latents), 20, 1.0, 0))
+    new = memorised_table(context, drawn_objects(principal_axes(model.latents), 20, 1.0, 0))
     assert new.values["nearest_distance"].values.mean() > 0.3
     assert new.values["memorised_fraction"].values.mean() < 0.5
 
 
 def test_coverage_of_the_training_objects_is_one_and_of_an_average_object_little(model, cars):
-    subject = subject_of(model, cars)
+    context = subject_of(model, cars)
     everything = table_objects(model, list(range(len(model.images))))
-    assert coverage_of(subject, everything).pooled["coverage"].mean == 1.0
+    assert coverage_table(context, everything).pooled["coverage"].mean == 1.0
     average = replace(everything, latents=np.tile(model.latents.mean(0), (len(everything), 1)))
-    assert coverage_of(subject, average).pooled["coverage"].mean < 0.4
+    assert coverage_table(context, average).pooled["coverage"].mean < 0.4
 
 
 class ColourNetwork:
-    """In place of Inception, whose weights tests don't have: a few pixels are features and, as shares, classes."""
+    """Stands for Inception, whose weights tests lack: a few pixels are features and, normalised, classes."""
 
     def features(self, pictures):
         coarse = pictures[:, ::6, ::6].reshape(len(pictures), -1) / 255.0
         return coarse, coarse / coarse.sum(1, keepdims=True)
 
 
-def test_training_objects_are_nearer_to_their_photographs_than_an_average_object(model, cars):
+def test_training_objects_are_nearer_to_their_images_than_an_average_object(model, cars):
     broken = replace(model, images=["absent.png", *model.images[1:]])
     everything = table_objects(broken, list(range(len(model.images))))
     average = replace(everything, latents=np.tile(model.latents.mean(0), (len(everything), 1)))
 
     def scores(drawn):
-        subject = subject_of(broken, cars)
-        subject.inception = ColourNetwork()
-        return inception_scores(subject, drawn)
+        context = subject_of(broken, cars)
+        context.inception = ColourNetwork()
+        return inception_table(context, drawn)
 
     alike, unlike = scores(everything), scores(average)
     for name in ("fid", "kid"):
         assert alike.pooled[name].mean < unlike.pooled[name].mean
     assert 1 <= unlike.pooled["inception_score"].mean < alike.pooled["inception_score"].mean
-    assert "40 samples and 39 photographs (1 are not as they were trained on" in alike.notes[0]
+    assert "40 samples and 39 training images (1 are absent or changed" in alike.notes[0]
 
 
-def test_samples_hang_on_the_seed_and_tell_what_they_lack(model, cars):
+def test_samples_depend_on_the_seed_and_list_missing_metrics(model, cars):
     first, again, other = (samples_table(subject_of(model, cars, seed=seed)) for seed in (4, 4, 5))
     assert len(first.values["nearest_distance"].items) == SETTINGS.samples
     for name, measured in first.values.items():
@@ -188,16 +193,16 @@ def test_samples_hang_on_the_seed_and_tell_what_they_lack(model, cars):
     assert not np.array_equal(
         first.values["nearest_distance"].values, other.values["nearest_distance"].values
     )
-    assert first.pictures["new objects"].rgb.shape[:2] == (2, 5)
+    assert first.grids["new objects"].rgb.shape[:2] == (2, 5)
     assert not {"detected_fraction", "pose_error_deg"} & first.values.keys()
     (lacking,) = [line for line in first.missing if line.startswith("detected_fraction")]
-    assert "class cars brings none; give --landmarker FILE" in lacking
+    assert "class cars has no landmark estimator; set `landmarker`" in lacking
 
 
 def test_portraits_ask_for_the_pose_and_show_the_object(model):
-    cameras = portrait_cameras(model, np.array([[30.0, -10.0]]), room=1.5)
+    cameras = cameras_at_angles(model, np.array([[30.0, -10.0]]), margin=1.5)
     assert np.linalg.norm(cameras.cam_to_world[0, :3, 3]) == pytest.approx(model.distance)
-    # The sphere of a photograph's window, one and a half times as large, fills the picture.
+    # The sphere of the training window, enlarged by 1.5, fills the rendering.
     np.testing.assert_allclose(
         sphere_window(cameras.matrices(100), cameras.cam_to_world, 1.5 * model.object_class.reach),
         [[0, 0, 100]],
@@ -206,11 +211,11 @@ def test_portraits_ask_for_the_pose_and_show_the_object(model):
 
 
 @pytest.mark.mediapipe
-def test_the_landmarker_tells_the_poses_of_heads_and_finds_none_in_a_blank(model, tmp_path):
+def test_poses_of_rendered_heads_are_detected_and_none_in_a_blank_image(model, tmp_path):
     cameras = [draw_camera("heads", 2, number, 96) for number in range(6)]
     heads = [render_object("heads", 2, number, cameras[number], size=96).rgb for number in range(6)]
     described = object_class("heads")
-    subject = subject_of(
+    context = subject_of(
         replace(
             model,
             object_class=described,
@@ -221,7 +226,7 @@ def test_the_landmarker_tells_the_poses_of_heads_and_finds_none_in_a_blank(model
     )
     pictures = np.stack([*heads, np.full((96, 96, 3), 200, np.uint8)])
     focal = float(np.median([matrix[0, 0] for matrix, _ in cameras])) / 96
-    found, seen = seen_by_landmarker(subject, pictures, focal)
+    found, seen = detect_poses(context, pictures, focal)
     assert found.tolist() == [True] * 6 + [False]
     errors = rotation_angle(seen[:6, :3, :3], np.stack([pose for _, pose in cameras])[:, :3, :3])
     assert np.median(errors) < 8

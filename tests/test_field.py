@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+import json
+from dataclasses import replace
 from functools import partial
 
 import flax.linen as nn
+import h5py
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
 
-from nerfgen import artifact
+from nerfgen import storage
 from nerfgen.camera.solve import double_precision
 from nerfgen.errors import InputError
-from nerfgen.field import (
-    FieldConfig,
-    GenerativeField,
-    Model,
-    load_model,
-    positional_encoding,
-    roughness,
-    save_model,
-)
+from nerfgen.field import FieldConfig, GenerativeField, plane_smoothness, positional_encoding
 from nerfgen.field.mlp import ConcatenatedField
 from nerfgen.field.planes import PLANE_AXES, PlanesField, sample_planes
-from nerfgen.geometry import intrinsic_matrix, pixel_rays, turned_camera
+from nerfgen.geometry import corrected_cameras, intrinsic_matrix, pixel_rays, turned_camera
+from nerfgen.model import PRESETS, Model, load_model, save_model
 from nerfgen.objectclass import object_class
-from nerfgen.train import PRESETS
-from nerfgen.train.loss import training_losses
-from nerfgen.train.step import corrected_cameras
-from nerfgen.volume import render_rays
+from nerfgen.volume import volume_render
+from nerfgen.volume.losses import training_losses
 
 SIZES = {
     "latent_size": 5,
@@ -93,7 +87,7 @@ def naive_concatenation(parameters, latents, points, frequencies, depth):
             [parameters[f"point_{layer}"]["kernel"], parameters[f"latent_{layer}"]["kernel"]]
         )
 
-    hidden = jax.nn.relu(seen @ joint(0) + parameters["point_0"]["bias"])
+    hidden = jax.nn.relu(seen @ joint(0) + parameters["point_0"]["bias"][None, None])
     for layer in range(1, depth):
         given, matrix, bias = (
             hidden,
@@ -104,8 +98,8 @@ def naive_concatenation(parameters, latents, points, frequencies, depth):
             given = jnp.concatenate([hidden, seen], axis=-1)
             matrix = jnp.concatenate([matrix, joint(skip)])
             bias = bias + parameters[f"point_{skip}"]["bias"]
-        hidden = jax.nn.relu(given @ matrix + bias)
-    return hidden @ parameters["output"]["kernel"] + parameters["output"]["bias"]
+        hidden = jax.nn.relu(given @ matrix + bias[None, None])
+    return hidden @ parameters["output"]["kernel"] + parameters["output"]["bias"][None, None]
 
 
 def test_the_split_network_is_the_concatenation(rng):
@@ -167,7 +161,7 @@ def test_gradients_of_sampled_planes_are_those_of_the_sum_written_out(rng):
             low = jnp.clip(jnp.floor(at), 0, 3).astype(int)
             share = at - low
             for corner in np.ndindex(2, 2):
-                place = low + np.array(corner)
+                place = low + np.array(corner)[None, None]
                 weight = jnp.prod(jnp.where(np.array(corner), share, 1 - share), axis=-1)
                 values = planes[jnp.arange(2)[:, None], plane, place[..., 0], place[..., 1]]
                 total = total + values * weight[..., None]
@@ -189,7 +183,7 @@ def test_planes_continue_with_their_edge_outside(rng):
 
 def test_mirrored_planes_are_even_but_for_the_odd_channels(rng):
     points = jnp.asarray(rng.uniform(-1, 1, (1, 30, 3)), jnp.float32)
-    flipped = points * jnp.array([-1.0, 1.0, 1.0])
+    flipped = points * jnp.array([[[-1.0, 1.0, 1.0]]])
     latents = jnp.asarray(rng.normal(size=(1, 6)), jnp.float32)
     for odd, same in ((0, True), (1, False)):
         module = PlanesField(plane_size=5, channels=2, width=4, depth=1, mirror=True, odd_channels=odd)
@@ -197,8 +191,8 @@ def test_mirrored_planes_are_even_but_for_the_odd_channels(rng):
         one, other = (module.apply(shared, latents, some, method=_both) for some in (points, flipped))
         assert np.allclose(one, other, atol=1e-6) == same
         # On the plane of symmetry the two sides meet.
-        middle = points * jnp.array([1e-7, 1.0, 1.0])
-        sides = middle, middle * jnp.array([-1.0, 1.0, 1.0])
+        middle = points * jnp.array([[[1e-7, 1.0, 1.0]]])
+        sides = middle, middle * jnp.array([[[-1.0, 1.0, 1.0]]])
         near = (module.apply(shared, latents, some, method=_both) for some in sides)
         np.testing.assert_allclose(*near, atol=1e-5)
 
@@ -217,7 +211,7 @@ def test_planes_are_linear_in_the_code(rng):
     assert np.abs(planes(first) - planes(second)).max() > 0.1
 
 
-def test_roughness_is_that_of_the_planes_of_all_objects(rng):
+def test_plane_smoothness_is_that_of_the_planes_of_all_objects(rng):
     """Of codes with every combination of signs, which are independent numbers of mean 0, from the planes themselves."""
     module, size = PlanesField(plane_size=5, channels=2, width=4, depth=1), 5
     spread = np.array([0.5, 1.5, 0.1])
@@ -229,13 +223,13 @@ def test_roughness_is_that_of_the_planes_of_all_objects(rng):
     layer = variables["params"]["planes"]
     planes = np.asarray(module.apply(variables, latents, method="condition")["planes"])
     expected = 0.5 * sum(np.mean(np.diff(planes, axis=axis) ** 2) for axis in (2, 3))
-    assert roughness(layer, latents, size) == pytest.approx(expected, rel=1e-5)
+    assert plane_smoothness(layer, latents, size) == pytest.approx(expected, rel=1e-5)
     # The scale of codes is no matter, if planes stay the same; nor are codes pulled at.
     scaled = {"bias": layer["bias"], "kernel": layer["kernel"] / 7}
-    assert roughness(scaled, 7 * latents, size) == pytest.approx(expected, rel=1e-5)
-    assert not np.asarray(jax.grad(roughness, argnums=1)(layer, latents, size)).any()
+    assert plane_smoothness(scaled, 7 * latents, size) == pytest.approx(expected, rel=1e-5)
+    assert not np.asarray(jax.grad(plane_smoothness, argnums=1)(layer, latents, size)).any()
     even = jax.tree.map(jnp.ones_like, layer)
-    assert roughness(even, latents, size) == 0
+    assert plane_smoothness(even, latents, size) == 0
 
 
 def test_each_plane_spans_its_two_coordinates(rng):
@@ -311,7 +305,7 @@ def test_gradients_of_the_training_loss_agree_with_finite_differences(network, r
             origins, directions = pixel_rays(pixels, jnp.asarray(matrix), moved)
             shared = {"params": parameters["field"]}
             condition = module.apply(shared, parameters["latents"], method="condition")
-            rays = render_rays(
+            rays = volume_render(
                 lambda points: module.apply(shared, condition, points, method="foreground"),
                 origins,
                 directions,
@@ -349,8 +343,8 @@ def test_camera_corrections_move_what_is_seen_as_their_gradient_says(rng):
         def picture(corrections):
             moved = corrected_cameras(poses, corrections, corrections.mean(0))
             origins, directions = pixel_rays(pixels, matrix, moved)
-            points = origins[..., None, :] + distances[:, None] * directions[..., None, :]
-            return jnp.sum(jnp.exp(-jnp.sum((points - jnp.array([0.2, 0.1, 0.3])) ** 2, -1) * 3))
+            points = origins[..., None, :] + distances[None, None, :, None] * directions[..., None, :]
+            return jnp.sum(jnp.exp(-jnp.sum((points - jnp.array([[[[0.2, 0.1, 0.3]]]])) ** 2, -1) * 3))
 
         start = rng.normal(0, 0.05, (2, 6))
         gradient = np.asarray(jax.jit(jax.grad(picture))(start))
@@ -376,12 +370,12 @@ def test_corrections_turn_about_the_origin_of_the_world():
 def stored(network, rng):
     """A model that was never trained, as a value."""
     module, variables = network
-    preset = asdict(PRESETS["fast"]) | {"field": module.config.kind, "size": 16}
-    preset |= {name: value for name, value in SIZES.items() if name != "bounds"}
+    sizes = {name: value for name, value in SIZES.items() if name != "bounds"}
+    recipe = replace(PRESETS["fast"], field=module.config.kind, size=16, **sizes)
     return Model(
         object_class=object_class("cars"),
-        preset=preset,
-        config=module.config,
+        recipe=recipe,
+        config=recipe.field_config(module.config.bounds),
         parameters=jax.tree.map(np.asarray, variables["params"]),
         latents=rng.normal(size=(3, 5)).astype(np.float32),
         occupancy=rng.uniform(size=(4, 4, 4)).astype(np.float32),
@@ -398,7 +392,9 @@ def stored(network, rng):
 
 
 def save(path, model):
-    save_model(path, model, parameters={"seed": 0}, inputs=[], log=np.ones((2, 9)))
+    save_model(
+        storage.Stage(path, "model/1", model.object_class, parameters={"seed": 0}), model, log=np.ones((2, 9))
+    )
 
 
 def test_a_model_file_gives_the_model_back(stored, tmp_path, rng):
@@ -440,19 +436,22 @@ def test_a_folder_stands_for_its_model(stored, tmp_path):
 def test_what_is_no_model_is_refused(stored, tmp_path):
     with pytest.raises(InputError, match=r"model\.h5 does not exist.*nerfgen train"):
         load_model(tmp_path)
-    less = {name: value for name, value in stored.preset.items() if name != "latent_size"}
-    save(tmp_path / "old.h5", replace(stored, preset=less))
+    save(tmp_path / "old.h5", stored)
+    with h5py.File(tmp_path / "old.h5", "r+") as file:
+        recorded = json.loads(file.attrs["preset"])
+        del recorded["latent_size"]
+        file.attrs["preset"] = json.dumps(recorded)
     with pytest.raises(InputError, match="latent_size"):
         load_model(tmp_path / "old.h5")
-    with artifact.create(tmp_path / "m.h5", "masks/1", object_class="cars", parameters={}, inputs=[]) as file:
+    with storage.Stage(tmp_path / "m.h5", "masks/1", "cars").create() as file:
         for name, value in (
             ("image", ["a"]),
             ("status", ["ok"]),
             ("image_size", [[1, 1]]),
             ("mask_window", [[0, 0, 1]]),
         ):
-            artifact.put(file, name, value)
-        artifact.put(file, "mask", np.zeros((1, 2, 2)))
+            storage.put(file, name, value)
+        storage.put(file, "mask", np.zeros((1, 2, 2)))
     with pytest.raises(InputError, match="masks/1"):
         load_model(tmp_path / "m.h5")
 

@@ -10,40 +10,31 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
+from nerfgen import storage
+from nerfgen.data import load_framed
 from nerfgen.errors import InputError
-from nerfgen.evaluate.truth import held_out_views, held_out_views_of, judge_codes
-from nerfgen.field import load_model, tunable
-from nerfgen.generate import (
-    Objects,
-    fit_latents,
-    principal_axes,
-    reconstruction_psnr,
-    render_to_file,
-    render_views,
-    stored_objects,
-    tune_networks,
-    turned_cameras,
-    turned_views,
-)
-from nerfgen.generate import fit as fit_module
-from nerfgen.generate import reconstruct as reconstruct_module
-from nerfgen.generate.photograph import photograph_files
-from nerfgen.geometry import rigid, rotation_angle
+from nerfgen.evaluate.held_out_views import held_out_views, held_out_views_for_images, score_latents
+from nerfgen.field import tunable_parameters
+from nerfgen.geometry import rigid, rotation_angle, turned_cameras, turned_views
+from nerfgen.inversion import fit_latents, name_images, reconstruction_psnr, tune_networks
+from nerfgen.inversion import latent_fitting as fit_module
+from nerfgen.inversion import reconstruction as reconstruction_module
+from nerfgen.inversion.initial_guess import guess_features, ridge
 from nerfgen.metric import psnr
-from nerfgen.synth import write_dataset
-from nerfgen.train import load_framed
-from nerfgen.train.guess import guess_features, ridge
+from nerfgen.model import Objects, load_model, principal_axes, stored_objects
+from nerfgen.render import RenderSettings, render_to_file, render_views
+from nerfgen.synth import SynthSettings, synthesize
 
 
 @pytest.fixture(scope="module")
 def framed(cars, model):
-    """The photographs that the model was trained on: some are fitted as if they were new."""
+    """The images that the model was trained on: some are fitted as if they were new."""
     return load_framed(cars, cars / "truth.h5", cars / "truth.h5", model.size)
 
 
 @pytest.fixture(scope="module")
 def few(framed):
-    return framed.some(np.arange(5))
+    return framed.subset(np.arange(5))
 
 
 @pytest.fixture(scope="module")
@@ -71,23 +62,23 @@ def test_the_fit_is_better_than_the_mean_and_repeats(model, few, fitted):
     np.testing.assert_array_equal(fit_latents(model, few, steps=60, seed=1).latents, fitted.latents)
 
 
-def test_the_psnr_is_that_of_the_whole_photograph(model, few, fitted):
+def test_the_psnr_is_that_of_the_whole_image(model, few, fitted):
     views = render_views(model, fitted.latents, few.raster_intrinsics, few.cam_to_world, model.size)
     whole = [psnr(a / 255, b / 255, there) for a, b, there in zip(views.rgb, few.rgb, few.valid, strict=True)]
     np.testing.assert_allclose(fitted.psnr, whole, rtol=1e-5)
 
 
-def test_a_fit_does_not_hang_on_what_is_fitted_with_it(model, few, fitted, monkeypatch):
-    """In groups of two, of which the last is not full, and in another order."""
-    samples = 2 * reconstruct_module.RAYS * int(model.preset["samples"])
-    monkeypatch.setattr(reconstruct_module, "_SAMPLES_TOGETHER", samples)
+def test_a_fit_is_independent_of_the_rest_of_the_batch(model, few, fitted, monkeypatch):
+    """In batches of two, the last one not full, and in another order."""
+    samples = 2 * reconstruction_module.RAYS * model.recipe.samples
+    monkeypatch.setattr(reconstruction_module, "_SAMPLES_PER_STEP", samples)
     told = []
 
     def progress(done, total, note=""):
         told.append((done, total))
 
     order = np.array([3, 0, 4, 1, 2])
-    grouped = fit_latents(model, few.some(order), steps=60, seed=1, progress=progress)
+    grouped = fit_latents(model, few.subset(order), steps=60, seed=1, progress=progress)
     apart = coefficients(model, grouped.latents) - coefficients(model, fitted.latents[order])
     assert np.abs(apart).max() < 0.02
     assert told[-1] == (180, 180)
@@ -95,7 +86,7 @@ def test_a_fit_does_not_hang_on_what_is_fitted_with_it(model, few, fitted, monke
 
 
 def test_codes_stay_within_the_table(model, few):
-    """Even for pictures that show nothing the model knows."""
+    """Even for images of nothing the model knows."""
     noise = np.random.default_rng(0).integers(0, 256, few.rgb.shape).astype(np.uint8)
     strange = fit_latents(model, replace(few, rgb=noise), steps=100)
     known, found = (
@@ -105,13 +96,15 @@ def test_codes_stay_within_the_table(model, few):
     assert np.isfinite(strange.psnr).all()
 
 
-def test_the_first_guess_is_a_better_start_than_the_mean(model, tmp_path):
+def test_the_initial_guess_is_a_better_start_than_the_mean(model, tmp_path):
     """Of cars that nothing was trained on."""
-    truth = write_dataset("cars", tmp_path, num_images=5, size=32, views=0, heldout_objects=0, seed=8)
+    truth = synthesize(
+        "cars", tmp_path, SynthSettings(num_images=5, size=32, views=0, heldout_objects=0, seed=8)
+    )
     new = load_framed(tmp_path, truth, truth, model.size)
     guess, mean = (fit_latents(model, new, steps=2, start=start).psnr for start in ("guess", "mean"))
     assert guess.mean() > mean.mean() + 0.5
-    with pytest.raises(InputError, match="guess or mean"):
+    with pytest.raises(InputError, match="guess, mean"):
         fit_latents(model, new, start="zero")
 
 
@@ -131,7 +124,7 @@ def test_cameras_are_refined_on_demand(model, few):
     off = replace(few, cam_to_world=rigid(turn, np.zeros(3)) @ few.cam_to_world)
     kept = fit_latents(model, off, steps=60)
     np.testing.assert_array_equal(kept.cam_to_world, off.cam_to_world)
-    refined = fit_latents(model, off, steps=60, fit_cameras=True)
+    refined = fit_latents(model, off, steps=60, refine_cameras=True)
     errors = rotation_angle(refined.cam_to_world[:, :3, :3], few.cam_to_world[:, :3, :3])
     assert errors.mean() < 5
     assert refined.psnr.mean() > kept.psnr.mean()
@@ -229,7 +222,7 @@ def test_tuning_shows_the_photograph_better_and_leaves_turned_views(model, few, 
 def test_what_multiplies_the_code_is_not_tuned(model, tuned):
     names = {
         f"{room}/{layer}/{name}"
-        for room, layers in tunable(model.parameters).items()
+        for room, layers in tunable_parameters(model.parameters).items()
         for layer, arrays in layers.items()
         for name in arrays
     }
@@ -262,8 +255,8 @@ def test_tuned_objects_come_back_from_their_file(model, few, fitted, tuned, tmp_
     )
     cameras = turned_cameras(np.array([20.0]), np.array([0.0]), model.distance)
     record = {"file": "model.h5", "size": 1, "sha256": "a" * 64}
-    about = {"object_class": "cars", "parameters": {}, "inputs": [record]}
-    render_to_file(model, objects, output, cameras=cameras, size=16, about=about)
+    stage = storage.Stage(output, "views/1", "cars", inputs=[record])
+    render_to_file(model, objects, stage, cameras=cameras, rendering=RenderSettings(size=16, antialias=1))
     back = stored_objects(model, record["sha256"], output, "1,3")
     assert back.tuned.keys() == {1}
     with h5py.File(output) as file:
@@ -279,16 +272,16 @@ def test_tuned_objects_come_back_from_their_file(model, few, fitted, tuned, tmp_
 
 def test_photographs_are_judged_like_rows_of_the_table(model, cars, few, fitted, tuned):
     truth = cars / "truth.h5"
-    ours = held_out_views_of(model.images, model.intrinsics, model.cam_to_world, model.size, truth)
+    ours = held_out_views_for_images(model.images, model.intrinsics, model.cam_to_world, model.size, truth)
     theirs = held_out_views(model, truth)
     for name in ("row", "rgb", "intrinsics", "cam_to_world", "scale"):
         np.testing.assert_array_equal(getattr(ours, name), getattr(theirs, name))
-    held_out = held_out_views_of(few.images, few.intrinsics, fitted.cam_to_world, model.size, truth)
-    plain = judge_codes(model, fitted.latents, held_out)
-    assert plain["psnr_db"] > judge_codes(model, mean_code(model, 5), held_out)["psnr_db"]
-    one_by_one = judge_codes(model, fitted.latents, held_out, {99: tuned.deltas[0]})
+    held_out = held_out_views_for_images(few.images, few.intrinsics, fitted.cam_to_world, model.size, truth)
+    plain = score_latents(model, fitted.latents, held_out)
+    assert plain["psnr_db"] > score_latents(model, mean_code(model, 5), held_out)["psnr_db"]
+    one_by_one = score_latents(model, fitted.latents, held_out, {99: tuned.deltas[0]})
     assert one_by_one["psnr_db"] == pytest.approx(plain["psnr_db"], rel=1e-5)
-    assert judge_codes(model, fitted.latents, held_out, tuned.deltas)["psnr_db"] != pytest.approx(
+    assert score_latents(model, fitted.latents, held_out, tuned.deltas)["psnr_db"] != pytest.approx(
         plain["psnr_db"], rel=1e-5
     )
 
@@ -298,13 +291,13 @@ def test_photographs_have_names_that_tell_them_apart(tmp_path):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(b"")
     first, folder = tmp_path / "a" / "me.jpg", tmp_path / "b"
-    assert photograph_files([first]) == ([first], ["me.jpg"])
-    assert photograph_files([folder])[1] == ["me.jpg", "sub/me.jpg", "you.png"]
-    files, names = photograph_files([first, folder, first])
+    assert name_images([first]) == ([first], ["me.jpg"])
+    assert name_images([folder])[1] == ["me.jpg", "sub/me.jpg", "you.png"]
+    files, names = name_images([first, folder, first])
     assert names == ["a/me.jpg", "b/me.jpg", "sub/me.jpg", "you.png", "a/me.jpg (2)"]
     assert [file.exists() for file in files] == [True] * 5
     with pytest.raises(InputError, match="does not exist"):
-        photograph_files([tmp_path / "c"])
+        name_images([tmp_path / "c"])
 
 
 def test_fitting_is_refused_where_it_makes_no_sense(run, trained, tmp_path):

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from nerfgen.cli.runtime import Reporter
+from nerfgen.cli.progress import Reporter
 from nerfgen.cli.train import _Watcher
-from nerfgen.generate import FLAT, flatness, turned_views
-from nerfgen.generate.flatness import surface_points, thickness
-from nerfgen.geometry import optical_axis, pixel_centers, pixel_rays
+from nerfgen.geometry import optical_axis, pixel_centers, pixel_rays, turned_views
+from nerfgen.render import FLAT, flatness
+from nerfgen.render.depth_ratio import surface_points, thickness
 
 SIZE, DISTANCE = 48, 4.0
 

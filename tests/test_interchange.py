@@ -1,4 +1,4 @@
-"""Cameras of others: what each format means, by reprojection, and round trips."""
+"""Cameras of other programs: the convention of each format, by reprojection, and round trips."""
 
 from __future__ import annotations
 
@@ -12,22 +12,16 @@ import scipy.ndimage
 from PIL import Image
 from posed_images import columns, picture, put_cameras, read, some_images, write
 
-from nerfgen import artifact
-from nerfgen.geometry import (
-    pixel_centers,
-    pixel_rays,
-    project,
-    rigid,
-    turned_camera,
-    yaw_pitch_roll,
-)
+from nerfgen import storage
+from nerfgen.geometry import pixel_centers, pixel_rays, project, rigid, turned_camera, yaw_pitch_roll
 from nerfgen.interchange import (
     FORMATS,
-    Placing,
-    bring,
-    give,
-    told,
-    world,
+    ExportSettings,
+    WorldAlignment,
+    detect_format,
+    export_cameras,
+    import_cameras,
+    world_axes,
 )
 from nerfgen.objectclass import object_class
 
@@ -35,11 +29,11 @@ ROOT = Path(__file__).parents[1]
 CARS = Path(os.environ.get("NERFGEN_DATA", ROOT / "../shared/data")) / "cars"
 
 
-# What each format means, against a plain formula of its own convention.
+# Each format against a plain formula of its convention.
 
 
 def test_transforms_is_opengl(tmp_path):
-    """The pixels of OpenGL's pipeline: view matrix, projection matrix, viewport with y up from the lower edge."""
+    """The pixels of OpenGL's pipeline: view matrix, projection matrix, viewport with y up from the bottom."""
     posed = some_images(tmp_path)
     write("transforms", tmp_path, posed)
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (20, 3))
@@ -69,7 +63,7 @@ def test_transforms_is_opengl(tmp_path):
 
 
 def test_eg3d_rays(tmp_path):
-    """Rays as EG3D casts them: through (column + 0.5, row + 0.5) / resolution, of a picture whose edge is 1."""
+    """Rays as EG3D casts them: through (column + 0.5, row + 0.5) / resolution, in units of the image size."""
     posed = some_images(tmp_path, square=True)
     write("eg3d", tmp_path, posed)
     for row, (name, label) in enumerate(json.loads((tmp_path / "dataset.json").read_text())["labels"]):
@@ -84,7 +78,7 @@ def test_eg3d_rays(tmp_path):
 
 
 def test_srn_intrinsics_are_for_the_stated_size(tmp_path):
-    """A picture of half the stated size shows a point at half the pixel, counted from the outer corner."""
+    """An image of half the stated size shows a point at half the pixel coordinates."""
     picture(tmp_path / "a/rgb/0.png", (64, 48))
     (tmp_path / "a/pose").mkdir()
     # Row-major camera to world, OpenCV axes: at (0, 0, -5), x right, y down, z ahead.
@@ -113,12 +107,12 @@ def test_srn_with_more_lines(tmp_path):
 
 
 def test_a_frontal_face_of_eg3d(tmp_path):
-    """Its camera stands at +z, upright, and shows what the class of faces shows."""
+    """Its camera is at +z, upright, and frames the object as the class of faces does."""
     picture(tmp_path / "00023.png", (32, 32))
     pose = np.array([[1.0, 0, 0, 0], [0, -1, 0, 0], [0, 0, -1, 2.7], [0, 0, 0, 1]])
     label = [*pose.ravel().tolist(), 4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1]
     (tmp_path / "dataset.json").write_text(json.dumps({"labels": [["00023.png", label]]}))
-    assert bring(tmp_path)["class"] == "face"
+    assert import_cameras(tmp_path)["class"] == "face"
     table = columns(tmp_path / "cameras.h5")
     np.testing.assert_allclose(yaw_pitch_roll(table["cam_to_world"][0]), 0, atol=1e-9)
     np.testing.assert_allclose(table["window"][0], [0, 0, 32], atol=1e-9)
@@ -142,8 +136,8 @@ def test_camera_angle_is_of_the_width(tmp_path):
 
 @pytest.mark.skipif(not CARS.is_dir(), reason=f"no SRN sample in {CARS} (NERFGEN_DATA)")
 def test_views_of_a_real_car_agree(tmp_path):
-    """Silhouettes of one object, cut with one another, still cover each of them; the front and the top are ours."""
-    summary = bring(CARS, tmp_path)
+    """The visual hull covers each silhouette; front and top follow nerfgen's axes."""
+    summary = import_cameras(CARS, tmp_path)
     assert (summary["format"], summary["class"], summary["up"], summary["front"]) == (
         "srn",
         "car",
@@ -171,14 +165,14 @@ def test_views_of_a_real_car_agree(tmp_path):
             assert (covered & mask).sum() / mask.sum() > 0.99
         assert (np.abs(hull[:, 0]) < described.bounds[0]).all()
         heights.append([hull[np.abs(hull[:, 2] - z) < 0.1, 1].max() for z in (-0.5, 0.5)])
-        # In a world of another axis up, or with OpenGL's axes, hardly anything is common to all views.
+        # With another up axis, or with OpenGL's axes, the visual hull is almost empty.
         for wrong in (np.diag([1.0, -1, -1, 1]), np.eye(4)[[0, 2, 1, 3]]):
             rest = np.ones(len(grid), bool)
             for row, mask in zip(rows, masks, strict=True):
                 other = {**table, "cam_to_world": table["cam_to_world"] @ wrong}
                 rest &= _hits(grid, other, row, mask)
             assert rest.sum() < 0.2 * inside.sum()
-    # A hood is lower than what is behind the seats.
+    # A hood is lower than the rear.
     behind, before = np.mean(heights, axis=0)
     assert behind > before + 0.08
 
@@ -205,12 +199,12 @@ def test_read_is_the_inverse_of_write(name, tmp_path):
     np.testing.assert_allclose(again.intrinsics, posed.intrinsics, atol=1e-10)
     np.testing.assert_allclose(again.cam_to_world, posed.cam_to_world, atol=1e-12)
     assert again.instance == (posed.images if name == "eg3d" else posed.instance)
-    assert told(tmp_path) == name
+    assert detect_format(tmp_path) == name
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_import_of_an_export_is_the_same(name, tmp_path, call):
-    """By the command line, with the world turned on the way out and back."""
+    """By the command line, with the world rotated on export and import."""
     posed = some_images(tmp_path / "data")
     put_cameras(tmp_path / "data/cameras.h5", posed)
     call("export-cameras", tmp_path / "data", "--format", name, "-o", tmp_path / "out", "-q")
@@ -240,7 +234,7 @@ def test_import_of_an_export_is_the_same(name, tmp_path, call):
 def test_one_image_an_object_is_one_scene(tmp_path):
     posed = some_images(tmp_path / "data", views=1)
     put_cameras(tmp_path / "data/cameras.h5", posed)
-    give(tmp_path / "data", tmp_path / "out", format_name="transforms", pictures="link")
+    export_cameras(tmp_path / "data", tmp_path / "out", ExportSettings("transforms", "link"))
     assert [path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.json")] == [
         "transforms.json"
     ]
@@ -250,18 +244,18 @@ def test_one_image_an_object_is_one_scene(tmp_path):
 
 @pytest.mark.parametrize(("up", "front"), [("+z", "-y"), ("-x", "+z"), ("+y", "-z")])
 def test_other_axes_up(up, front, tmp_path):
-    """Points of a world with other axes, shifted and scaled, are seen at the same pixels from ours."""
+    """Points of a world with other axes, shifted and scaled, project to the same pixels in nerfgen's world."""
     posed = some_images(tmp_path)
     write("eg3d", tmp_path, posed)
     center, scale = (0.3, -0.2, 0.1), 0.5
-    bring(tmp_path, class_name="car", placing=Placing(up, front, scale, center))
+    import_cameras(tmp_path, object_class="car", alignment=WorldAlignment(up, front, scale, center))
     table = columns(tmp_path / "cameras.h5")
     axes = {"x": 0, "y": 1, "z": 2}
     points = np.random.default_rng(1).uniform(-0.5, 0.5, (8, 3))
     upward = (-1 if up[0] == "-" else 1) * (points - center)[:, axes[up[1]]]
     forward = (-1 if front[0] == "-" else 1) * (points - center)[:, axes[front[1]]]
     for row in range(len(posed.images)):
-        # Where these pixels' rays meet the points' depths in our world.
+        # The points at the same pixels and depths in nerfgen's world.
         pixels, depth = project(points, posed.intrinsics[row], posed.cam_to_world[row])
         origins, directions = pixel_rays(pixels, table["intrinsics"][row], table["cam_to_world"][row])
         reach = scale * depth / (directions @ table["cam_to_world"][row][:3, 2])
@@ -270,24 +264,24 @@ def test_other_axes_up(up, front, tmp_path):
         np.testing.assert_allclose(seen[:, 2], scale * forward, atol=1e-9)
 
 
-def test_default_scale_lets_the_reach_fit_the_pictures(tmp_path):
+def test_default_scale_fits_the_reach_to_the_images(tmp_path):
     posed = some_images(tmp_path, square=True)
     posed.intrinsics[:, :2, 2] = 12
     posed.cam_to_world[:] = turned_camera(np.arange(6) * 50.0, 20, 7.5)
     write("eg3d", tmp_path, posed)
-    summary = bring(tmp_path, class_name="cars")
+    summary = import_cameras(tmp_path, object_class="cars")
     table = columns(tmp_path / "cameras.h5")
     np.testing.assert_allclose(np.median(table["window"], axis=0), [0, 0, 24], atol=0.8)
     assert summary["distance"] == pytest.approx(7.5 * summary["scale"])
 
 
-def test_cameras_of_a_scene_watch_its_middle(tmp_path):
-    """Scenes of a transforms.json lie anywhere: what their cameras look at becomes the origin."""
+def test_the_origin_is_where_the_cameras_of_a_scene_look(tmp_path):
+    """Scenes of a transforms.json may lie anywhere: the point their cameras look at becomes the origin."""
     posed = some_images(tmp_path, instances=1, views=5)
     middle = np.array([3.0, -2.0, 5.0])
     posed.cam_to_world[:] = rigid(np.eye(3), middle) @ turned_camera(np.arange(5) * 70.0, 25, 2.0)
     write("transforms", tmp_path, posed)
-    bring(tmp_path, class_name="car", placing=Placing(scale=1.0))
+    import_cameras(tmp_path, object_class="car", alignment=WorldAlignment(scale=1.0))
     np.testing.assert_allclose(
         np.linalg.norm(columns(tmp_path / "cameras.h5")["cam_to_world"][:, :3, 3], axis=1), 2.0, atol=1e-9
     )
@@ -295,8 +289,8 @@ def test_cameras_of_a_scene_watch_its_middle(tmp_path):
 
 def test_models_and_views_are_exported_too(trained, cars, tmp_path, call):
     call("export-cameras", trained, "--data", cars, "--format", "eg3d", "-o", tmp_path / "model", "-q")
-    with artifact.reading(trained, "model/1") as file:
-        images, poses = artifact.strings(file["image"]), file["cam_to_world"][:]
+    with storage.reading(trained, "model/1") as file:
+        images, poses = storage.strings(file["image"]), file["cam_to_world"][:]
     again = read("eg3d", tmp_path / "model")
     assert again.images == images
     np.testing.assert_allclose(again.cam_to_world, poses, atol=1e-9)
@@ -304,7 +298,7 @@ def test_models_and_views_are_exported_too(trained, cars, tmp_path, call):
     call("render", trained, "--rows", "0-1", "--yaw", "-30,0,40", "--size", 16, "-o", views, "-q")
     call("export-cameras", views, "--format", "transforms", "-o", tmp_path / "views", "-q")
     again = read("transforms", tmp_path / "views")
-    with artifact.reading(views, "views/1") as file:
+    with storage.reading(views, "views/1") as file:
         objects, count = file["rgb"].shape[:2]
         assert again.images == [f"{k:06d}/{v:03d}.png" for k in range(objects) for v in range(count)]
         np.testing.assert_allclose(again.cam_to_world, file["cam_to_world"][:].reshape(-1, 4, 4), atol=1e-9)
@@ -312,9 +306,9 @@ def test_models_and_views_are_exported_too(trained, cars, tmp_path, call):
         np.testing.assert_array_equal(shown, file["rgb"][0, 1])
 
 
-def test_up_is_told_by_the_pictures():
+def test_up_is_estimated_from_the_cameras():
     poses = turned_camera(np.arange(12) * 30.0, np.arange(12) * 5.0, 3.0)
-    assert world.upward_axis(poses) == "+y"
+    assert world_axes.estimate_up_axis(poses) == "+y"
     for up, front in (("+z", "-y"), ("-y", "+x")):
-        turn = world.turn_to_ours(up, front)
-        assert world.upward_axis(rigid(turn.T, np.zeros(3)) @ poses) == up
+        turn = world_axes.axes_rotation(up, front)
+        assert world_axes.estimate_up_axis(rigid(turn.T, np.zeros(3)) @ poses) == up

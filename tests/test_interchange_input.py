@@ -1,9 +1,10 @@
-"""Cameras of others: what is absent, damaged, odd, packed or there already."""
+"""Cameras of other programs: absent, damaged, unusual, packed and existing files."""
 
 from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +12,26 @@ import pytest
 from PIL import Image
 from posed_images import columns, picture, put_cameras, read, some_images, write
 
-from nerfgen import artifact
+from nerfgen import storage
 from nerfgen.errors import InputError, OutputExistsError
-from nerfgen.geometry import (
-    intrinsic_matrix,
-    rigid,
-    rotation_from_vector,
-    turned_camera,
-)
+from nerfgen.geometry import intrinsic_matrix, rigid, rotation_from_vector, turned_camera
 from nerfgen.interchange import (
-    Placing,
-    bring,
-    give,
+    ExportSettings,
+    ImportSettings,
+    WorldAlignment,
+    export_cameras,
+    import_cameras,
+    import_landmarks,
 )
-from nerfgen.interchange.posed import is_pose
+from nerfgen.interchange.posed_images import is_rigid_pose
+from nerfgen.mask.figure import write_png_masks
+from nerfgen.objectclass import object_class
 
-# What is there, and what is not.
+# Absent and unlisted images.
 
 
 def test_nothing_is_dropped(tmp_path):
-    """Listed and absent, there and not listed, damaged, with a camera that is none or looks elsewhere."""
+    """Images that are absent, unlisted or damaged, and cameras that are invalid or look away."""
     posed = some_images(tmp_path)
     posed.cam_to_world[3, :3, :3] *= 2.0
     posed.cam_to_world[5, :3, 3] *= -1.0
@@ -39,7 +40,7 @@ def test_nothing_is_dropped(tmp_path):
     (tmp_path / names[0]).unlink()
     (tmp_path / names[1]).write_bytes(b"no picture")
     picture(tmp_path / "object-0/rgb/unlisted.png")
-    summary = bring(tmp_path, class_name="car")
+    summary = import_cameras(tmp_path, object_class="car")
     table = columns(tmp_path / "cameras.h5")
     status = dict(zip(table["image"], table["status"], strict=True))
     assert status == {
@@ -61,14 +62,14 @@ def test_a_camera_for_another_shape(tmp_path):
     write("transforms", tmp_path, posed)
     picture(tmp_path / posed.images[0], (16, 24))
     assert read("transforms", tmp_path).status == ["wrong_shape"]
-    # The same picture at another size is no other shape.
+    # Another size of the same aspect ratio is fine.
     picture(tmp_path / posed.images[0], (48, 32))
     again = read("transforms", tmp_path)
     assert again.status == ["ok"]
     np.testing.assert_allclose(again.intrinsics[0, :2], 2 * posed.intrinsics[0, :2])
 
 
-def test_srn_pose_and_picture_without_each_other(tmp_path):
+def test_srn_pose_without_image_and_image_without_pose(tmp_path):
     posed = some_images(tmp_path, instances=1)
     write("srn", tmp_path, posed)
     (tmp_path / "object-0/pose/000001.txt").rename(tmp_path / "object-0/pose/000007.txt")
@@ -85,7 +86,9 @@ def test_some_views_of_an_object(tmp_path):
     write("srn", tmp_path, posed)
     chosen = []
     for seed in range(4):
-        bring(tmp_path, tmp_path / "out", views=1, seed=seed, overwrite=True)
+        import_cameras(
+            tmp_path, tmp_path / "out", settings=ImportSettings(views=1, seed=seed), overwrite=True
+        )
         table = columns(tmp_path / "out/cameras.h5")
         used = [
             image for image, status in zip(table["image"], table["status"], strict=True) if status == "ok"
@@ -94,12 +97,12 @@ def test_some_views_of_an_object(tmp_path):
         assert table["status"].count("not_chosen") == 9
         chosen.append(used)
     assert len({tuple(used) for used in chosen}) > 1
-    bring(tmp_path, tmp_path / "again", views=1, seed=3)
+    import_cameras(tmp_path, tmp_path / "again", settings=ImportSettings(views=1, seed=3))
     assert (tmp_path / "again/cameras.h5").read_bytes() == (tmp_path / "out/cameras.h5").read_bytes()
 
 
 def test_masks_of_their_own_and_alpha(tmp_path):
-    """White where the object is, of any size; where there is none, the alpha channel."""
+    """Mask images are white on the object and of any size; without one, the alpha channel is used."""
     posed = some_images(tmp_path, instances=1, views=3, square=True)
     posed.intrinsics[:] = intrinsic_matrix(30.0, np.array([12.0, 12.0]))
     posed.cam_to_world[:] = turned_camera(np.arange(3) * 20.0, 0.0, 3.0)
@@ -114,13 +117,13 @@ def test_masks_of_their_own_and_alpha(tmp_path):
     rgba = np.full((24, 24, 4), 255, np.uint8)
     rgba[:12, :, 3] = 0
     Image.fromarray(rgba).save(tmp_path / posed.images[1])
-    summary = bring(tmp_path, class_name="cars", mask_size=32)
+    summary = import_cameras(tmp_path, object_class="cars", settings=ImportSettings(mask_size=32))
     assert (summary["images"], summary["masks"]) == (3, 2)
-    with artifact.reading(tmp_path / "masks.h5", "masks/1") as file:
-        assert artifact.strings(file["status"]) == ["ok", "ok", "no_mask"]
+    with storage.reading(tmp_path / "masks.h5", "masks/1") as file:
+        assert storage.strings(file["status"]) == ["ok", "ok", "no_mask"]
         for row, line in ((0, 0), (1, 1)):
             corner, side = file["mask_window"][row, line], file["mask_window"][row, 2]
-            # The window's pixels before and behind the middle of the photograph.
+            # The window's pixels on both sides of the image centre.
             middle = (12 - corner) / side * 32
             mask = file["mask"][row] if row == 0 else file["mask"][row].T
             before, behind = mask[16, : int(middle) - 1], mask[16, int(middle) + 2 :]
@@ -140,27 +143,28 @@ def test_masks_of_their_own_and_alpha(tmp_path):
         ({"is_fisheye": True}, "undistort"),
     ],
 )
-def test_lenses_that_distort(entries, message, tmp_path):
+def test_distorted_lenses_are_refused(entries, message, tmp_path):
     posed = some_images(tmp_path, instances=1)
     write("transforms", tmp_path, posed)
     path = tmp_path / "object-0/transforms.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
     with pytest.raises(InputError, match=message):
-        bring(tmp_path, class_name="car")
+        import_cameras(tmp_path, object_class="car")
     assert not (tmp_path / "cameras.h5").exists()
     if "k1" in entries:
-        assert bring(tmp_path, class_name="car", ignore_distortion=True)["usable"] == 2
+        settings = ImportSettings(ignore_distortion=True)
+        assert import_cameras(tmp_path, object_class="car", settings=settings)["usable"] == 2
 
 
-def test_images_outside_of_the_folder(tmp_path):
+def test_images_outside_the_folder_are_refused(tmp_path):
     picture(tmp_path / "a.png")
     frame = {"file_path": "../a.png", "fl_x": 9}
     frame["transform_matrix"] = rigid(np.eye(3), np.array([0.0, 0.0, 3.0])).tolist()
     (tmp_path / "below").mkdir()
     (tmp_path / "below/transforms.json").write_text(json.dumps({"frames": [frame]}))
-    with pytest.raises(InputError, match="holds both"):
-        bring(tmp_path / "below", class_name="car")
-    assert bring(tmp_path, class_name="car")["usable"] == 1
+    with pytest.raises(InputError, match="contains both"):
+        import_cameras(tmp_path / "below", object_class="car")
+    assert import_cameras(tmp_path, object_class="car")["usable"] == 1
 
 
 @pytest.mark.parametrize(
@@ -172,7 +176,7 @@ def test_images_outside_of_the_folder(tmp_path):
         ("transforms.json", "{}"),
     ],
 )
-def test_files_of_other_content(name, text, tmp_path):
+def test_invalid_files_are_named(name, text, tmp_path):
     if name.startswith("a/"):
         picture(tmp_path / "a/rgb/0.png")
         (tmp_path / "a/pose").mkdir()
@@ -180,25 +184,25 @@ def test_files_of_other_content(name, text, tmp_path):
         (tmp_path / "a/intrinsics.txt").write_text("100 60 50 0.\n0. 0. 0.\n1.\n96 128\n")
     (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match=Path(name).name):
-        bring(tmp_path, class_name="car")
+        import_cameras(tmp_path, object_class="car")
 
 
 def test_a_pose_is_a_rotation():
     good = rigid(rotation_from_vector(np.array([0.3, -0.2, 0.9])), np.array([1.0, 2, 3]))
-    assert is_pose(good)
+    assert is_rigid_pose(good)
     mirrored, sheared, endless = (good.copy() for _ in range(3))
     mirrored[:3, 0] *= -1
     sheared[0, 1] += 0.1
     endless[0, 3] = np.inf
-    assert not any(map(is_pose, (mirrored, sheared, endless)))
+    assert not any(map(is_rigid_pose, (mirrored, sheared, endless)))
 
 
-def test_axes_on_one_line(tmp_path):
+def test_parallel_axes_are_refused(tmp_path):
     write("srn", tmp_path, some_images(tmp_path))
-    with pytest.raises(InputError, match="same line"):
-        bring(tmp_path, placing=Placing("+y", "-y"))
-    with pytest.raises(InputError, match="--up up"):
-        bring(tmp_path, placing=Placing("up"))
+    with pytest.raises(InputError, match="parallel"):
+        import_cameras(tmp_path, alignment=WorldAlignment("+y", "-y"))
+    with pytest.raises(InputError, match="`up` is 'up'"):
+        import_cameras(tmp_path, alignment=WorldAlignment("up"))
 
 
 def packed(folder: Path, archive: Path) -> Path:
@@ -213,39 +217,155 @@ def test_a_zip_is_unpacked_once_and_replaces_nothing(tmp_path):
     posed = some_images(tmp_path / "data", square=True)
     write("eg3d", tmp_path / "data", posed)
     archive = packed(tmp_path / "data", tmp_path / "faces.zip")
-    with pytest.raises(InputError, match="-o"):
-        bring(archive, class_name="car")
+    with pytest.raises(InputError, match="`output`"):
+        import_cameras(archive, object_class="car")
     out = tmp_path / "out"
-    assert bring(archive, out, class_name="car")["usable"] == 6
-    bring(tmp_path / "data", class_name="car")
+    assert import_cameras(archive, out, object_class="car")["usable"] == 6
+    import_cameras(tmp_path / "data", object_class="car")
     assert (out / "cameras.h5").read_bytes() == (tmp_path / "data/cameras.h5").read_bytes()
-    assert bring(archive, out, class_name="car")["kept"]
+    assert import_cameras(archive, out, object_class="car")["kept"]
     own = picture(out / posed.images[2], value=1).read_bytes()
-    with pytest.raises(InputError, match="another file"):
-        bring(archive, out, class_name="car", overwrite=True)
+    with pytest.raises(InputError, match="differs from the file"):
+        import_cameras(archive, out, object_class="car", overwrite=True)
     assert (out / posed.images[2]).read_bytes() == own
 
 
-def test_a_zip_that_reaches_out(tmp_path):
+def test_a_zip_with_outside_names_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as content:
         content.writestr("../outside.png", b"")
         content.writestr("dataset.json", '{"labels": []}')
-    with pytest.raises(InputError, match="outside of itself"):
-        bring(tmp_path / "bad.zip", tmp_path / "out", class_name="car")
+    with pytest.raises(InputError, match="leads out of its folder"):
+        import_cameras(tmp_path / "bad.zip", tmp_path / "out", object_class="car")
     assert not (tmp_path / "outside.png").exists()
+
+
+# Names that are no path inside the folder.
+
+UNSAFE = [
+    "../../../evil.png",
+    "a/../../evil.png",
+    "/tmp/evil.png",
+    "C:/evil.png",
+    "C:evil.png",
+    "..\\evil.png",
+    "a\0b.png",
+    "a\nb.png",
+    "",
+]
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_unsafe_names_are_refused(name):
+    with pytest.raises(InputError) as error:
+        storage.safe_relative_path(name, "some/file.json")
+    assert str(error.value).startswith("some/file.json: the name ")
+    assert not {"\n", "\0"} & set(str(error.value))
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("a/b.png", "a/b.png"), ("./a//b.png", "a/b.png"), ("..a/b..png", "..a/b..png"), (".", ".")],
+)
+def test_safe_names_are_kept(name, path):
+    assert storage.safe_relative_path(name, "file") == path
+
+
+def unchanged(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("name", [name for name in UNSAFE if name and "\0" not in name])
+@pytest.mark.parametrize("column", ["images", "instance"])
+@pytest.mark.parametrize("format_name", ["transforms", "srn", "eg3d"])
+def test_unsafe_names_are_not_exported(name, column, format_name, tmp_path):
+    data = tmp_path / "deep" / "deeper" / "data"
+    posed = some_images(data)
+    posed = replace(posed, **{column: [name, *getattr(posed, column)[1:]]})
+    put_cameras(data / "cameras.h5", posed)
+    before = unchanged(tmp_path)
+    for pictures in ("none", "copy"):
+        with pytest.raises(InputError, match=r"cameras\.h5: the name "):
+            export_cameras(data, data / "out", ExportSettings(format_name, pictures))
+    assert unchanged(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", [name for name in UNSAFE if name])
+def test_unsafe_names_are_not_imported(name, tmp_path):
+    posed = some_images(tmp_path / "data", instances=1, views=1, square=True)
+    write("eg3d", tmp_path / "data", posed)
+    labels = tmp_path / "data/dataset.json"
+    content = json.loads(labels.read_text())
+    content["labels"][0][0] = name
+    labels.write_text(json.dumps(content))
+    with pytest.raises(InputError, match=r"dataset\.json: the name ") as error:
+        import_cameras(tmp_path / "data", object_class="car")
+    assert "\n" not in str(error.value)
+    labels.unlink()
+    write("transforms", tmp_path / "data", posed)
+    scene = tmp_path / "data/transforms.json"
+    content = json.loads(scene.read_text())
+    for key in ("instance", "file_path", "mask_path"):
+        if key != "instance" and name == "C:evil.png":
+            continue
+        changed = {**content["frames"][0], key: name}
+        scene.write_text(json.dumps({**content, "frames": [changed]}))
+        with pytest.raises(InputError, match=r"transforms\.json") as error:
+            import_cameras(tmp_path / "data", object_class="car")
+        assert "\n" not in str(error.value)
+    assert not (tmp_path / "data/cameras.h5").exists()
+
+
+def test_masks_with_unsafe_names_are_not_written(tmp_path):
+    with storage.Stage(tmp_path / "masks.h5", "masks/1", "car").create() as file:
+        storage.put(file, "image", ["../evil.png"])
+        storage.put(file, "status", ["ok"])
+        storage.put(file, "image_size", [[8, 8]])
+        storage.put(file, "mask_window", [[0, 0, 8]])
+        storage.put(file, "mask", np.full((1, 8, 8), 255))
+    with pytest.raises(InputError, match=r"masks\.h5: the name "):
+        write_png_masks(tmp_path / "masks.h5", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["masks.h5"]
+
+
+def test_annotations_with_unsafe_names_are_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    picture(tmp_path / "data/a.png")
+    names = object_class("cat").landmark_names
+    points = ",".join(f"{k},{k}" for k in range(len(names)))
+    header = "image," + ",".join(f"{name}_x,{name}_y" for name in names)
+    source = tmp_path / "landmarks.csv"
+    source.write_text(f"{header}\na.png,{points}\n../evil.png,{points}\n")
+    with pytest.raises(InputError, match=r"landmarks\.csv: the name "):
+        import_landmarks(source, tmp_path / "data", object_class="cat")
+    assert not (tmp_path / "data/landmarks.h5").exists()
+
+
+def test_settings_out_of_range_are_refused_in_a_line(tmp_path):
+    write("srn", tmp_path, some_images(tmp_path))
+    for name, value in (("views", -1), ("mask_size", 0)):
+        with pytest.raises(InputError, match=f"`{name}`"):
+            ImportSettings(**{name: value})
+    with pytest.raises(InputError, match="`scale`"):
+        WorldAlignment(scale=-1.0)
+    import_cameras(tmp_path)
+    with pytest.raises(InputError, match="`scale`"):
+        export_cameras(tmp_path, tmp_path / "out", ExportSettings("srn", scale=0.0))
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(InputError, match="`output`"):
+        export_cameras(tmp_path, tmp_path / "out", ExportSettings("srn"), overwrite=True)
 
 
 def test_existing_outputs(tmp_path):
     posed = some_images(tmp_path)
     write("srn", tmp_path, posed)
-    assert not bring(tmp_path)["kept"]
-    assert bring(tmp_path)["kept"]
+    assert not import_cameras(tmp_path)["kept"]
+    assert import_cameras(tmp_path)["kept"]
     with pytest.raises(OutputExistsError, match="scale"):
-        bring(tmp_path, placing=Placing(scale=2.0))
-    give(tmp_path, tmp_path / "out", format_name="eg3d")
-    with pytest.raises(OutputExistsError, match="--overwrite"):
-        give(tmp_path, tmp_path / "out", format_name="transforms")
-    give(tmp_path, tmp_path / "out", format_name="transforms", overwrite=True)
+        import_cameras(tmp_path, alignment=WorldAlignment(scale=2.0))
+    export_cameras(tmp_path, tmp_path / "out", ExportSettings("eg3d"))
+    with pytest.raises(OutputExistsError, match="`overwrite`"):
+        export_cameras(tmp_path, tmp_path / "out", ExportSettings("transforms"))
+    export_cameras(tmp_path, tmp_path / "out", ExportSettings("transforms"), overwrite=True)
     assert not (tmp_path / "out/dataset.json").exists()
 
 
@@ -254,8 +374,8 @@ def test_a_failed_export_leaves_nothing(tmp_path):
     posed.intrinsics[1, 0, 0] *= 1.5
     put_cameras(tmp_path / "data/cameras.h5", posed)
     with pytest.raises(InputError, match="object-0"):
-        give(tmp_path / "data", tmp_path / "out", format_name="srn")
+        export_cameras(tmp_path / "data", tmp_path / "out", ExportSettings("srn"))
     (tmp_path / "data" / posed.images[3]).unlink()
-    with pytest.raises(InputError, match="--data"):
-        give(tmp_path / "data", tmp_path / "out", format_name="eg3d")
+    with pytest.raises(InputError, match="`data`"):
+        export_cameras(tmp_path / "data", tmp_path / "out", ExportSettings("eg3d"))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]

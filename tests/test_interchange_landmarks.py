@@ -1,4 +1,4 @@
-"""Landmarks that people have annotated, as landmarks.h5."""
+"""Import of annotated landmarks as landmarks.h5."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ import numpy as np
 import pytest
 from posed_images import columns, picture
 
-from nerfgen import artifact
-from nerfgen.annotation import read as read_annotations
+from nerfgen import storage
 from nerfgen.errors import InputError
-from nerfgen.interchange import (
-    bring_landmarks,
-)
+from nerfgen.interchange import import_landmarks
+from nerfgen.landmark import read_annotations
 from nerfgen.objectclass import object_class
 
 # Annotated landmarks.
@@ -31,11 +29,11 @@ def test_celeba(tmp_path):
     for name in ("000001.jpg", "000002.jpg", "000003.jpg"):
         picture(tmp_path / name, (178, 218))
     (tmp_path / "list.txt").write_text(CELEBA.format(count=3))
-    summary = bring_landmarks(tmp_path / "list.txt")
+    summary = import_landmarks(tmp_path / "list.txt")
     assert (summary["format"], summary["class"]) == ("celeba", "face")
     assert summary["statuses"] == {"absent": 1, "not_annotated": 1, "ok": 2}
-    with artifact.reading(tmp_path / "landmarks.h5", "landmarks/1") as file:
-        names = artifact.strings(file["landmark_names"])
+    with storage.reading(tmp_path / "landmarks.h5", "landmarks/1") as file:
+        names = storage.strings(file["landmark_names"])
         assert tuple(names) == object_class("face").landmark_names
         first = dict(zip(names, file["landmarks"][0].tolist(), strict=True))
         assert first == {
@@ -46,25 +44,24 @@ def test_celeba(tmp_path):
             "mouth_right": [108, 154],
         }
         assert file["image_size"][0].tolist() == [178, 218]
-    assert bring_landmarks(tmp_path / "list.txt")["kept"]
+    assert import_landmarks(tmp_path / "list.txt")["kept"]
     (tmp_path / "list.txt").write_text(CELEBA.format(count=3).replace("  154", ""))
     with pytest.raises(InputError, match="line 3: 9 numbers"):
-        bring_landmarks(tmp_path / "list.txt")
+        import_landmarks(tmp_path / "list.txt")
 
 
-def test_celeba_goes_on_to_cameras(tmp_path, run):
+def test_cameras_of_celeba_landmarks(tmp_path, call, capsys):
     picture(tmp_path / "images/000001.jpg", (178, 218))
     (tmp_path / "list.txt").write_text(CELEBA.format(count=3))
-    done = run("import", tmp_path / "list.txt", "--images", tmp_path / "images", "--json")
-    assert done.code == 0, done.err
-    assert json.loads(done.out)["usable"] == 1
-    assert run("fit-cameras", tmp_path / "images").code == 0
+    call("import", tmp_path / "list.txt", "--images", tmp_path / "images", "--json")
+    assert json.loads(capsys.readouterr().out)["usable"] == 1
+    call("fit-cameras", tmp_path / "images")
     assert columns(tmp_path / "images/cameras.h5")["status"][0] == "ok"
 
 
 @pytest.mark.parametrize("kind", ["image", "thumbnail", "in_the_wild"])
 def test_ffhq(kind, tmp_path):
-    """Eyes are the means of their six points; the person's right eye is the viewer's left."""
+    """Eyes are the means of their six points; the person's right eye is on the viewer's left."""
     random = np.random.default_rng(0)
     aligned, wild = random.uniform(200, 800, (2, 68, 2))
     paths = {
@@ -94,7 +91,7 @@ def test_ffhq(kind, tmp_path):
     found = read_annotations(source)
     assert found.images == (paths[kind],)
     np.testing.assert_allclose(found.points[0], expected)
-    summary = bring_landmarks(source, tmp_path / Path(paths[kind]).parts[0])
+    summary = import_landmarks(source, tmp_path / Path(paths[kind]).parts[0])
     assert (summary["format"], summary["usable"]) == ("ffhq", 1)
 
 
@@ -117,8 +114,16 @@ def test_coco_needs_a_class(tmp_path):
             }
         )
     )
-    with pytest.raises(InputError, match="--class"):
-        bring_landmarks(tmp_path / "cats.json")
-    with pytest.raises(InputError, match="CelebA"):
-        bring_landmarks(tmp_path / "cats.json", format_name="celeba")
-    assert bring_landmarks(tmp_path / "cats.json", class_name="cat")["usable"] == 1
+    with pytest.raises(InputError, match="`object_class`"):
+        import_landmarks(tmp_path / "cats.json")
+    with pytest.raises(InputError, match="coco, not celeba"):
+        import_landmarks(tmp_path / "cats.json", format_name="celeba")
+    assert import_landmarks(tmp_path / "cats.json", object_class="cat")["usable"] == 1
+
+
+def test_files_without_annotations_are_refused(tmp_path):
+    (tmp_path / "notes.md").write_text("no annotations")
+    with pytest.raises(InputError, match=r"notes\.md has no annotations in a known format"):
+        import_landmarks(tmp_path / "notes.md", object_class="cat")
+    with pytest.raises(InputError, match=r"absent\.csv does not exist"):
+        import_landmarks(tmp_path / "absent.csv", object_class="cat")

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from nerfgen import artifact
+from nerfgen import storage
 from nerfgen.errors import InputError
-from nerfgen.landmarker import Source, frame, train_landmarker
-from nerfgen.landmarker.augment import Augmenter
-from nerfgen.landmarker.example import load_examples
-from nerfgen.landmarker.gather import gather, held_out
-from nerfgen.landmarker.texture import textures
+from nerfgen.landmark import similarity
+from nerfgen.landmark.augmentation import Augmenter, draw_textures
+from nerfgen.landmark.settings import EstimatorTraining
+from nerfgen.landmark.training import train_estimator
+from nerfgen.landmark.training_images import AnnotatedFolder, draw_held_out, gather_images, load_examples
 from nerfgen.objectclass import object_class
 
 CLASS = """
@@ -37,7 +37,7 @@ def draw_badge(
 ) -> tuple[Image.Image, np.ndarray]:
     """A badge before clutter, or a coin, which is blue, and its landmarks."""
     random = np.random.default_rng(seed)
-    picture = textures(1, seed)[0].resize(size)
+    picture = draw_textures(1, seed)[0].resize(size)
     rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
     points = middle + radius * _POINTS @ rotation.T
     draw = ImageDraw.Draw(picture)
@@ -97,7 +97,9 @@ def trained(badges, run) -> tuple[Path, dict]:
 def test_learns_far_beyond_the_mean_shape(trained, badges):
     """Errors of badges not trained on, against those of a mean shape in the middle of every image."""
     _, result = trained
-    found = gather([Source(badges, badges / "badges.csv")], [object_class(badges / "badge.toml")])
+    found = gather_images(
+        [AnnotatedFolder(badges, badges / "badges.csv")], [object_class(badges / "badge.toml")]
+    )
     mean = found.points.mean(axis=0)
     unit = np.linalg.norm(found.points[:, 0] - found.points[:, 1], axis=-1)
     baseline = 100 * (np.linalg.norm(found.points - mean, axis=-1) / unit[:, None]).mean()
@@ -110,9 +112,9 @@ def test_learns_far_beyond_the_mean_shape(trained, badges):
 
 def test_file_holds_weights_and_held_out_errors(trained, badges):
     output, result = trained
-    with artifact.reading(output, "landmarker/1") as file:
-        assert artifact.class_of(file).name == "badge"
-        names = artifact.strings(file["held_out_image"])
+    with storage.reading(output, "landmarker/1") as file:
+        assert storage.class_of(file).name == "badge"
+        names = storage.strings(file["held_out_image"])
         errors = file["held_out_error"][:]
     assert 100 * np.nanmean(errors) == pytest.approx(result["error_percent"])
     # Images of one maker are held out together.
@@ -140,17 +142,17 @@ def test_finds_the_object_in_a_large_photograph_and_calls_noise_no_object(traine
     )  # fmt: skip
     assert done.code == 0, done.err
     assert np.asarray(Image.open(tmp_path / "found.png")).std() > 10
-    with artifact.reading(folder / "landmarks.h5", "landmarks/1") as file:
+    with storage.reading(folder / "landmarks.h5", "landmarks/1") as file:
         rows = dict(
             zip(
-                artifact.strings(file["image"]),
-                zip(artifact.strings(file["status"]), file["landmarks"][:], strict=True),
+                storage.strings(file["image"]),
+                zip(storage.strings(file["status"]), file["landmarks"][:], strict=True),
                 strict=True,
             )
         )
-        assert artifact.class_of(file).name == "badge"
+        assert storage.class_of(file).name == "badge"
         estimator = json.loads(file.attrs["parameters"])["estimator"]
-    assert artifact.file_digest(output)[1] in estimator
+    assert storage.file_digest(output)[1] in estimator
     assert {name: status for name, (status, _) in rows.items() if name not in truth} == {
         "noise.png": "no_object", "plain.png": "no_object", "broken.png": "unreadable",
     }  # fmt: skip
@@ -163,10 +165,10 @@ def test_finds_the_object_in_a_large_photograph_and_calls_noise_no_object(traine
 
 
 def test_a_training_that_was_interrupted_goes_on_to_the_same_file(badges, tmp_path):
-    sources = [Source(badges, badges / "badges.csv")]
+    sources = [AnnotatedFolder(badges, badges / "badges.csv")]
     classes = [object_class(badges / "badge.toml")]
-    limits = {"steps": 24, "batch": 8, "held_out_share": 0.05}
-    train_landmarker(sources, tmp_path / "whole.h5", classes, **limits)
+    settings = EstimatorTraining(steps=24, batch=8, held_out=0.05)
+    train_estimator(sources, tmp_path / "whole.h5", classes, settings)
 
     def interrupt(done: int, total: int, note: str = "") -> None:
         signal.raise_signal(signal.SIGINT)
@@ -176,22 +178,22 @@ def test_a_training_that_was_interrupted_goes_on_to_the_same_file(badges, tmp_pa
     usual = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            train_landmarker(sources, parts, classes, **limits, progress=interrupt)
+            train_estimator(sources, parts, classes, settings, progress=interrupt)
     finally:
         signal.signal(signal.SIGINT, usual)
     assert not parts.exists()
-    summary, _ = train_landmarker(sources, parts, classes, **limits, resume=True)
+    summary, _ = train_estimator(sources, parts, classes, settings, resume=True)
     assert summary["steps"] == 24
     assert parts.read_bytes() == (tmp_path / "whole.h5").read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts.h5", "whole.h5"]
-    kept, _ = train_landmarker(sources, parts, classes, **limits)
+    kept, _ = train_estimator(sources, parts, classes, settings)
     assert kept["kept"]
 
 
 def test_a_model_serves_its_own_classes_only(trained, badges, run):
     output, _ = trained
     for arguments, message in (
-        (("--class", "cat"), "has to be trained: give --model FILE, made by `nerfgen train-landmarker"),
+        (("--class", "cat"), "has to be trained: give the file that `nerfgen train-landmarker"),
         (
             ("--class", "cat", "--model", output),
             "badge.h5 finds eye_left, eye_right, tip, but the landmarks of class cat",
@@ -206,10 +208,10 @@ def test_a_model_serves_its_own_classes_only(trained, badges, run):
 def test_augmented_points_follow_the_pixels(badges):
     """The colour under each landmark is the part's own, in turned, scaled, shifted and mirrored windows alike."""
     described = object_class(badges / "badge.toml")
-    found = gather([Source(badges, badges / "badges.csv")], [described])
-    shape = frame.mean_shape(found.points)
+    found = gather_images([AnnotatedFolder(badges, badges / "badges.csv")], [described])
+    shape = similarity.mean_shape(found.points)
     examples, _ = load_examples(found.paths, found.points, found.labels, shape)
-    augmenter = Augmenter(examples, described.mirrored, textures(4, 0), mirror=True, batch=24, seed=3)
+    augmenter = Augmenter(examples, described.mirrored, draw_textures(4, 0), mirror=True, batch=24, seed=3)
     colors = np.array([[30, 30, 60], [60, 30, 30], [40, 120, 40]])
     seen = []
     for windows in augmenter.batch(5):
@@ -235,38 +237,38 @@ def test_augmented_points_follow_the_pixels(badges):
 
 def test_frames_are_similarities():
     random = np.random.default_rng(0)
-    shape = frame.mean_shape(random.normal(size=(1, 5, 2)))
+    shape = similarity.mean_shape(random.normal(size=(1, 5, 2)))
     factor, offset = 3.0 * np.exp(0.7j), np.array([40.0, -7.0])
     turned = (shape[:, 0] + 1j * shape[:, 1]) * factor
     points = np.stack([turned.real, turned.imag], axis=-1) + offset
-    frames = frame.fit_frames(shape, points)
-    np.testing.assert_allclose(frame.apply(frames, shape), points, atol=1e-9)
-    assert frame.side(frames) == pytest.approx(3.0)
-    np.testing.assert_allclose(frame.apply(frame.inverse(frames), points), shape, atol=1e-9)
+    frames = similarity.fit(shape, points)
+    np.testing.assert_allclose(similarity.apply(frames, shape), points, atol=1e-9)
+    assert similarity.window_size(frames) == pytest.approx(3.0)
+    np.testing.assert_allclose(similarity.apply(similarity.inverse(frames), points), shape, atol=1e-9)
     points[1] = np.nan
-    np.testing.assert_allclose(frame.fit_frames(shape, points), frames, atol=1e-9)
+    np.testing.assert_allclose(similarity.fit(shape, points), frames, atol=1e-9)
 
 
 def test_groups_are_held_out_whole():
     groups = [f"g{index // 3}" for index in range(60)]
-    chosen = held_out(groups, 0.2, seed=1)
+    chosen = draw_held_out(groups, 0.2, seed=1)
     assert chosen.sum() == 12
     assert all(len({bool(value) for value in chosen[start : start + 3]}) == 1 for start in range(0, 60, 3))
-    assert (held_out(groups, 0.2, seed=2) != chosen).any()
-    with pytest.raises(InputError, match="larger --split-by"):
-        held_out(["g"] * 9, 0.2, seed=0)
+    assert (draw_held_out(groups, 0.2, seed=2) != chosen).any()
+    with pytest.raises(InputError, match=r"raise `split_by`"):
+        draw_held_out(["g"] * 9, 0.2, seed=0)
 
 
 def test_what_is_left_out_is_said(badges, tmp_path):
     table = tmp_path / "badges.csv"
     lines = (badges / "badges.csv").read_text().splitlines()[:21]
     table.write_text("\n".join([*lines, "gone.png,1,2,3,4,5,6", "m035_0.png,1,2,,,,"]))
-    found = gather([Source(badges, table)], [object_class(badges / "badge.toml")])
+    found = gather_images([AnnotatedFolder(badges, table)], [object_class(badges / "badge.toml")])
     assert len(found.paths) == 20
     told = "\n".join(found.notes)
-    assert "1 annotated images that are not in the folder left out, such as gone.png" in told
-    assert "1 images with fewer than two points left out, such as m035_0.png" in told
-    assert "59 images without an annotation left out" in told
+    assert "1 annotated images that are not in the folder skipped, such as gone.png" in told
+    assert "1 images with fewer than two points skipped, such as m035_0.png" in told
+    assert "59 images without an annotation skipped" in told
 
 
 def test_labels_choose_among_classes(badges, tmp_path):
@@ -277,12 +279,12 @@ def test_labels_choose_among_classes(badges, tmp_path):
     table.write_text("\n".join(f"{line},{label}" for line, label in zip(lines, labels, strict=True)))
     (tmp_path / "coin.toml").write_text(CLASS.replace('"badge"', '"coin"'))
     badge, coin = object_class(badges / "badge.toml"), object_class(tmp_path / "coin.toml")
-    source = Source(badges, table)
-    assert set(gather([source], [badge]).labels) == {1}
-    assert len(gather([source], [badge]).paths) == 20
-    assert np.bincount(gather([source], [coin, badge]).labels).tolist() == [0, 20, 20]
-    with pytest.raises(InputError, match="does not say of which class"):
-        gather([Source(badges, badges / "badges.csv")], [badge, coin])
+    source = AnnotatedFolder(badges, table)
+    assert set(gather_images([source], [badge]).labels) == {1}
+    assert len(gather_images([source], [badge]).paths) == 20
+    assert np.bincount(gather_images([source], [coin, badge]).labels).tolist() == [0, 20, 20]
+    with pytest.raises(InputError, match="names no classes"):
+        gather_images([AnnotatedFolder(badges, badges / "badges.csv")], [badge, coin])
 
 
 def test_one_estimator_tells_two_classes_apart(badges, run, tmp_path):
@@ -313,8 +315,8 @@ def test_one_estimator_tells_two_classes_apart(badges, run, tmp_path):
         landmarks = tmp_path / f"{label}.h5"
         done = run("landmark", new, "--class", path, "--model", output, "-o", landmarks)
         assert done.code == 0, done.err
-        with artifact.reading(landmarks, "landmarks/1") as file:
-            usable = artifact.usable(artifact.strings(file["status"]))
+        with storage.reading(landmarks, "landmarks/1") as file:
+            usable = storage.usable(storage.strings(file["status"]))
         own, others = (usable[:5], usable[5:]) if label == "badge" else (usable[5:], usable[:5])
         assert own.sum() >= 4, label
         assert others.sum() <= 1, label

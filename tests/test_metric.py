@@ -34,7 +34,7 @@ def generator() -> np.random.Generator:
 
 
 @pytest.mark.parametrize("size", [11, 24, 64])
-def test_pictures_are_compared_as_scikit_image_does(generator, size) -> None:
+def test_image_metrics_agree_with_scikit_image(generator, size) -> None:
     first = generator.random((size, size, 3))
     second = np.clip(first + 0.2 * generator.normal(size=first.shape), 0, 1)
     assert psnr(first, second) == pytest.approx(
@@ -87,7 +87,7 @@ def test_parts_of_a_pool_add_up(generator, ranks, known) -> None:
     assert np.isnan(PooledCorrelation([], ranks).estimate().mean)
 
 
-def test_intervals_hold_the_mean_as_often_as_they_say(generator) -> None:
+def test_intervals_contain_the_mean_as_often_as_stated(generator) -> None:
     held = 0
     for _ in range(120):
         figure = Mean(generator.normal(3.0, 2.0, 80)).estimate()
@@ -155,7 +155,7 @@ def test_camera_errors_do_not_see_the_world_s_frame(generator) -> None:
     moved[:, :3, 3] = scale * true[:, :3, 3] @ turn.T + [1.0, 2.0, -3.0]
     np.testing.assert_allclose(rotation_errors(moved, true), 0, atol=1e-5)
     np.testing.assert_allclose(translation_errors(moved, true), 0, atol=1e-12)
-    # One camera that is off by a tenth of its distance does not tilt the others.
+    # One camera that is off by a tenth of its distance does not affect the errors of the others.
     moved[7, :3, 3] += scale * 0.1 * np.linalg.norm(true[7, :3, 3]) * turn @ np.array([1.0, 0, 0])
     moved[8:12, :3, 3] += (
         scale * np.linalg.norm(true[8:12, :3, 3], axis=1)[:, None] * (turn @ np.array([0, 0.3, 0]))
@@ -176,7 +176,7 @@ def test_frechet_distance_of_gaussians(generator) -> None:
     figure = FrechetDistance(first, second).estimate()
     assert figure.mean == pytest.approx(known, rel=1e-6)
     assert FrechetDistance(first, first).estimate().mean == pytest.approx(0, abs=1e-8)
-    # Fewer pictures than features.
+    # Fewer images than features.
     few = generator.normal(size=(4, 6))
     assert FrechetDistance(few, few + 2).estimate().mean == pytest.approx(24.0, abs=1e-8)
     halves = FrechetDistance(first[:100], second[:50]) + FrechetDistance(first[100:], second[50:])

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerfgen import artifact
-from nerfgen.evaluate.truth import camera_errors
-from nerfgen.field import load_model
+from nerfgen import storage
+from nerfgen.evaluate.held_out_views import camera_errors
 from nerfgen.geometry import project, rotation_angle
-from nerfgen.synth import write_dataset
+from nerfgen.model import load_model
+from nerfgen.synth import SynthSettings, synthesize
 
 pytestmark = pytest.mark.slow
 
@@ -34,11 +34,11 @@ COUNT, NEW, SIZE = 64, 2, 64
 def owls(run, tiny_options, tmp_path_factory):
     """A folder in which the page's commands were run in order, and their results."""
     root = tmp_path_factory.mktemp("owls")
-    truth = write_dataset(
-        "heads", root / "owls", num_images=COUNT + NEW, size=SIZE, heldout_objects=0, seed=11
+    truth = synthesize(
+        "heads", root / "owls", SynthSettings(num_images=COUNT + NEW, size=SIZE, heldout_objects=0, seed=11)
     )
     with h5py.File(truth) as file:
-        names = artifact.strings(file["image"])
+        names = storage.strings(file["image"])
         columns = [file[name][:] for name in ("keypoints", "intrinsics", "cam_to_world")]
     pixels = [project(*of_image)[0] for of_image in zip(*columns, strict=True)]
     (root / "new").mkdir()
@@ -89,19 +89,19 @@ def test_every_owl_gets_a_mask_and_a_row(owls):
     model = load_model(root / "owls")
     assert (model.object_class.name, model.object_class.landmark_names[2]) == ("owl", "beak")
     assert len(model.images) > 0.7 * COUNT
-    with artifact.reading(root / "owls" / "masks.h5", "masks/1") as masks:
-        usable = artifact.usable(artifact.strings(masks["status"]))
+    with storage.reading(root / "owls" / "masks.h5", "masks/1") as masks:
+        usable = storage.usable(storage.strings(masks["status"]))
         assert 0.1 < (masks["mask"][:][usable] > 127).mean() < 0.9
-        assert artifact.class_of(masks).text == CLASS
+        assert storage.class_of(masks).text == CLASS
 
 
 def test_new_photographs_of_the_class_are_fitted(owls):
     root, _ = owls
-    with artifact.reading(root / "fitted.h5", "views/1") as file:
-        status = artifact.strings(file["status"])
-        assert artifact.class_of(file).name == "owl"
+    with storage.reading(root / "fitted.h5", "views/1") as file:
+        status = storage.strings(file["status"])
+        assert storage.class_of(file).name == "owl"
     assert len(status) == NEW
-    assert artifact.usable(status).any()
+    assert storage.usable(status).any()
     for picture in ("held-out.png", "cameras.png", "masks.png", "turned.png", "fitted.png"):
         with Image.open(root / picture) as sheet:
             assert np.asarray(sheet).std() > 5, picture

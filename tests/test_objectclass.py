@@ -8,7 +8,7 @@ import pickle
 import numpy as np
 import pytest
 
-from nerfgen import artifact
+from nerfgen import storage
 from nerfgen.errors import InputError, OutputExistsError
 from nerfgen.objectclass import CLASS_NAMES, class_text, object_class
 
@@ -143,20 +143,19 @@ def test_a_class_that_is_not_there_is_said(given, says):
 
 def test_files_carry_the_class_that_they_are_of(written, tmp_path):
     mug, path = object_class(written(MUG)), tmp_path / "masks.h5"
-    about = {"parameters": {}, "inputs": []}
-    with artifact.create(path, "masks/1", object_class=mug, **about) as file:
-        artifact.put(file, "image", ["a"])
-        artifact.put(file, "status", ["ok"])
-        artifact.put(file, "image_size", [(4, 4)])
-        artifact.put(file, "mask", np.zeros((1, 4, 4)))
-        artifact.put(file, "mask_window", [(0, 0, 4)])
+    with storage.Stage(path, "masks/1", mug).create() as file:
+        storage.put(file, "image", ["a"])
+        storage.put(file, "status", ["ok"])
+        storage.put(file, "image_size", [(4, 4)])
+        storage.put(file, "mask", np.zeros((1, 4, 4)))
+        storage.put(file, "mask_window", [(0, 0, 4)])
     (tmp_path / "mug.toml").unlink()
-    with artifact.reading(path, "masks/1") as file:
-        assert artifact.class_of(file).symmetry == mug.symmetry
-    assert artifact.is_current(path, "masks/1", object_class=mug, **about)
+    with storage.reading(path, "masks/1") as file:
+        assert storage.class_of(file).symmetry == mug.symmetry
+    assert storage.Stage(path, "masks/1", mug).is_current()
     other = object_class(written(MUG.replace("0.8", "0.9")))
-    with pytest.raises(OutputExistsError, match="another description of the class"):
-        artifact.is_current(path, "masks/1", object_class=other, **about)
+    with pytest.raises(OutputExistsError, match="differs in class description"):
+        storage.Stage(path, "masks/1", other).is_current()
 
 
 def test_classes_lists_shows_and_checks(run, written):

@@ -13,34 +13,31 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerfgen import artifact
-from nerfgen.cli.choices import PictureChoice
-from nerfgen.cli.runtime import Reporter
+from nerfgen import storage
+from nerfgen.cli.progress import Reporter
 from nerfgen.errors import InputError
-from nerfgen.generate import (
-    KINDS,
-    CameraPath,
-    Objects,
-    find_objects,
-    fitting_antialias,
-    input_photographs,
-    render_to_file,
-    table_objects,
-    turned_cameras,
-    video_frames,
-    views_sheet,
-)
-from nerfgen.generate.sheet import framed_photograph
-from nerfgen.geometry import looking
-from nerfgen.picture import (
+from nerfgen.geometry import camera_at, turned_cameras
+from nerfgen.image import (
     DEPTH_LEVELS,
     color_normals,
+    composite_over_white,
     depth_levels,
-    over_white,
-    save_picture,
+    save_image,
     save_video,
     shade_depth,
 )
+from nerfgen.interchange import CameraPath
+from nerfgen.model import Objects, find_objects, table_objects
+from nerfgen.render import (
+    KINDS,
+    RenderSettings,
+    ViewFiles,
+    input_images,
+    render_to_file,
+    video_frames,
+    views_sheet,
+)
+from nerfgen.render.figures import framed_image
 
 # Odd, and large enough for every dataset to be compressed.
 SIZE, FPS = 105, 10
@@ -85,14 +82,14 @@ def written(run, trained, cars, tmp_path_factory):
     words += ["--video", folder / "turn.mp4", "--save-path", folder / "path.json"]
     done = run("render", folder, *words)
     assert done.code == 0, done.err
-    assert "wrote 30 pictures" in done.err
+    assert "wrote 30 images" in done.err
     assert "Warning" not in done.err
     return folder
 
 
 @pytest.fixture
 def views(written):
-    with artifact.reading(written / "views.h5", "views/1") as file:
+    with storage.reading(written / "views.h5", "views/1") as file:
         yield file
 
 
@@ -146,20 +143,20 @@ def test_depth_beyond_16_bits_is_the_last_level_and_small_depth_is_still_a_surfa
 
 def test_depth_that_a_png_can_not_say_is_told(model, tmp_path, capsys):
     depth = np.array([[[[0, 2, 13], [13.2, 14, 100], [4, 4, 4]]]])
-    with artifact.create(tmp_path / "v.h5", "views/1", object_class="cars", parameters={}, inputs=[]) as file:
+    with storage.Stage(tmp_path / "v.h5", "views/1", "cars").create() as file:
         for name, values in {"name": ["x"], "status": ["ok"], "row": [-1], "latents": [[0.0]]}.items():
-            artifact.put(file, name, values)
-        artifact.put(file, "angles", [[0.0, 0.0]])
-        artifact.put(file, "intrinsics", np.eye(3)[None, None])
-        artifact.put(file, "cam_to_world", np.eye(4)[None, None])
+            storage.put(file, name, values)
+        storage.put(file, "angles", [[0.0, 0.0]])
+        storage.put(file, "intrinsics", np.eye(3)[None, None])
+        storage.put(file, "cam_to_world", np.eye(4)[None, None])
         for kind, channels in {"rgb": 3, "rgba": 4, "normals": 3}.items():
-            artifact.put(file, kind, np.zeros((1, 1, 3, 3, channels)))
-        artifact.put(file, "opacity", np.zeros((1, 1, 3, 3)))
-        artifact.put(file, "depth", depth)
-    choice = PictureChoice(png=tmp_path / "png", kinds="depth")
-    choice.write(tmp_path / "v.h5", model, tmp_path, CameraPath(looking([0, 0, 3])), Reporter())
+            storage.put(file, kind, np.zeros((1, 1, 3, 3, channels)))
+        storage.put(file, "opacity", np.zeros((1, 1, 3, 3)))
+        storage.put(file, "depth", depth)
+    choice = ViewFiles(png=tmp_path / "png", kinds=("depth",))
+    choice.write(tmp_path / "v.h5", model, tmp_path, CameraPath(camera_at([0, 0, 3])), Reporter().say)
     assert [path.name for path in (tmp_path / "png").iterdir()] == ["0000_000.depth.png"]
-    assert "3 pixels are farther than the 13.1 world units" in capsys.readouterr().err
+    assert "3 pixels are farther than 13.1 world units" in capsys.readouterr().err
 
 
 def test_normals_are_colours_of_the_world():
@@ -174,10 +171,10 @@ def test_what_is_opaque_has_the_colour_of_the_view_before_any_background(views):
         opaque, clear = rgba[..., 3] == 255, rgba[..., 3] == 0
         assert opaque.any()
         assert np.abs(rgba[opaque, :3] - rgb[opaque]).max() <= 2
-        assert np.abs(over_white(rgba)[opaque] - rgb[opaque]).max() <= 2
-        assert (over_white(rgba)[clear] == 255).all()
+        assert np.abs(composite_over_white(rgba)[opaque] - rgb[opaque]).max() <= 2
+        assert (composite_over_white(rgba)[clear] == 255).all()
     half = np.array([[[200, 100, 0, 51]]], np.uint8)
-    np.testing.assert_array_equal(over_white(half), [[[244, 224, 204]]])
+    np.testing.assert_array_equal(composite_over_white(half), [[[244, 224, 204]]])
 
 
 def test_a_sheet_has_a_row_for_each_object_and_kind_and_the_photograph_first(written, views, model):
@@ -188,12 +185,12 @@ def test_a_sheet_has_a_row_for_each_object_and_kind_and_the_photograph_first(wri
         return sheet[row * step : row * step + SIZE, column * step : column * step + SIZE]
 
     for number, row in enumerate((0, 2)):
-        np.testing.assert_array_equal(cell(5 * number, 0), framed_photograph(model, row, written, SIZE))
+        np.testing.assert_array_equal(cell(5 * number, 0), framed_image(model, row, written, SIZE))
         assert (cell(5 * number + 1, 0) == 255).all(), "once for an object"
         for view in range(3):
             shown = [cell(5 * number + place, view + 1) for place in range(5)]
             np.testing.assert_array_equal(shown[0], views["rgb"][number, view])
-            np.testing.assert_array_equal(shown[1], over_white(views["rgba"][number, view]))
+            np.testing.assert_array_equal(shown[1], composite_over_white(views["rgba"][number, view]))
             np.testing.assert_array_equal(
                 shown[2] > 0, views["depth"][number, view][..., None].repeat(3, -1) > 0
             )
@@ -264,7 +261,7 @@ def test_videos_that_can_not_be_are_told_and_leave_nothing(tmp_path):
         with pytest.raises(InputError, match=told):
             save_video(tmp_path / name, [frame], rate)
     with pytest.raises(InputError, match=r"x\.xyz"):
-        save_picture(tmp_path / "x.xyz", frame)
+        save_image(tmp_path / "x.xyz", frame)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -286,8 +283,8 @@ def flown(run, written):
 
 
 def test_codes_and_a_path_give_the_same_pictures_again(flown, views, written):
-    with artifact.reading(flown, "views/1") as again:
-        assert artifact.strings(again["name"]) == [artifact.strings(views["name"])[n] for n in (1, 0, 1)]
+    with storage.reading(flown, "views/1") as again:
+        assert storage.strings(again["name"]) == [storage.strings(views["name"])[n] for n in (1, 0, 1)]
         np.testing.assert_array_equal(again["row"], [2, 0, 2])
         np.testing.assert_allclose(again["cam_to_world"][1:], views["cam_to_world"][:], atol=1e-6)
         np.testing.assert_allclose(again["intrinsics"][1:], views["intrinsics"][:], atol=1e-6 * SIZE)
@@ -317,14 +314,14 @@ def test_a_path_that_changed_is_noticed(run, flown, written, tmp_path):
     ]
     done = run("render", written, *words, "--size", SIZE, "--samples", 4, "--antialias", 1, "-o", flown)
     assert done.code == 2
-    assert "another input path.json" in done.err
+    assert "differs in input path.json" in done.err
 
 
 def test_codes_are_not_replaced_by_what_is_made_of_them(run, written):
     before = (written / "views.h5").read_bytes()
     done = run("render", written, "--codes", written / "views.h5", "--overwrite")
     assert done.code == 2
-    assert "views.h5 is what --codes reads" in done.err
+    assert f"--codes reads {written / 'views.h5'}; choose another --output" in done.err
     assert (written / "views.h5").read_bytes() == before
 
 
@@ -340,7 +337,7 @@ def test_codes_of_another_model_are_refused(run, trained, written, tmp_path):
 
 
 def test_objects_are_found_by_rows_files_and_numbers(model, trained, written):
-    _, digest = artifact.file_digest(trained)
+    _, digest = storage.file_digest(trained)
     found = find_objects(model, digest, ["7", str(written / "views.h5"), f"{written / 'views.h5'}:1"])
     np.testing.assert_array_equal(found.rows, [7, 0, 2, 2])
     np.testing.assert_array_equal(found.latents, model.latents[[7, 0, 2, 2]])
@@ -352,23 +349,28 @@ def test_objects_are_found_by_rows_files_and_numbers(model, trained, written):
 
 
 def test_photographs_that_objects_were_fitted_to_go_with_their_codes(model, trained, tmp_path):
-    size, digest = 12, artifact.file_digest(trained)[1]
+    size, digest = 12, storage.file_digest(trained)[1]
     picture = np.random.default_rng(2).integers(0, 255, (model.size, model.size, 3), np.uint8)
-    fitted = Objects(["me", "you"], ["ok", "ok"], np.full(2, -1), model.latents[:2], photographs={1: picture})
-    about = {"object_class": "cars", "parameters": {}, "inputs": [{"file": "m", "size": 1, "sha256": digest}]}
-    cameras = turned_cameras([0.0], [0.0], 3.0)
+    fitted = Objects(["me", "you"], ["ok", "ok"], np.full(2, -1), model.latents[:2], images={1: picture})
+    inputs = [{"file": "m", "size": 1, "sha256": digest}]
+    cameras = turned_cameras(np.array([0.0]), np.array([0.0]), 3.0)
 
     def rendered(objects, name):
+        stage = storage.Stage(tmp_path / name, "views/1", "cars", inputs=inputs)
         render_to_file(
-            model, objects, tmp_path / name, cameras=cameras, size=size, samples=2, antialias=1, about=about
+            model,
+            objects,
+            stage,
+            cameras=cameras,
+            rendering=RenderSettings(size=size, samples=2, antialias=1),
         )
         return tmp_path / name
 
     first = rendered(fitted, "first.h5")
     again = rendered(find_objects(model, digest, ["5", f"{first}:1", str(first)]), "again.h5")
-    with artifact.reading(again, "views/1") as file:
-        shown = list(input_photographs(file, model, tmp_path, size))
-        sheet = views_sheet(file, photographs=shown)
+    with storage.reading(again, "views/1") as file:
+        shown = list(input_images(file, model, tmp_path, size))
+        sheet = views_sheet(file, images=shown)
     assert [None if each is None else each.shape for each in shown] == [
         (12, 12, 3),
         (12, 12, 3),
@@ -387,15 +389,17 @@ def test_photographs_that_objects_were_fitted_to_go_with_their_codes(model, trai
 def test_pictures_are_sampled_twice_as_finely_as_the_model_was_trained(model):
     assert model.size == 24
     sizes = {6: 4, 12: 4, 16: 3, 24: 2, 40: 2, 48: 1, 512: 1}
-    assert {size: fitting_antialias(model, size) for size in sizes} == sizes
+    assert {size: RenderSettings(size=size).antialias_of(model) for size in sizes} == sizes
 
 
 def test_unusable_objects_are_black_and_without_opacity(model, tmp_path):
     objects = replace(table_objects(model, [0, 1]), status=["no_object", "ok"])
-    about = {"object_class": "cars", "parameters": {}, "inputs": []}
-    cameras = turned_cameras([0.0], [0.0], 3.0)
-    render_to_file(model, objects, tmp_path / "v.h5", cameras=cameras, size=8, samples=2, about=about)
-    with artifact.reading(tmp_path / "v.h5", "views/1") as file:
+    cameras = turned_cameras(np.array([0.0]), np.array([0.0]), 3.0)
+    stage = storage.Stage(tmp_path / "v.h5", "views/1", "cars")
+    render_to_file(
+        model, objects, stage, cameras=cameras, rendering=RenderSettings(size=8, samples=2, antialias=1)
+    )
+    with storage.reading(tmp_path / "v.h5", "views/1") as file:
         assert all(not file[kind][0].any() for kind in KINDS)
         assert file["rgb"][1].any()
         (frame,) = video_frames(file, KINDS)

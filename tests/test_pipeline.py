@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerfgen import artifact
-from nerfgen.evaluate.truth import held_out_views, judge, judge_views
-from nerfgen.field import load_model
-from nerfgen.generate import Views, render_views
+from nerfgen import storage
+from nerfgen.data import load_framed
+from nerfgen.evaluate.held_out_views import held_out_views, score_model, score_views
 from nerfgen.geometry import optical_axis, pixel_centers, pixel_rays, project
-from nerfgen.photo import resample_window
-from nerfgen.synth import write_dataset
-from nerfgen.train import PRESETS, TrainingFiles, load_framed, train
+from nerfgen.image import resample_window
+from nerfgen.model import PRESETS, load_model
+from nerfgen.render import Views, render_views
+from nerfgen.synth import SynthSettings, synthesize
+from nerfgen.train import TrainingFiles, train
 
 pytestmark = pytest.mark.slow
 
@@ -32,7 +33,9 @@ FOREGROUND_PSNR_DB, DEPTH_CORRELATION = 17.0, 0.9
 def street(tmp_path_factory):
     """Three hundred cars and a model of them: (truth, model file)."""
     folder = tmp_path_factory.mktemp("street")
-    truth = write_dataset("cars", folder, num_images=300, size=SIZE, views=3, heldout_objects=16, seed=1)
+    truth = synthesize(
+        "cars", folder, SynthSettings(num_images=300, size=SIZE, views=3, heldout_objects=16, seed=1)
+    )
     recipe = PRESETS["fast"].with_values(
         size=SIZE,
         camera_learning_rate=0,
@@ -50,13 +53,13 @@ def street(tmp_path_factory):
 @pytest.fixture(scope="module")
 def scores(street):
     truth, file = street
-    return judge(load_model(file), truth)
+    return score_model(load_model(file), truth)
 
 
 def billboards(model, truth, held_out):
     """Each object as its photograph's foreground on a plane through the origin that faces its camera."""
     framed = load_framed(truth.parent, truth, truth, SIZE)
-    at = artifact.positions(model.images, framed.images)[held_out.row]
+    at = storage.positions(model.images, framed.images)[held_out.row]
     centers = pixel_centers(SIZE)
     pictures = []
     for view, row in enumerate(at):
@@ -94,7 +97,7 @@ def test_flat_pictures_fail_the_bar(street):
     truth, file = street
     model = load_model(file)
     held_out = held_out_views(model, truth)
-    flat = judge_views(billboards(model, truth, held_out), held_out)
+    flat = score_views(billboards(model, truth, held_out), held_out)
     assert flat["depth_correlation_within_views"] < DEPTH_CORRELATION
     assert flat["foreground_psnr_db"] < FOREGROUND_PSNR_DB
 
@@ -106,7 +109,7 @@ def test_billboards_show_their_own_photograph(street):
     framed = load_framed(truth.parent, truth, truth, SIZE)
     own = held_out_views(model, truth)
     rows = np.unique(own.row)
-    at = artifact.positions(model.images, framed.images)[rows]
+    at = storage.positions(model.images, framed.images)[rows]
     own = replace(
         own,
         row=rows,
@@ -117,7 +120,7 @@ def test_billboards_show_their_own_photograph(street):
         intrinsics=framed.raster_intrinsics[at],
         cam_to_world=framed.cam_to_world[at],
     )
-    assert judge_views(billboards(model, truth, own), own)["psnr_db"] > 30
+    assert score_views(billboards(model, truth, own), own)["psnr_db"] > 30
 
 
 def test_true_depth_scores_perfectly(street):
@@ -126,13 +129,13 @@ def test_true_depth_scores_perfectly(street):
     held_out = held_out_views(load_model(file), truth)
     color = held_out.rgb - 1 + held_out.mask[..., None]
     perfect = Views((held_out.rgb * 255).astype(np.uint8), color, held_out.mask, held_out.depth)
-    marks = judge_views(perfect, held_out)
+    marks = score_views(perfect, held_out)
     assert marks["depth_correlation"] == pytest.approx(1, abs=1e-6)
     assert marks["depth_correlation_within_views"] == pytest.approx(1, abs=1e-6)
     assert marks["mask_iou"] == 1
     assert marks["psnr_db"] > 60
     wrong = Views(perfect.rgb, color, held_out.mask, 10 - held_out.depth)
-    assert judge_views(wrong, held_out)["depth_correlation_within_views"] == pytest.approx(-1, abs=1e-6)
+    assert score_views(wrong, held_out)["depth_correlation_within_views"] == pytest.approx(-1, abs=1e-6)
 
 
 def test_a_model_turns_consistently(street):

@@ -1,4 +1,4 @@
-"""Scores by pretrained networks: what is told where they can't be had, and the libraries' own numbers where they can.
+"""Metrics of pretrained networks: messages without their packages or weights, and agreement with the libraries.
 
 The numbers are by random weights in the files that the libraries read; these tests are skipped without the extra
 ``nerfgen[metrics]``.
@@ -17,9 +17,9 @@ import pytest
 
 from nerfgen.errors import MissingDependencyError
 from nerfgen.metric import Inception, Perceptual, frechet_distance, inception_score, kernel_distance
-from nerfgen.metric import pretrained as pretrained_module
-from nerfgen.metric import weights as weights_module
-from nerfgen.metric.weights import WeightsFile, find_weights
+from nerfgen.metric import feature_networks as pretrained_module
+from nerfgen.metric import feature_networks as weights_module
+from nerfgen.metric.feature_networks import WeightsFile, find_weights
 
 CONTENT = b"weights" * 1000
 SHA = hashlib.sha256(CONTENT).hexdigest()[:8]
@@ -27,7 +27,7 @@ SHA = hashlib.sha256(CONTENT).hexdigest()[:8]
 
 @pytest.fixture
 def offered(tmp_path: Path) -> WeightsFile:
-    """A file of weights as a server offers it."""
+    """A file of weights on a server."""
     server = tmp_path / "server"
     server.mkdir()
     (server / "net.pth").write_bytes(CONTENT)
@@ -57,7 +57,7 @@ def test_weights_come_from_the_folder_then_the_cache_then_a_download(
     assert find_weights(gone, folder, cache) == folder / "net.pth"
 
 
-def test_damaged_weights_are_told_and_not_passed_over(tmp_path: Path, offered: WeightsFile) -> None:
+def test_damaged_weights_are_an_error(tmp_path: Path, offered: WeightsFile) -> None:
     folder, cache = tmp_path / "folder", tmp_path / "cache"
     find_weights(offered, None, cache)
     folder.mkdir()
@@ -66,16 +66,14 @@ def test_damaged_weights_are_told_and_not_passed_over(tmp_path: Path, offered: W
         find_weights(offered, folder, cache)
 
 
-def test_a_download_that_is_another_file_is_not_kept(tmp_path: Path, offered: WeightsFile) -> None:
+def test_a_download_with_another_digest_is_discarded(tmp_path: Path, offered: WeightsFile) -> None:
     cache = tmp_path / "cache"
-    with pytest.raises(MissingDependencyError, match="another SHA-256"):
+    with pytest.raises(MissingDependencyError, match="SHA-256 of the download"):
         find_weights(replace(offered, sha256="00000000"), None, cache)
     assert not list(cache.iterdir())
 
 
-def test_without_a_network_the_message_says_what_to_download_and_where_to_put_it(
-    tmp_path: Path, offered: WeightsFile
-) -> None:
+def test_a_failed_download_names_the_address_and_the_setting(tmp_path: Path, offered: WeightsFile) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))  # no one listens: refused at once
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}/net.pth"
@@ -83,11 +81,11 @@ def test_without_a_network_the_message_says_what_to_download_and_where_to_put_it
             find_weights(replace(offered, url=url), tmp_path, tmp_path / "cache")
     message = str(told.value)
     assert "\n" not in message
-    for said in ("net.pth", str(tmp_path / "cache"), "refused", url, "--weights DIR"):
+    for said in ("net.pth", str(tmp_path / "cache"), "refused", url, "`weights`"):
         assert said in message
 
 
-def test_a_server_that_never_answers_is_given_up(
+def test_a_silent_server_is_given_up(
     tmp_path: Path, offered: WeightsFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(weights_module, "TIMEOUT", 0.2)
@@ -98,7 +96,7 @@ def test_a_server_that_never_answers_is_given_up(
 
 
 def place_weights(state, name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Random weights in a library's file; they pass for those that its publisher offers."""
+    """Random weights in a library's file, registered as the published ones."""
     import torch
 
     real = getattr(pretrained_module, name)
@@ -188,9 +186,9 @@ def test_fid_kid_and_is_are_those_of_torch_fidelity(tmp_path: Path, monkeypatch:
     torch.save({}, tmp_path / "none.pth")
     state = Random("random", ["2048"], feature_extractor_weights_path=str(tmp_path / "none.pth")).state_dict()
     for weight in state.values():
-        if weight.ndim == 4:  # of a size that lets differences of pictures through all layers
+        if weight.ndim == 4:  # of a magnitude that carries differences between images through all layers
             torch.nn.init.kaiming_normal_(weight)
-    state["fc.weight"] *= 30  # classes that differ from picture to picture
+    state["fc.weight"] *= 30  # classes that differ between images
     path = place_weights(state, "INCEPTION", tmp_path, monkeypatch)
     real, generated = pairs(20, 32)
     network = Inception.load(tmp_path)

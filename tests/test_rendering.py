@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
 
-from nerfgen.generate import rays as rays_module
-from nerfgen.generate import render_views, turned_views
-from nerfgen.geometry import optical_axis, pixel_centers, pixel_rays
+import nerfgen
+from nerfgen import storage
+from nerfgen.errors import InputError
+from nerfgen.field.radiance import render_rays
+from nerfgen.geometry import optical_axis, pixel_centers, pixel_rays, turned_cameras, turned_views
 from nerfgen.metric import psnr
-from nerfgen.scene import see
+from nerfgen.model import load_model, table_objects
+from nerfgen.render import MAX_SAMPLES, ObjectRenderer, RenderSettings, render_to_file, render_views
+from nerfgen.render import object_renderer as renderer_module
 from nerfgen.volume import PARTS, cell_centers, composite, estimated_weights, surface_samples
 
+DATA = Path(__file__).parent / "data"
 HALF = 1.2
 SIZE = 24
 
@@ -89,7 +96,7 @@ def even_pictures(model, codes, matrices, poses, samples=256):
             jnp.asarray(array, jnp.float32) for array in pixel_rays(pixel_centers(SIZE), matrix, pose)
         )
         field = jax.tree.map(jnp.asarray, model.parameters)
-        rays, background = see(
+        rays, background = render_rays(
             model.config, field, jnp.asarray(code)[None], origins[None], directions[None], samples=samples
         )
         color = rays.color + (1 - rays.opacity[..., None]) * background
@@ -121,9 +128,9 @@ def test_pictures_agree_with_those_of_even_samples(model, views):
 def test_small_passes_change_nothing(model, views, monkeypatch):
     """576 rays in chunks of 256, and of those that meet something few at a time: the last of each is not full."""
     given, seen = views
-    monkeypatch.setattr(rays_module, "_MOST_RAYS", 256)
-    monkeypatch.setattr(rays_module, "_LEAST", 64)
-    monkeypatch.setattr(rays_module, "_POINTS_ON_CPU", 64 * 16)
+    monkeypatch.setattr(renderer_module, "_MAX_RAYS", 256)
+    monkeypatch.setattr(renderer_module, "_MIN_LENGTH", 64)
+    monkeypatch.setattr(renderer_module, "_MAX_POINTS_ON_CPU", 64 * 16)
     again = render_views(model, *given, SIZE, with_normals=True)
     for name in ("foreground", "opacity", "depth", "normals"):
         np.testing.assert_allclose(getattr(again, name), getattr(seen, name), atol=1e-4)
@@ -131,9 +138,9 @@ def test_small_passes_change_nothing(model, views, monkeypatch):
 
 def test_more_views_compile_nothing_more(model, views):
     (codes, matrices, poses), _ = views
-    compiled = rays_module._shaded._cache_size()
+    compiled = renderer_module._shaded._cache_size()
     render_views(model, np.tile(codes, (3, 1)), np.tile(matrices, (3, 1, 1)), np.tile(poses, (3, 1, 1)), SIZE)
-    assert rays_module._shaded._cache_size() <= compiled + 1
+    assert renderer_module._shaded._cache_size() <= compiled + 1
 
 
 def test_normals_are_those_of_the_depth(model):
@@ -179,3 +186,71 @@ def test_colour_without_background_is_not_multiplied_by_opacity(model, views):
     assert solid.any()
     assert np.abs(seen.rgba[..., :3].astype(int) - seen.rgb)[solid].max() <= 1
     np.testing.assert_allclose(seen.rgba[..., 3] / 255, seen.opacity, atol=0.003)
+
+
+@pytest.fixture(scope="module")
+def small():
+    """A small model of heads."""
+    return load_model(DATA / "model_planes.h5")
+
+
+def test_more_samples_than_points_of_a_pass_are_taken_ray_by_ray(small, monkeypatch):
+    cameras = turned_views(np.array([0.0]), np.zeros(1), small.distance, 4)
+    expected = render_views(small, small.latents[:1], *cameras, 4, samples=64)
+    monkeypatch.setattr(renderer_module, "_MAX_POINTS_ON_CPU", 16)
+    found = render_views(small, small.latents[:1], *cameras, 4, samples=64)
+    np.testing.assert_allclose(found.foreground, expected.foreground, atol=1e-4)
+
+
+@pytest.mark.parametrize("samples", [0, -1, MAX_SAMPLES + 1, 10**12])
+def test_samples_out_of_range_are_refused(small, samples):
+    cameras = turned_views(np.array([0.0]), np.zeros(1), small.distance, 4)
+    with pytest.raises(InputError, match="`samples`"):
+        render_views(small, small.latents[:1], *cameras, 4, samples=samples)
+
+
+def test_no_views_are_no_error(small):
+    views = render_views(small, small.latents[:0], np.zeros((0, 3, 3)), np.zeros((0, 4, 4)), 8)
+    assert views.rgb.shape == (0, 8, 8, 3)
+
+
+def test_no_objects_are_one_clear_line(small, tmp_path):
+    stage = storage.Stage(tmp_path / "views.h5", "views/1", "heads")
+    none = table_objects(small, [])
+    cameras = turned_cameras(np.array([0.0]), np.array([0.0]), small.distance)
+    with pytest.raises(InputError, match="no objects"):
+        render_to_file(small, none, stage, cameras=cameras, rendering=RenderSettings(size=8))
+    assert not stage.output.exists()
+
+
+def test_parameters_go_to_the_device_once_per_model(small):
+    first, second = (ObjectRenderer(small, small.latents[row]) for row in range(2))
+    assert first._parameters is second._parameters
+
+
+def test_empty_selections_in_python_are_one_clear_line():
+    model = nerfgen.load(DATA / "model_planes.h5")
+    with pytest.raises(InputError, match="no latent codes"):
+        model.render(model.codes[:0], model.turned([0]))
+    with pytest.raises(InputError, match="no cameras"):
+        model.render(model.codes[:1], turned_cameras(np.zeros(0), np.zeros(0), 4.0))
+    with pytest.raises(InputError, match="no objects"):
+        model.objects()
+    with pytest.raises(InputError, match="4 dimensions, not 3"):
+        model.render(model.codes[:1, :3], model.turned([0]))
+
+
+def test_the_parameters_of_a_model_go_to_the_device_once(trained, monkeypatch):
+    fresh, sent = load_model(trained), []
+    as_array = jax.numpy.asarray
+
+    def record(values, *arguments, **named):
+        sent.append(id(values))
+        return as_array(values, *arguments, **named)
+
+    monkeypatch.setattr(jax.numpy, "asarray", record)
+    for row in range(3):
+        ObjectRenderer(fresh, fresh.latents[row])
+    assert [sent.count(id(array)) for array in jax.tree.leaves(fresh.parameters)] == [1] * len(
+        jax.tree.leaves(fresh.parameters)
+    )

@@ -13,16 +13,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerfgen import artifact
+from nerfgen import storage
 from nerfgen.metric import Estimate
-from nerfgen.report import Measured, Pictures, Points, Report, Table, load_report
-from nerfgen.report.compare import compare, distinct_names
-from nerfgen.report.file import save_report
-from nerfgen.report.page import report_page, save_page
-from nerfgen.report.study import Point, Study
-from nerfgen.report.study_page import study_page
+from nerfgen.report import (
+    ImageGrid,
+    ItemValues,
+    Point,
+    Report,
+    ScatterPoints,
+    Study,
+    Table,
+    load_report,
+    save_report,
+)
+from nerfgen.report.catalogue import verdict
+from nerfgen.report.comparison import compare, distinct_names
+from nerfgen.report.pages import report_page, save_page, study_page
 from nerfgen.report.text import WIDTH, comparison_text, report_text, study_text
-from nerfgen.report.wording import verdict
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 NASTY = """<b onclick="x()">a & b's</b>.png"""
@@ -62,19 +69,19 @@ class Page(HTMLParser):
 
 
 def a_report(name: str = "cars/model.h5", shift: float = 0.0, first: int = 0) -> Report:
-    """A report of twelve photographs; ``shift`` is added to its values, and it begins at photograph ``first``."""
+    """A report of twelve images from image ``first`` on, with ``shift`` added to its values."""
     items = [NASTY, *(f"{k:03d}.png" for k in range(1, 20))][first : first + 12]
     values = np.random.default_rng(5).normal(25, 2, 20)[first : first + 12] + shift
     some = np.random.default_rng(6).integers(0, 255, (2, 2, 8, 8, 3), dtype=np.uint8)
-    pictures = Pictures(items[:2], ["photograph", "reconstruction"], some)
+    pictures = ImageGrid(items[:2], ["photograph", "reconstruction"], some)
     unmeasured = Estimate(float("nan"), float("nan"), float("nan"), 0)
     tables = {
         "train": Table(
-            {"psnr_db": Measured(items, values), "ssim": Measured(items, np.r_[values[1:] / 40, np.nan])},
+            {"psnr_db": ItemValues(items, values), "ssim": ItemValues(items, np.r_[values[1:] / 40, np.nan])},
             notes=["12 photographs"],
             missing=["lpips: no weights"],
-            pictures={"reconstructions": pictures},
-            points={"depths": Points(values, values + 0.1, "true", "predicted")},
+            grids={"reconstructions": pictures},
+            points={"depths": ScatterPoints(values, values + 0.1, "true", "predicted")},
         ),
         "novel": Table({}, missing=["no views & no <pairs>"]),
         "samples": Table({}, pooled={"fid": unmeasured, "coverage": Estimate(0.71, 0.62, 0.8, 40)}),
@@ -87,16 +94,16 @@ def a_report(name: str = "cars/model.h5", shift: float = 0.0, first: int = 0) ->
     return Report(name, tables, {table: held.summary() for table, held in tables.items()}, about)
 
 
-def test_page_tells_every_figure_and_needs_nothing_beside_itself():
+def test_page_has_every_metric_and_is_self_contained():
     report = a_report(f"cars/{NASTY}.h5")
     html = report_page([report])
     page = Page(html)
     for metric, digits in (("psnr_db", 2), ("ssim", 3)):
-        figure = report.figures["train"][metric]
+        figure = report.estimates["train"][metric]
         assert f"{figure.mean:.{digits}f}" in page.text
         assert f"{figure.low:.{digits}f} to {figure.high:.{digits}f}" in page.text
         assert str(figure.n) in page.text
-    # The first line of what could not be measured is a dash; what is missing is told.
+    # A dash stands for a value that was not measured; missing metrics are listed.
     assert {"–", "0.710", "0.620 to 0.800", "lpips: no weights", "no views & no <pairs>"} <= set(page.text)
     assert not any(tag in ("script", "b") and "onclick" in held for tag, held in page.tags)
     assert NASTY in page.text
@@ -112,25 +119,27 @@ def test_page_tells_every_figure_and_needs_nothing_beside_itself():
     assert all(held["alt"] for tag, held in page.tags if tag == "img")
 
 
-def test_pictures_come_back_as_they_were_and_stand_beside_their_names():
+def test_images_are_embedded_unchanged_beside_their_names():
     report = a_report()
     page = Page(report_page([report]))
-    rgb = report.tables["train"].pictures["reconstructions"].rgb
+    rgb = report.tables["train"].grids["reconstructions"].rgb
     np.testing.assert_array_equal(page.pictures(), rgb.reshape(4, 8, 8, 3))
     alts = [held["alt"] for tag, held in page.tags if tag == "img"]
     assert alts[:2] == [f"photograph, {NASTY}", f"reconstruction, {NASTY}"]
 
 
-def test_the_same_report_gives_the_same_page_before_and_after_its_file(tmp_path):
+def test_a_report_gives_the_same_page_after_its_file(tmp_path):
     report = a_report()
-    about: artifact.About = {
-        "object_class": "cars",
-        "parameters": json.loads(report.about["parameters"]),
-        "inputs": json.loads(report.about["inputs"]),
-    }
-    save_report(tmp_path / "report.h5", report, about)
-    with artifact.reading(tmp_path / "report.h5", "report/1") as file:
-        artifact.check(file, tmp_path / "report.h5")
+    stage = storage.Stage(
+        tmp_path / "report.h5",
+        "report/1",
+        "cars",
+        parameters=json.loads(report.provenance["parameters"]),
+        inputs=json.loads(report.provenance["inputs"]),
+    )
+    save_report(stage, report)
+    with storage.reading(tmp_path / "report.h5", "report/1") as file:
+        storage.check(file, tmp_path / "report.h5")
     loaded = load_report(tmp_path / "report.h5")
     assert list(loaded.tables) == list(report.tables)
     assert loaded.tables["novel"].missing == ["no views & no <pairs>"]
@@ -147,9 +156,9 @@ def test_a_constant_difference_is_known_to_the_digit_over_common_items_only():
     compared = compare([first, second]).tables["train"]["psnr_db"]
     common = np.asarray(first.tables["train"].values["psnr_db"].values)[4:]
     assert compared.common == 8
-    assert compared.figures[0].mean == pytest.approx(common.mean())
-    assert compared.figures[1].mean == pytest.approx(common.mean() + 0.5)
-    # The photographs differ by 2 dB among themselves, and the models by exactly as much on each.
+    assert compared.estimates[0].mean == pytest.approx(common.mean())
+    assert compared.estimates[1].mean == pytest.approx(common.mean() + 0.5)
+    # Images differ by 2 dB, the models by the same amount on each image.
     difference = compared.differences[1]
     assert (difference.mean, difference.low, difference.high) == pytest.approx((0.5, 0.5, 0.5))
     assert difference.n == 8
@@ -161,7 +170,7 @@ def test_a_difference_of_chance_is_none_and_its_interval_is_that_of_the_mean():
     measured = first.tables["train"].values["psnr_db"]
     noise = np.random.default_rng(0).normal(0, 1, 12)
     noise -= noise.mean()
-    values = {"psnr_db": Measured(measured.items[::-1], (measured.values + noise)[::-1])}
+    values = {"psnr_db": ItemValues(measured.items[::-1], (measured.values + noise)[::-1])}
     tables = {"train": Table(values)}
     second = Report("other", tables, {"train": tables["train"].summary()})
     difference = compare([first, second]).tables["train"]["psnr_db"].differences[1]
@@ -178,34 +187,34 @@ def test_a_difference_of_chance_is_none_and_its_interval_is_that_of_the_mean():
     assert verdict("psnr_db", Estimate(1, 1, 1, 1)) == "no clear difference"
 
 
-def test_what_is_not_common_and_what_differs_is_told():
+def test_differing_settings_and_disjoint_items_are_noted():
     first = a_report()
-    apart = {"train": Table({"psnr_db": Measured(["z.png", "y.png"], np.array([1.0, 2.0]))})}
-    about = first.about | {"class": "cats", "parameters": json.dumps({"images": 2, "seed": 0})}
+    apart = {"train": Table({"psnr_db": ItemValues(["z.png", "y.png"], np.array([1.0, 2.0]))})}
+    about = first.provenance | {"class": "cats", "parameters": json.dumps({"images": 2, "seed": 0})}
     second = Report(first.name, apart, {"train": apart["train"].summary()}, about)
     comparison = compare([first, second])
     compared = comparison.tables["train"]["psnr_db"]
     assert (compared.common, compared.differences) == (0, [None, None])
-    assert compared.figures[1].mean == 1.5
+    assert compared.estimates[1].mean == 1.5
     assert "no common items" in comparison.notes["train"][0]
     told = " ".join(comparison.notes[""])
     assert "A: cars, B: cats" in told
     assert "images differs (A: 12, B: 2)" in told
     assert "seed" not in told
-    assert comparison.tables["samples"]["coverage"].figures == [Estimate(0.71, 0.62, 0.8, 40), None]
-    assert json.loads(json.dumps(comparison.plain(), allow_nan=False))["reports"] == [
+    assert comparison.tables["samples"]["coverage"].estimates == [Estimate(0.71, 0.62, 0.8, 40), None]
+    assert json.loads(json.dumps(comparison.as_dict(), allow_nan=False))["reports"] == [
         "cars/model.h5 (1)",
         "cars/model.h5 (2)",
     ]
     assert distinct_names(["a", "a", "a (1)"]) == ["a (2)", "a (3)", "a (1)"]
 
 
-def test_page_of_several_shows_differences_in_words_and_shared_pictures_once():
+def test_comparison_page_has_verdicts_and_shows_equal_images_once():
     first, second = a_report(), a_report(shift=-0.5)
-    held = second.tables["train"].pictures["reconstructions"]
+    held = second.tables["train"].grids["reconstructions"]
     brighter = held.rgb.copy()
     brighter[:, 1] = 255 - brighter[:, 1]
-    second.tables["train"].pictures["reconstructions"] = replace(held, rgb=brighter)
+    second.tables["train"].grids["reconstructions"] = replace(held, rgb=brighter)
     page = Page(report_page([first, second]))
     assert {"−0.50", "worse", "B − A", "cars/model.h5 (1)"} <= set(page.text)
     alts = [f"photograph, {NASTY}", f"reconstruction, A, {NASTY}", f"reconstruction, B, {NASTY}"]
@@ -231,7 +240,7 @@ def a_study(settings: list[str]) -> Study:
 
 
 @pytest.mark.parametrize("settings", [["100", "300", "1000"], ["none", NASTY, "0"]])
-def test_study_is_told_as_page_and_text(settings):
+def test_study_as_page_and_text(settings):
     study = a_study(settings)
     html = study_page(study)
     page = Page(html)
@@ -255,5 +264,5 @@ def test_text_fits_a_terminal_and_tells_all():
     told = report_text(first)
     assert "missing: lpips: no weights" in told
     assert "no views & no <pairs>" in told
-    assert f"{first.figures['train']['psnr_db'].mean:.2f}" in told
+    assert f"{first.estimates['train']['psnr_db'].mean:.2f}" in told
     assert "+0.50, better" in comparison_text(compare([first, second]))

@@ -11,9 +11,10 @@ import pytest
 import scipy.stats
 from PIL import Image
 
-from nerfgen import artifact
+from nerfgen import storage
 from nerfgen.errors import InputError, OutputExistsError
-from nerfgen.generate import (
+from nerfgen.geometry import turned_cameras
+from nerfgen.model import (
     Objects,
     draw_identities,
     drawn_objects,
@@ -21,13 +22,12 @@ from nerfgen.generate import (
     great_arc,
     neighbours,
     principal_axes,
-    referenced,
-    render_to_file,
+    resolve_references,
     truncated_draws,
-    turned_cameras,
     walk_axis,
     walk_between,
 )
+from nerfgen.render import RenderSettings, render_to_file
 
 
 @pytest.fixture
@@ -208,7 +208,7 @@ def test_walks_that_lead_nowhere_are_told(table):
     unusable = replace(objects, status=["ok", "no_object", "ok"])
     for walk, told in (
         (lambda: walk_between(given(table[:1]), principal, 9), "two objects"),
-        (lambda: walk_between(objects, principal, 2), "2 frames are too few"),
+        (lambda: walk_between(objects, principal, 2), "`frames` 2 is too few"),
         (lambda: walk_between(unusable, principal, 9), "o1.*no_object"),
         (lambda: walk_axis(principal, 7, np.zeros(2)), "axes 1 to 6"),
         (lambda: walk_axis(principal, 0, np.zeros(2)), "axes 1 to 6"),
@@ -256,7 +256,7 @@ def test_identities_too_near_are_drawn_again(table):
     np.testing.assert_array_equal(kept.latents[first], free.latents[first])
     alone = draw_identities([17], around, truncation=0.7, seed=2, min_distance=least)
     np.testing.assert_array_equal(alone.latents[0], kept.latents[17])
-    with pytest.raises(InputError, match=r"--min-distance 1\.4: identity 3 .* 100 draws"):
+    with pytest.raises(InputError, match=r"`min_distance` 1\.4 .*: identity 3 .* 100 draws"):
         draw_identities([3], around, truncation=0.7, seed=2, min_distance=1.4)
 
 
@@ -265,25 +265,27 @@ def samples(model, trained, tmp_path_factory):
     """A file of two samples."""
     output = tmp_path_factory.mktemp("samples") / "samples.h5"
     drawn = drawn_objects(principal_axes(model.latents), 2, 0.7, seed=1)
-    about = {"object_class": "cars", "parameters": {}, "inputs": [artifact.file_record(trained)]}
+    stage = storage.Stage(output, "views/1", "cars", inputs=[storage.file_record(trained)])
     camera = turned_cameras(np.zeros(1), np.zeros(1), model.distance)
-    render_to_file(model, drawn, output, cameras=camera, size=8, samples=4, about=about)
+    render_to_file(
+        model, drawn, stage, cameras=camera, rendering=RenderSettings(size=8, samples=4, antialias=1)
+    )
     return output
 
 
 def test_references_are_named_the_same_however_they_are_put(model, trained, samples):
-    names, files = referenced(model, ["3", "0,5-6", f"{samples}:1", str(samples)])
+    names, files = resolve_references(model, ["3", "0,5-6", f"{samples}:1", str(samples)])
     assert names == ["3", "0", "5", "6", "samples.h5:1", "samples.h5:0", "samples.h5:1"]
     assert files == [samples]
-    digest = artifact.file_record(trained)["sha256"]
+    digest = storage.file_record(trained)["sha256"]
     assert len(find_objects(model, digest, ["3", "0,5-6", f"{samples}:1", str(samples)])) == len(names)
     for wrong, told in (
-        ("40", "rows 0 to 39"),
-        (f"{samples}:2", "objects 0 to 1"),
+        ("40", "0 to 39"),
+        (f"{samples}:2", "0 to 1"),
         ("x.h5", "does not exist"),
     ):
         with pytest.raises(InputError, match=told):
-            referenced(model, [wrong])
+            resolve_references(model, [wrong])
 
 
 SMALL = ("--size", 12, "--samples", 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,13 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from nerfgen import artifact
+from nerfgen import storage
 from nerfgen.errors import InputError, OutputExistsError
-from nerfgen.mask import Choice, Scene, Segmentation, Settings, segment_folder
+from nerfgen.image import InputImage, decode
+from nerfgen.mask import MaskSettings, Segmentation, SegmentationRequest, SegmenterSpec, segment_folder
 from nerfgen.objectclass import object_class
-from nerfgen.photo import Photograph, decode
-from nerfgen.synth import write_dataset
+from nerfgen.pretrained import FACE_LANDMARKER, SELFIE_SEGMENTER, TASKS, find_model, mediapipe_interface
+from nerfgen.synth import SynthSettings, synthesize
 
 CARS = 20
 
@@ -56,7 +58,7 @@ def backdrop(rng: np.random.Generator, size: int) -> Float[np.ndarray, "size siz
 def cars(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cars before white, with their truth, which serves as cameras."""
     folder = tmp_path_factory.mktemp("masks") / "cars"
-    write_dataset("cars", folder, num_images=CARS, size=96, views=0, workers=1)
+    synthesize("cars", folder, SynthSettings(num_images=CARS, size=96, views=0), workers=1)
     return folder
 
 
@@ -66,8 +68,8 @@ def recomposed(
     """The same cars before another background."""
     folder.mkdir()
     shutil.copy(cars / "truth.h5", folder / "truth.h5")
-    with artifact.reading(cars / "truth.h5", "truth/1") as file:
-        for index, name in enumerate(artifact.strings(file["image"])):
+    with storage.reading(cars / "truth.h5", "truth/1") as file:
+        for index, name in enumerate(storage.strings(file["image"])):
             clear = 1 - file["mask"][index][..., None] / 255
             behind = background(np.random.default_rng([7, index]), len(clear))
             picture = decode(cars / name) + clear * (behind - 255.0)
@@ -78,10 +80,10 @@ def recomposed(
 def overlaps(masks: Path, truth: Path) -> np.ndarray:
     """Intersection over union of every image's mask and its true one, in the masks' windows; 0 without a mask."""
     scores = []
-    with artifact.reading(masks, "masks/1") as found, artifact.reading(truth, "truth/1") as true:
-        assert artifact.strings(found["image"]) == artifact.strings(true["image"])
+    with storage.reading(masks, "masks/1") as found, storage.reading(truth, "truth/1") as true:
+        assert storage.strings(found["image"]) == storage.strings(true["image"])
         for index, window in enumerate(true["window"][:]):
-            alpha = Photograph(np.repeat(true["mask"][index][..., None], 3, axis=-1))
+            alpha = InputImage(np.repeat(true["mask"][index][..., None], 3, axis=-1))
             size = found["mask"].shape[1]
             # An image as its own alpha channel: the window of the true mask.
             wanted = masked(alpha, tuple(window), size)
@@ -90,17 +92,19 @@ def overlaps(masks: Path, truth: Path) -> np.ndarray:
     return np.array(scores)
 
 
-def masked(photo: Photograph, window: tuple[float, float, float], size: int) -> np.ndarray:
-    from nerfgen.photo import resample_window
+def masked(photo: InputImage, window: tuple[float, float, float], size: int) -> np.ndarray:
+    from nerfgen.image import resample_window
 
     raster, valid = resample_window(photo.pixels()[0], window, size)
     return (raster[..., 0] > 127) & valid
 
 
-def segmented(method: str, photo: Photograph, size: int = 64, **settings: Any) -> Segmentation:
+def segmented(method: str, photo: InputImage, size: int = 64, **settings: Any) -> Segmentation:
     """The whole of a square photograph."""
-    choice = Choice(method, Settings(**settings), object_class("car"))
-    return choice.make()(Scene(photo, (0.0, 0.0, float(photo.size[0])), size, "a.jpg"))
+    spec = SegmenterSpec(MaskSettings(method, **settings), object_class("car"))
+    return spec.prepared().build()(
+        SegmentationRequest(photo, (0.0, 0.0, float(photo.size[0])), size, "a.jpg")
+    )
 
 
 def picture(size: int = 64, background: tuple[int, int, int] = (250, 250, 250)) -> np.ndarray:
@@ -113,7 +117,9 @@ def picture(size: int = 64, background: tuple[int, int, int] = (250, 250, 250)) 
 
 
 def test_cars_before_white(cars: Path, tmp_path: Path) -> None:
-    summary = segment_folder(cars, tmp_path / "masks.h5", cameras=cars / "truth.h5", size=96, workers=1)
+    summary = segment_folder(
+        cars, tmp_path / "masks.h5", cameras=cars / "truth.h5", settings=MaskSettings(size=96), workers=1
+    )
     assert summary["methods"] == {"color": CARS}
     assert overlaps(tmp_path / "masks.h5", cars / "truth.h5").mean() > 0.97
 
@@ -123,12 +129,16 @@ def test_cars_before_clutter(cars: Path, tmp_path: Path) -> None:
     pytest.importorskip("cv2")
     data = recomposed(cars, tmp_path / "cluttered", backdrop)
     output = tmp_path / "masks.h5"
-    summary = segment_folder(data, output, cameras=data / "truth.h5", method="grabcut", size=96)
+    summary = segment_folder(
+        data, output, cameras=data / "truth.h5", settings=MaskSettings("grabcut", size=96)
+    )
     assert summary["statuses"] == {"ok": CARS}
     assert overlaps(output, data / "truth.h5").mean() > 0.90
     # The same files by another number of workers, to the bit.
     again = tmp_path / "again.h5"
-    segment_folder(data, again, cameras=data / "truth.h5", method="grabcut", size=96, workers=1)
+    segment_folder(
+        data, again, cameras=data / "truth.h5", settings=MaskSettings("grabcut", size=96), workers=1
+    )
     assert output.read_bytes() == again.read_bytes()
 
 
@@ -172,14 +182,14 @@ def test_landmarks_tell_the_ears_from_the_gap_between_them(scene_number: int) ->
     fur = np.array([150.0, 110.0, 70.0]) + 25 * np.sin(x / 3)[..., None] + rng.normal(0, 8, (size, size, 3))
     image = np.where(head[..., None], fur, backdrop(np.random.default_rng(scene_number), size))
     points = np.concatenate([[[48.0, 66.0], [80.0, 66.0], [64.0, 90.0]], *ears])
-    scene = Scene(
-        Photograph(image.clip(0, 255).astype(np.uint8)),
+    request = SegmentationRequest(
+        InputImage(image.clip(0, 255).astype(np.uint8)),
         (0.0, 0.0, 128.0),
         128,
         bounds=(1.0, 1.0, 1.0),
         landmarks=points,
     )
-    found = Choice("grabcut", Settings(), object_class("cat")).make()(scene).mask
+    found = SegmenterSpec(MaskSettings("grabcut"), object_class("cat")).prepared().build()(request).mask
     assert found is not None
     mask = found > 127
     assert (mask & head).sum() / (mask | head).sum() > 0.9
@@ -214,12 +224,12 @@ def test_without_opencv(cars: Path, tmp_path: Path, run: Any, monkeypatch: pytes
     assert len(failed.err.splitlines()) == 1
     (broken / "cv2.py").write_text("raise ModuleNotFoundError(\"No module named 'cv2'\")")
     failed = run(*arguments, "-o", tmp_path / "cut.h5", "--method", "grabcut")
-    assert "pip install opencv-python-headless" in failed.err
+    assert "pip install opencv-contrib-python" in failed.err
 
 
 @pytest.mark.parametrize("background", [(250, 250, 250), (20, 90, 40), (0, 0, 0)])
 def test_a_hole_shows_the_background(background: tuple[int, int, int]) -> None:
-    mask = segmented("color", Photograph(picture(background=background))).mask
+    mask = segmented("color", InputImage(picture(background=background))).mask
     assert mask is not None
     assert mask[34, 30] == 0  # the hole
     assert mask[34, 16] == mask[20, 30] == 255
@@ -231,7 +241,7 @@ def test_bright_parts_of_the_object_are_no_holes() -> None:
     y, x = np.mgrid[:64, :64] + 0.5
     glint = np.exp(-(((x - 15) ** 2 + (y - 40) ** 2) / 8))[..., None]
     image = (image + glint * (250.0 - image)).astype(np.uint8)  # fades to the colour of the background
-    mask = segmented("color", Photograph(image)).mask
+    mask = segmented("color", InputImage(image)).mask
     assert mask is not None
     assert (mask[35:45, 13:20] > 127).all()
 
@@ -242,7 +252,7 @@ def test_edges_are_soft_and_cover_what_the_object_covers() -> None:
     inside = np.hypot(x - 250, y - 260) < 150
     fine[inside] = (30, 60, 160)
     small = np.asarray(Image.fromarray(fine).reduce(8))
-    mask = segmented("color", Photograph(small)).mask
+    mask = segmented("color", InputImage(small)).mask
     assert mask is not None
     truth = np.asarray(Image.fromarray(inside.astype(np.uint8) * 255).reduce(8))
     assert abs(mask.astype(int) - truth).max() < 30
@@ -252,14 +262,14 @@ def test_edges_are_soft_and_cover_what_the_object_covers() -> None:
 @pytest.mark.parametrize("spoil", ["noise", "jpeg"])
 def test_noisy_backgrounds(spoil: str, tmp_path: Path) -> None:
     image = picture(background=(228, 232, 236))
-    clean = segmented("color", Photograph(image)).mask
+    clean = segmented("color", InputImage(image)).mask
     assert clean is not None
     if spoil == "noise":
         noisy = image + np.random.default_rng(0).normal(0, 6, image.shape)
         Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(tmp_path / "a.png")
     else:
         Image.fromarray(image).save(tmp_path / "a.png", format="JPEG", quality=60)
-    mask = segmented("color", Photograph(tmp_path / "a.png")).mask
+    mask = segmented("color", InputImage(tmp_path / "a.png")).mask
     assert mask is not None
     assert ((mask > 127) ^ (clean > 127)).sum() < 0.03 * (clean > 127).sum()
 
@@ -268,37 +278,37 @@ def test_a_background_that_is_not_plain_or_not_the_one_given() -> None:
     stripes = picture()
     stripes[::4] = (0, 0, 200)
     stripes[1::4] = (0, 200, 0)
-    assert segmented("color", Photograph(stripes)).status == "no_plain_background"
-    assert segmented("color", Photograph(picture()), background="#fafafa").status == "ok"
-    assert segmented("color", Photograph(picture()), background="black").status == "no_plain_background"
+    assert segmented("color", InputImage(stripes)).status == "no_plain_background"
+    assert segmented("color", InputImage(picture()), background="#fafafa").status == "ok"
+    assert segmented("color", InputImage(picture()), background="black").status == "no_plain_background"
 
 
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
         ("color", {"background": "blueish"}, "#rrggbb"),
-        ("alpha", {"background": "white"}, "--background is for --method color"),
-        ("tflite", {}, "needs --model"),
-        ("files", {}, "needs --masks"),
-        ("grabcut", {"model": Path("a.tflite")}, "--model is for --method tflite"),
-        ("magic", {}, "no segmentation method magic"),
+        ("alpha", {"background": "white"}, "`background` is for method color"),
+        ("tflite", {}, "needs `model`"),
+        ("files", {}, "needs `masks`"),
+        ("grabcut", {"model": Path("a.tflite")}, "`model` is for method tflite"),
+        ("magic", {}, "`method` is one of auto"),
         ("files", {"masks": Path("/nowhere")}, "is not a folder"),
         ("files", {"masks": Path("."), "category": "cat"}, "number"),
     ],
 )
 def test_unsuitable_settings(method: str, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        Choice(method, Settings(**settings), object_class("car")).make()
+        SegmenterSpec(MaskSettings(method, **settings), object_class("car")).build()
 
 
 def test_own_masks(cars: Path, tmp_path: Path) -> None:
     """Masks written as PNGs come back; names, missing, damaged and unlike ones are told."""
     first, second = tmp_path / "first.h5", tmp_path / "second.h5"
-    segment_folder(cars, first, cameras=cars / "truth.h5", method="color", size=96, workers=1)
-    from nerfgen.mask import write_photo_masks
+    segment_folder(cars, first, cameras=cars / "truth.h5", settings=MaskSettings("color", size=96), workers=1)
+    from nerfgen.mask import write_png_masks
 
     folder = tmp_path / "png"
-    write_photo_masks(first, folder, workers=1)
+    write_png_masks(first, folder, workers=1)
     (folder / "000001.png.png").rename(folder / "000001_mask.png")
     (folder / "000002.png.png").rename(folder / "000002.png")
     (folder / "000003.png.png").unlink()
@@ -311,16 +321,14 @@ def test_own_masks(cars: Path, tmp_path: Path) -> None:
             cars,
             second,
             cameras=cars / "truth.h5",
-            method="files",
-            settings=Settings(masks=folder),
-            size=96,
+            settings=MaskSettings("files", masks=folder, size=96),
             workers=1,
             **more,
         )
 
     assert segment()["statuses"] == {"bad_mask": 2, "no_mask": 1, "ok": CARS - 3}
-    with artifact.reading(first, "masks/1") as there, artifact.reading(second, "masks/1") as back:
-        statuses = artifact.strings(back["status"])
+    with storage.reading(first, "masks/1") as there, storage.reading(second, "masks/1") as back:
+        statuses = storage.strings(back["status"])
         assert [statuses[index] for index in (3, 4, 5)] == ["no_mask", "bad_mask", "bad_mask"]
         for index in [0, 1, 2, *range(6, CARS)]:
             given, found = there["mask"][index] > 127, back["mask"][index] > 127
@@ -339,7 +347,7 @@ def test_own_labels(tmp_path: Path) -> None:
     image.putdata(labels.ravel().tolist())
     image.putpalette([0, 0, 0] * 8)  # all categories look alike
     image.save(tmp_path / "a.png")
-    photo = Photograph(picture())
+    photo = InputImage(picture())
     mask = segmented("files", photo, 32, masks=tmp_path, category="3").mask
     assert mask is not None
     assert (mask[9:19, 11:23] == 255).all()
@@ -347,13 +355,23 @@ def test_own_labels(tmp_path: Path) -> None:
 
 
 def selfie_model() -> Path:
+    if mediapipe_interface() == TASKS:
+        return find_model(SELFIE_SEGMENTER.name)
     package = Path(pytest.importorskip("mediapipe").__file__).parent
     return package / "modules" / "selfie_segmentation" / "selfie_segmentation.tflite"
 
 
+def face_network() -> bytes:
+    """A network that segments nothing."""
+    if mediapipe_interface() == TASKS:
+        with zipfile.ZipFile(find_model(FACE_LANDMARKER.name)) as bundle:
+            return bundle.read("face_landmarks_detector.tflite")
+    return (selfie_model().parents[1] / "face_landmark" / "face_landmark.tflite").read_bytes()
+
+
 @pytest.mark.mediapipe
 @pytest.mark.parametrize("category", [None, "selfie", "0"])
-def test_a_model_of_ones_own(heads_photo: Photograph, category: str | None) -> None:
+def test_a_model_of_ones_own(heads_photo: InputImage, category: str | None) -> None:
     wanted = segmented("selfie", heads_photo).mask
     found = segmented("tflite", heads_photo, model=selfie_model(), category=category).mask
     assert wanted is not None
@@ -363,14 +381,14 @@ def test_a_model_of_ones_own(heads_photo: Photograph, category: str | None) -> N
 
 
 @pytest.fixture(scope="module")
-def heads_photo() -> Photograph:
+def heads_photo() -> InputImage:
     from nerfgen.synth import render_object
 
-    return Photograph(render_object("heads", 0, 3, size=128, supersample=1).rgb)
+    return InputImage(render_object("heads", 0, 3, size=128, supersample=1).rgb)
 
 
 @pytest.mark.mediapipe
-def test_models_that_do_not_serve(tmp_path: Path, heads_photo: Photograph) -> None:
+def test_models_that_do_not_serve(tmp_path: Path, heads_photo: InputImage) -> None:
     model = selfie_model()
     with pytest.raises(InputError, match="no category 'cat'; its categories are selfie"):
         segmented("tflite", heads_photo, model=model, category="cat")
@@ -378,13 +396,13 @@ def test_models_that_do_not_serve(tmp_path: Path, heads_photo: Photograph) -> No
     named = segmented("tflite", heads_photo, model=model, category="person", labels=tmp_path / "names.txt")
     assert named.status == "ok"
     (tmp_path / "text.tflite").write_text("not a model")
-    with pytest.raises(InputError, match="no TensorFlow Lite model"):
+    with pytest.raises(InputError, match="not a TensorFlow Lite model"):
         segmented("tflite", heads_photo, model=tmp_path / "text.tflite")
     (tmp_path / "cut.tflite").write_bytes(model.read_bytes()[:2000])
     with pytest.raises(InputError, match=r"damaged|can't run"):
         segmented("tflite", heads_photo, model=tmp_path / "cut.tflite")
-    faces = model.parents[1] / "face_landmark" / "face_landmark.tflite"
+    (tmp_path / "faces.tflite").write_bytes(face_network())
     with pytest.raises(InputError, match="segmentation model"):
-        segmented("tflite", heads_photo, model=faces)
+        segmented("tflite", heads_photo, model=tmp_path / "faces.tflite")
     with pytest.raises(InputError, match="can't be read"):
         segmented("tflite", heads_photo, model=tmp_path / "absent.tflite")

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 
-from nerfgen import artifact, surface
+from nerfgen import mesh, storage
 from nerfgen.errors import InputError, OutputExistsError, UnusableImagesError
-from nerfgen.generate import Objects, render_to_file, render_views
 from nerfgen.geometry import Cameras, pixel_centers, pixel_rays, turned_cameras
-from nerfgen.surface import Meshing, NoSurfaceError, extract_surface
-from nerfgen.surface.grid import sample_density
-from nerfgen.surface.level import visible_level
-from nerfgen.surface.mesh import face_normals
+from nerfgen.mesh import MeshSettings, NoSurfaceError, extract_surface
+from nerfgen.mesh.density_grid import sample_density, visible_level
+from nerfgen.mesh.isosurface import face_normals
+from nerfgen.model import Objects
+from nerfgen.render import RenderSettings, render_to_file, render_views
 
 CUBE = (1.0, 1.0, 1.0)
 AROUND = turned_cameras(np.array([0.0, 70, 140, 210, 290]), np.array([10.0, -30, 0, 50, -10]), 4.0)
@@ -46,7 +46,7 @@ def area(mesh):
 
 
 def test_a_ball_becomes_a_ball():
-    found = extract_surface(colored(ball(0.7)), CUBE, AROUND, Meshing(resolution=40, level=40.0))
+    found = extract_surface(colored(ball(0.7)), CUBE, AROUND, MeshSettings(resolution=40, level=40.0))
     mesh, radius = found.mesh, np.linalg.norm(found.mesh.vertices, axis=-1)
     np.testing.assert_allclose(radius, 0.6, atol=0.003)
     assert volume(mesh) == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.01)
@@ -64,7 +64,7 @@ def test_the_box_need_not_be_a_cube():
     def ellipsoid(points):
         return ball(0.9, 50.0)(points / half)
 
-    mesh = extract_surface(colored(ellipsoid), half, AROUND, Meshing(resolution=64, level=5.0)).mesh
+    mesh = extract_surface(colored(ellipsoid), half, AROUND, MeshSettings(resolution=64, level=5.0)).mesh
     np.testing.assert_allclose(np.abs(mesh.vertices).max(0), 0.8 * np.array(half), rtol=0.01)
     assert volume(mesh) == pytest.approx(4 / 3 * np.pi * 0.8**3 * np.prod(half), rel=0.02)
 
@@ -83,7 +83,7 @@ def test_the_level_of_a_wall_is_where_rays_become_half_opaque():
 
 
 def test_the_surface_of_a_soft_ball_lies_where_rays_become_half_opaque():
-    found = extract_surface(colored(ball(0.7, 600.0)), CUBE, AROUND, Meshing(resolution=80))
+    found = extract_surface(colored(ball(0.7, 600.0)), CUBE, AROUND, MeshSettings(resolution=80))
     # Head on as before; rays that meet it at a slant stop earlier.
     depth = np.sqrt(2 * np.log(2) / 600)
     radius = np.linalg.norm(found.mesh.vertices, axis=-1)
@@ -93,9 +93,19 @@ def test_the_surface_of_a_soft_ball_lies_where_rays_become_half_opaque():
 
 def test_what_no_camera_sees_has_no_surface():
     with pytest.raises(NoSurfaceError, match="no camera sees"):
-        extract_surface(colored(ball(0.7, 0.1)), CUBE, AROUND, Meshing(resolution=16))
+        extract_surface(colored(ball(0.7, 0.1)), CUBE, AROUND, MeshSettings(resolution=16))
     with pytest.raises(NoSurfaceError, match="level 300"):
-        extract_surface(colored(ball(0.7)), CUBE, AROUND, Meshing(resolution=16, level=300.0))
+        extract_surface(colored(ball(0.7)), CUBE, AROUND, MeshSettings(resolution=16, level=300.0))
+
+
+def test_a_level_below_every_density_has_no_surface_but_that_of_the_box() -> None:
+    def everywhere(points):
+        return np.full(len(points), 5.0, np.float32), np.zeros((len(points), 3), np.float32)
+
+    with pytest.raises(NoSurfaceError, match="exceeds the level 2 everywhere"):
+        extract_surface(everywhere, CUBE, AROUND, MeshSettings(8, 2.0))
+    closed = extract_surface(everywhere, CUBE, AROUND, MeshSettings(8, 2.0, watertight=True)).mesh
+    assert closed.watertight
 
 
 def two_balls(points):
@@ -103,11 +113,11 @@ def two_balls(points):
 
 
 def test_the_largest_part_is_kept_alone_or_all_are():
-    one = extract_surface(colored(two_balls), CUBE, AROUND, Meshing(resolution=40, level=20.0))
+    one = extract_surface(colored(two_balls), CUBE, AROUND, MeshSettings(resolution=40, level=20.0))
     assert one.parts == 2
     assert one.mesh.vertices[:, 0].max() < 0
     both = extract_surface(
-        colored(two_balls), CUBE, AROUND, Meshing(resolution=40, level=20.0, largest=False)
+        colored(two_balls), CUBE, AROUND, MeshSettings(resolution=40, level=20.0, largest=False)
     )
     right = both.mesh.vertices[:, 0] > 0
     np.testing.assert_array_equal(both.mesh.vertices[~right], one.mesh.vertices)
@@ -120,7 +130,7 @@ def test_cavities_are_filled():
     def shell(points):
         return ball(0.8)(points) * (np.linalg.norm(points, axis=-1) > 0.4)
 
-    mesh = extract_surface(colored(shell), CUBE, AROUND, Meshing(resolution=40, level=20.0)).mesh
+    mesh = extract_surface(colored(shell), CUBE, AROUND, MeshSettings(resolution=40, level=20.0)).mesh
     assert np.linalg.norm(mesh.vertices, axis=-1).min() > 0.7
 
 
@@ -131,19 +141,19 @@ def column(points):
     )
 
 
-@pytest.mark.parametrize("faces", [0, 900])
+@pytest.mark.parametrize("faces", [None, 900])
 def test_watertight_closes_what_the_box_cuts(faces):
-    open_one = extract_surface(colored(column), CUBE, AROUND, Meshing(32, 40.0, faces=faces)).mesh
+    open_one = extract_surface(colored(column), CUBE, AROUND, MeshSettings(32, 40.0, faces=faces)).mesh
     closed = extract_surface(
-        colored(column), CUBE, AROUND, Meshing(32, 40.0, watertight=True, faces=faces)
+        colored(column), CUBE, AROUND, MeshSettings(32, 40.0, watertight=True, faces=faces)
     ).mesh
     assert not open_one.watertight
     assert area(open_one) == pytest.approx(2 * np.pi * 0.5 * 2, rel=0.02)
     assert closed.watertight
     assert volume(closed) == pytest.approx(np.pi * 0.5**2 * 2, rel=0.02)
-    for mesh in (open_one, closed):
-        np.testing.assert_array_equal([mesh.vertices[:, 1].min(), mesh.vertices[:, 1].max()], [-1, 1])
-        np.testing.assert_allclose(np.linalg.norm(mesh.normals, axis=-1), 1, atol=1e-5)
+    for each in (open_one, closed):
+        np.testing.assert_array_equal([each.vertices[:, 1].min(), each.vertices[:, 1].max()], [-1, 1])
+        np.testing.assert_allclose(np.linalg.norm(each.normals, axis=-1), 1, atol=1e-5)
     inner = (closed.vertices[:, 1] == 1) & (np.linalg.norm(closed.vertices[:, [0, 2]], axis=-1) < 0.35)
     if not faces:
         np.testing.assert_allclose(closed.normals[inner], np.tile([0, 1, 0], (inner.sum(), 1)), atol=1e-5)
@@ -156,10 +166,10 @@ def test_any_shape_is_closed_and_stays_so_when_simplified():
     def field(points):
         return np.maximum(map_coordinates(noise, (points.T + 1) * 11.5, order=1), 0), points
 
-    meshing = Meshing(resolution=29, level=0.05, largest=False, watertight=True)
+    meshing = MeshSettings(resolution=29, level=0.05, largest=False, watertight=True)
     whole = extract_surface(field, CUBE, AROUND, meshing).mesh
     few = extract_surface(
-        field, CUBE, AROUND, Meshing(29, 0.05, largest=False, watertight=True, faces=6000)
+        field, CUBE, AROUND, MeshSettings(29, 0.05, largest=False, watertight=True, faces=6000)
     ).mesh
     assert whole.watertight
     assert few.watertight
@@ -169,13 +179,13 @@ def test_any_shape_is_closed_and_stays_so_when_simplified():
 
 
 def test_simplification_reaches_its_target_and_stays_close():
-    meshing = Meshing(resolution=48, level=40.0, faces=500)
+    meshing = MeshSettings(resolution=48, level=40.0, faces=500)
     mesh = extract_surface(colored(ball(0.7)), CUBE, AROUND, meshing).mesh
     assert len(mesh.faces) == 500
     assert len(mesh.vertices) == len(mesh.normals) == len(mesh.colors) == 252
     np.testing.assert_allclose(np.linalg.norm(mesh.vertices, axis=-1), 0.6, atol=0.01)
     np.testing.assert_allclose(mesh.colors / 255, 0.5 + 0.5 * mesh.vertices, atol=0.003)
-    few = Meshing(resolution=8, level=40.0, faces=10**6)
+    few = MeshSettings(resolution=8, level=40.0, faces=10**6)
     assert len(extract_surface(colored(ball(0.7)), CUBE, AROUND, few).mesh.faces) > 50, "nothing to simplify"
 
 
@@ -183,7 +193,7 @@ def test_a_large_grid_is_sampled_in_parts(monkeypatch):
     whole = sample_density(colored(two_balls), (1.0, 0.5, 0.75), 20)
     assert whole.density.shape == (21, 11, 16)
     np.testing.assert_allclose(whole.last, [1, 0.5, 0.75])
-    monkeypatch.setattr("nerfgen.surface.grid._POINTS", 100)
+    monkeypatch.setattr("nerfgen.mesh.density_grid._POINTS", 100)
     parts = sample_density(colored(two_balls), (1.0, 0.5, 0.75), 20)
     np.testing.assert_array_equal(parts.density, whole.density)
     points = np.random.default_rng(0).uniform(-0.5, 0.5, (50, 3))
@@ -211,13 +221,13 @@ def reopened(path):
 def exported(call, trained, tmp_path_factory):
     """A folder with ``car.glb``, ``car.ply`` and ``car.obj`` of row 3."""
     folder = tmp_path_factory.mktemp("meshes")
-    for suffix in surface.FORMATS:
+    for suffix in mesh.FORMATS:
         call("export", trained, "--rows", 3, *RESOLUTION, "-o", folder / f"car{suffix}", "--quiet")
     return folder
 
 
 def test_every_format_is_read_by_another_library(exported, model):
-    found = surface.object_surface(model, model.latents[3], Meshing(resolution=40)).mesh
+    found = mesh.object_surface(model, model.latents[3], MeshSettings(resolution=40)).mesh
     assert len(found.faces) > 500
     for suffix in (".glb", ".ply", ".obj"):
         vertices, normals, colors, faces = reopened(exported / f"car{suffix}")
@@ -247,7 +257,7 @@ def test_glb_is_unlit_and_linear(exported):
     assert (color["componentType"], color["normalized"], color["type"]) == (5123, True, "VEC4")
     assert set(primitive["attributes"]) == {"POSITION", "NORMAL", "COLOR_0"}
     # Published values of the sRGB curve: its straight beginning, the middle, the end.
-    linear = surface.linear_color(np.array([0, 10, 188, 255], np.uint8)) / 65535
+    linear = mesh.linear_color(np.array([0, 10, 188, 255], np.uint8)) / 65535
     np.testing.assert_allclose(linear, [0, 0.003035, 0.502886, 1], atol=1e-5)
 
 
@@ -260,7 +270,7 @@ def rendered(model):
     return cameras, render_views(model, codes, cameras.matrices(size), cameras.cam_to_world, size, samples=64)
 
 
-def seen_of(mesh: surface.Mesh, cameras: Cameras, size: int):
+def seen_of(mesh: mesh.Mesh, cameras: Cameras, size: int):
     """Depth along the optical axis of the faces that a ray tracer meets first, 0 where it meets none."""
     tracer = igl.embree.EmbreeIntersector()
     tracer.init(mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32))
@@ -280,7 +290,7 @@ def seen_of(mesh: surface.Mesh, cameras: Cameras, size: int):
 def test_rasterised_depth_is_the_rendered_depth(model, rendered):
     """To 2% of a car's length, for a model that is still soft; at other levels it is not."""
     cameras, views = rendered
-    found = surface.object_surface(model, model.latents[3], Meshing(resolution=64))
+    found = mesh.object_surface(model, model.latents[3], MeshSettings(resolution=64))
 
     def error(mesh):
         depth = seen_of(mesh, cameras, 32)
@@ -293,20 +303,20 @@ def test_rasterised_depth_is_the_rendered_depth(model, rendered):
     assert apart < 0.04
     assert outline < 0.05
     for factor in (0.3, 1.4):
-        other = Meshing(resolution=64, level=factor * found.level)
-        assert error(surface.object_surface(model, model.latents[3], other).mesh)[0] > 2 * apart
+        other = MeshSettings(resolution=64, level=factor * found.level)
+        assert error(mesh.object_surface(model, model.latents[3], other).mesh)[0] > 2 * apart
 
 
 def test_simplified_depth_is_the_rendered_depth_too(model, rendered):
     cameras, views = rendered
-    meshing = Meshing(resolution=64, faces=1500, watertight=True)
-    depth = seen_of(surface.object_surface(model, model.latents[3], meshing).mesh, cameras, 32)
+    meshing = MeshSettings(resolution=64, faces=1500, watertight=True)
+    depth = seen_of(mesh.object_surface(model, model.latents[3], meshing).mesh, cameras, 32)
     clear = (views.opacity > 0.9) & (depth > 0)
     assert np.median(np.abs(depth - views.depth)[clear]) < 0.04
 
 
 def test_equal_inputs_give_equal_bytes_and_are_kept(call, trained, exported, capsys):
-    for suffix in surface.FORMATS:
+    for suffix in mesh.FORMATS:
         path = exported / f"car{suffix}"
         before, written = path.read_bytes(), path.stat().st_mtime_ns
         assert str(exported).encode() not in before
@@ -316,9 +326,9 @@ def test_equal_inputs_give_equal_bytes_and_are_kept(call, trained, exported, cap
         call("export", trained, "--rows", 3, *RESOLUTION, "-o", path, "--overwrite", "--quiet")
         assert path.stat().st_mtime_ns != written
         assert path.read_bytes() == before
-        with pytest.raises(OutputExistsError, match=r"another parameter object \(row 3, now row 4\)"):
+        with pytest.raises(OutputExistsError, match=r"parameter object: row 3 in the file, row 4 now"):
             call("export", trained, "--rows", 4, *RESOLUTION, "-o", path)
-        with pytest.raises(OutputExistsError, match="another parameter watertight"):
+        with pytest.raises(OutputExistsError, match="parameter watertight"):
             call("export", trained, "--rows", 3, *RESOLUTION, "--watertight", "-o", path)
         assert path.read_bytes() == before
 
@@ -331,18 +341,18 @@ def test_what_others_wrote_is_not_replaced(call, trained, tmp_path):
         assert (tmp_path / name).read_bytes() == content
     with pytest.raises(InputError, match="was not written by nerfgen export"):
         call("info", tmp_path / "a.obj")
-    with pytest.raises(InputError, match=r"no readable .glb"):
+    with pytest.raises(InputError, match=r"not a readable \.glb"):
         call("info", tmp_path / "b.glb")
 
 
 def test_a_mesh_says_how_it_was_made(call, trained, exported, capsys):
-    for suffix in surface.FORMATS:
+    for suffix in mesh.FORMATS:
         call("info", exported / f"car{suffix}", "--json")
         told = json.loads(capsys.readouterr().out)["attributes"]
         assert told["nerfgen_schema"] == "mesh/1"
         assert told["class"] == "cars"
         assert told["parameters"]["object"] == "row 3"
-        assert told["inputs"] == [artifact.file_record(trained)]
+        assert told["inputs"] == [storage.file_record(trained)]
         assert told["surface"]["vertices"] == len(reopened(exported / f"car{suffix}")[0])
     call("info", exported / "car.ply")
     assert "resolution=40" in capsys.readouterr().out
@@ -375,10 +385,9 @@ def test_objects_that_can_not_be_used_are_told(call, model, trained, tmp_path, c
     render_to_file(
         model,
         objects,
-        codes,
+        storage.Stage(codes, "views/1", "cars", inputs=[storage.file_record(trained)]),
         cameras=turned_cameras(np.zeros(1), np.zeros(1), model.distance),
-        size=8,
-        about={"object_class": "cars", "parameters": {}, "inputs": [artifact.file_record(trained)]},
+        rendering=RenderSettings(size=8, antialias=1),
     )
     words = ["export", trained, "--codes", codes, *RESOLUTION, "-o", tmp_path / "one.glb"]
     call(*words, "--json")
@@ -403,9 +412,10 @@ def test_a_tuned_object_is_exported_as_it_was_tuned(model, tmp_path):
     bias = model.parameters["foreground"]["outputs"]["bias"]
     delta = {"foreground": {"outputs": {"bias": np.array([0, 9, -9, -9], bias.dtype)}}}
     objects = Objects(["a", "b"], ["ok", "ok"], np.array([-1, -1]), model.latents[[0, 0]], tuned={1: delta})
-    about = {"object_class": "cars", "parameters": {}, "inputs": []}
-    wanted = {number: (tmp_path / f"{number}.ply", about) for number in (0, 1)}
-    assert surface.write_objects(model, objects, wanted, Meshing(resolution=32)) == ["ok", "ok"]
+    stages = {
+        number: storage.Stage(tmp_path / f"{number}.ply", mesh.MESH_SCHEMA, "cars") for number in (0, 1)
+    }
+    assert mesh.write_objects(model, objects, stages, MeshSettings(resolution=32)) == ["ok", "ok"]
     plain, red = (reopened(tmp_path / f"{number}.ply") for number in (0, 1))
     np.testing.assert_array_equal(plain[0], red[0])
     assert red[2][:, 0].min() > 0.9 > plain[2][:, 0].min()
@@ -414,12 +424,12 @@ def test_a_tuned_object_is_exported_as_it_was_tuned(model, tmp_path):
 
 def test_wrong_words_are_told(call, trained, tmp_path):
     for words, told in (
-        (["--rows", 0, "-o", tmp_path / "car.stl"], "car.stl: a mesh's name ends in .glb, .ply, .obj"),
-        (["--rows", 99], "there are rows 0 to 39"),
-        ([], "which objects"),
+        (["--rows", 0, "-o", tmp_path / "car.stl"], "car.stl: the name of a mesh ends in .glb, .ply, .obj"),
+        (["--rows", 99], "rows 0 to 39 exist"),
+        ([], "no objects were selected; give --rows"),
         (["--rows", 0, "--image", "x.jpg"], "--image and --rows exclude each other"),
         (["--rows", 0, "--codes", "x.h5"], "--codes and --rows exclude each other"),
-        (["--image", tmp_path], "holds no images"),
+        (["--image", tmp_path], "has no images"),
         (["--rows", 0, "--level", 1e6, *RESOLUTION], "row 0: no_surface, no density reaches the level 1e"),
     ):
         with pytest.raises(InputError, match=told):

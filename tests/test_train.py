@@ -9,13 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerfgen import artifact
+from nerfgen import storage
+from nerfgen.data import load_framed
+from nerfgen.data.framing import order_pixels
 from nerfgen.errors import InputError
-from nerfgen.field import load_model
-from nerfgen.train import PRESETS, DivergedError, TrainingFiles, load_framed, train
-from nerfgen.train.data import pixel_order
-from nerfgen.train.loss import hard_surface, training_losses
+from nerfgen.model import PRESETS, load_model
+from nerfgen.train import DivergedError, TrainingFiles, train
 from nerfgen.volume import RayColors
+from nerfgen.volume.losses import hard_surface, training_losses
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def blobs(rng):
 
 def test_pixels_are_ordered_object_first_and_off_the_photograph_last(blobs):
     mask, valid = blobs
-    order, inside, there = pixel_order(mask, valid)
+    _, order, inside, there = order_pixels(np.repeat(mask[..., None], 3, -1), mask, valid)
     for image in range(4):
         assert sorted(order[image]) == list(range(400)), "every pixel once"
         rows, columns = np.divmod(order[image], 20)
@@ -85,28 +86,27 @@ def test_framed_photographs_join_cameras_and_masks_by_path(cars, tmp_path):
     """Cameras and masks in other orders and with other images give each photograph its own."""
     truth = cars / "truth.h5"
     expected = load_framed(cars, truth, truth, 24)
-    with artifact.reading(truth, "truth/1") as file:
-        names, values = artifact.strings(file["image"]), {name: file[name][:] for name in file}
-    about = {"object_class": "cars", "parameters": {}, "inputs": []}
+    with storage.reading(truth, "truth/1") as file:
+        names, values = storage.strings(file["image"]), {name: file[name][:] for name in file}
     rng = np.random.default_rng(0)
     # Image 3 has no camera and image 5 no mask.
     camera_rows = [k for k in rng.permutation(len(names)) if k != 3]
     mask_rows = [k for k in rng.permutation(len(names)) if k != 5]
     status = ["unreadable" if row == 7 else "ok" for row in camera_rows]
-    with artifact.create(tmp_path / "cameras.h5", "cameras/1", **about) as file:
-        artifact.put(file, "image", [names[row] for row in camera_rows])
-        artifact.put(file, "status", status)
+    with storage.Stage(tmp_path / "cameras.h5", "cameras/1", "cars").create() as file:
+        storage.put(file, "image", [names[row] for row in camera_rows])
+        storage.put(file, "status", status)
         for name in ("image_size", "intrinsics", "cam_to_world", "window"):
-            artifact.put(file, name, values[name][camera_rows])
-    with artifact.create(tmp_path / "masks.h5", "masks/1", **about) as file:
-        artifact.put(file, "image", [names[row] for row in mask_rows])
-        artifact.put(file, "status", ["ok"] * len(mask_rows))
+            storage.put(file, name, values[name][camera_rows])
+    with storage.Stage(tmp_path / "masks.h5", "masks/1", "cars").create() as file:
+        storage.put(file, "image", [names[row] for row in mask_rows])
+        storage.put(file, "status", ["ok"] * len(mask_rows))
         for name in ("image_size", "mask_window", "mask"):
-            artifact.put(file, name, values[name][mask_rows])
+            storage.put(file, name, values[name][mask_rows])
     found = load_framed(cars, tmp_path / "cameras.h5", tmp_path / "masks.h5", 24)
     assert sorted(found.images) == [name for k, name in enumerate(names) if k not in (3, 5, 7)]
     assert found.skipped == {"unreadable": 1, "no_mask": 1}
-    at = artifact.positions(found.images, expected.images)
+    at = storage.positions(found.images, expected.images)
     for name in ("rgb", "mask", "valid", "intrinsics", "cam_to_world", "window"):
         np.testing.assert_array_equal(getattr(found, name), getattr(expected, name)[at], err_msg=name)
 
@@ -119,13 +119,12 @@ def test_framed_masks_follow_the_car(cars):
 
 
 def test_no_usable_image_is_an_error(cars, tmp_path):
-    about = {"object_class": "cars", "parameters": {}, "inputs": []}
-    with artifact.create(tmp_path / "cameras.h5", "cameras/1", **about) as file:
+    with storage.Stage(tmp_path / "cameras.h5", "cameras/1", "cars").create() as file:
         for name, value in (("image", ["000000.png"]), ("status", ["no_object"]), ("image_size", [[32, 32]])):
-            artifact.put(file, name, value)
-        artifact.put(file, "intrinsics", np.full((1, 3, 3), np.nan))
-        artifact.put(file, "cam_to_world", np.full((1, 4, 4), np.nan))
-        artifact.put(file, "window", np.full((1, 3), np.nan))
+            storage.put(file, name, value)
+        storage.put(file, "intrinsics", np.full((1, 3, 3), np.nan))
+        storage.put(file, "cam_to_world", np.full((1, 4, 4), np.nan))
+        storage.put(file, "window", np.full((1, 3), np.nan))
     with pytest.raises(InputError, match=r"no image.*usable"):
         load_framed(cars, tmp_path / "cameras.h5", None, 24)
 
@@ -154,7 +153,7 @@ def files_in(cars, folder, name="model.h5"):
 
 
 def test_training_learns(trained):
-    with artifact.reading(trained, "model/1") as file:
+    with storage.reading(trained, "model/1") as file:
         steps, log = file["log_step"][:], file["log_values"][:]
         assert steps[-1] == file.attrs["steps"] == 500
     loss, psnr_db = log[:, 0], log[:, -1]
@@ -175,11 +174,13 @@ def test_same_seed_same_bytes_and_another_seed_another_model(cars, tiny, tmp_pat
     assert str(cars).encode() not in first
 
 
-def test_camera_refinement_moves_cameras_only_when_asked(cars, tiny, tmp_path):
-    with artifact.reading(cars / "truth.h5", "truth/1") as file:
+def test_known_cameras_are_refined_only_when_asked(cars, tiny, tmp_path):
+    with storage.reading(cars / "truth.h5", "truth/1") as file:
         true = file["cam_to_world"][:]
     moving = tiny.with_values(steps=40, camera_learning_rate=1e-2, camera_start=0.0)
     train(files_in(cars, tmp_path), moving, object_class="cars")
+    np.testing.assert_array_equal(load_model(tmp_path / "model.h5").cam_to_world, true)
+    train(files_in(cars, tmp_path), moving, object_class="cars", refine_cameras=True, overwrite=True)
     moved = load_model(tmp_path / "model.h5").cam_to_world
     assert np.abs(moved - true).max() > 1e-3
     np.testing.assert_allclose(
@@ -188,8 +189,8 @@ def test_camera_refinement_moves_cameras_only_when_asked(cars, tiny, tmp_path):
 
 
 def test_fixed_cameras_stay_to_the_bit(cars, model):
-    with artifact.reading(cars / "truth.h5", "truth/1") as file:
-        at = artifact.positions(model.images, artifact.strings(file["image"]))
+    with storage.reading(cars / "truth.h5", "truth/1") as file:
+        at = storage.positions(model.images, storage.strings(file["image"]))
         np.testing.assert_array_equal(model.cam_to_world, file["cam_to_world"][:][at])
 
 
@@ -203,10 +204,10 @@ def test_divergence_is_an_error_that_leaves_nothing(cars, tiny, tmp_path):
 
 def test_the_published_network_trains_too(cars, tiny, tmp_path):
     paper = tiny.with_values(
-        field="mlp", sampler="even", frequencies=4, foreground_share=0.0, steps=40, depth=2
+        field="mlp", sampler="stratified", frequencies=4, foreground_fraction=0.0, steps=40, depth=2
     )
     summary = train(files_in(cars, tmp_path), paper, object_class="cars")
-    with artifact.reading(tmp_path / "model.h5", "model/1") as file:
+    with storage.reading(tmp_path / "model.h5", "model/1") as file:
         log = file["log_values"][:]
     assert log[-1, 0] < log[0, 0]
     assert summary["steps"] == 40
@@ -230,5 +231,5 @@ def test_a_changed_photograph_is_a_changed_input(cars, tiny, trained, tmp_path):
     files = TrainingFiles(copy, copy / "truth.h5", copy / "truth.h5", copy / "model.h5")
     assert train(files, tiny.with_values(steps=500), object_class="cars")["kept"]
     shutil.copy(copy / "000001.png", copy / "000002.png")
-    with pytest.raises(InputError.__base__, match=r"another input \."):
+    with pytest.raises(InputError.__base__, match=r"differs in input \."):
         train(files, tiny.with_values(steps=500), object_class="cars")

@@ -7,6 +7,7 @@ import threading
 import tracemalloc
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -16,29 +17,38 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nerfgen import artifact
+from nerfgen import storage
+from nerfgen.data import (
+    PixelTable,
+    SamplingPlan,
+    choose_placement,
+    gather_batch,
+    load_framed,
+    open_pixel_cache,
+    pixel_bytes,
+    sample_indices,
+)
+from nerfgen.data import readers as readers_module
+from nerfgen.data.framing import order_pixels
+from nerfgen.data.readers import Reader, device_pixels, disk_reader, host_reader
 from nerfgen.errors import InputError, OutputExistsError
+from nerfgen.image import digest_images
 from nerfgen.parallel import core_count, map_threads
-from nerfgen.photo import digest_images
-from nerfgen.train import load_framed, pixel_cache
-from nerfgen.train import source as source_module
-from nerfgen.train.batch import Pixels, draw, take
-from nerfgen.train.data import pixel_order
-from nerfgen.train.source import DiskReader, HostReader, Reader, bytes_needed, choose_placement, device_pixels
 
 SIZE = 24
-ABOUT = {"object_class": "cars", "parameters": {}, "inputs": []}
-DRAWING = {"seed": 5, "images_per_batch": 6, "rays_per_image": 16, "foreground_share": 0.5}
+PLAN = SamplingPlan(5, 40, images_per_batch=6, rays_per_image=16, foreground_fraction=0.5)
 
 
 def cached(path, data, cameras=None, masks=None, size=SIZE, **options):
     """The cache of a folder, with its provenance taken as ``nerfgen train`` takes it."""
     cameras = cameras or data / "truth.h5"
-    with artifact.reading(cameras, "cameras/1", "truth/1") as file:
-        images = artifact.strings(file["image"])
-    inputs = [artifact.file_record(file) for file in (cameras, masks) if file]
-    inputs.append(artifact.folder_record(images, digest_images(data, images)))
-    return pixel_cache(path, data, cameras, masks, size, object_class="cars", inputs=inputs, **options)
+    with storage.reading(cameras, "cameras/1", "truth/1") as file:
+        images = storage.strings(file["image"])
+    inputs = [storage.file_record(file) for file in (cameras, masks) if file]
+    inputs.append(storage.folder_record(images, digest_images(data, images)))
+    return open_pixel_cache(
+        data, cameras, masks, size, object_class="cars", inputs=inputs, path=path, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -55,24 +65,24 @@ def folder(cars, tmp_path):
 @pytest.fixture
 def mixed(folder):
     """Cameras and masks of which some images are unusable, each for another reason; the photographs beside them."""
-    with artifact.reading(folder / "truth.h5", "truth/1") as file:
-        names, values = artifact.strings(file["image"]), {name: file[name][:] for name in file}
+    with storage.reading(folder / "truth.h5", "truth/1") as file:
+        names, values = storage.strings(file["image"]), {name: file[name][:] for name in file}
     (folder / names[4]).write_bytes(b"no picture")
     values["window"][6] = (1000.0, 1000.0, 10.0)
     status = ["ok"] * len(names)
     status[1], status[2], status[3] = "ok_largest", "not_converged", "no_object"
     cameras, masks = folder / "cameras.h5", folder / "masks.h5"
-    with artifact.create(cameras, "cameras/1", **ABOUT) as file:
-        artifact.put(file, "image", names)
-        artifact.put(file, "status", status)
+    with storage.Stage(cameras, "cameras/1", "cars").create() as file:
+        storage.put(file, "image", names)
+        storage.put(file, "status", status)
         for name in ("image_size", "intrinsics", "cam_to_world", "window"):
-            artifact.put(file, name, values[name])
+            storage.put(file, name, values[name])
     rows = [row for row in np.random.default_rng(0).permutation(len(names)) if row != 5]
-    with artifact.create(masks, "masks/1", **ABOUT) as file:
-        artifact.put(file, "image", [names[row] for row in rows])
-        artifact.put(file, "status", ["no_mask" if row in (3, 7) else "ok" for row in rows])
+    with storage.Stage(masks, "masks/1", "cars").create() as file:
+        storage.put(file, "image", [names[row] for row in rows])
+        storage.put(file, "status", ["no_mask" if row in (3, 7) else "ok" for row in rows])
         for name in ("image_size", "mask_window", "mask"):
-            artifact.put(file, name, values[name][rows])
+            storage.put(file, name, values[name][rows])
     return SimpleNamespace(data=folder, cameras=cameras, masks=masks, names=names)
 
 
@@ -82,11 +92,10 @@ def assert_same_pixels(cache, framed):
     np.testing.assert_array_equal(cache.raster_intrinsics, framed.raster_intrinsics)
     expected = np.concatenate([framed.rgb, framed.mask[..., None]], -1)
     np.testing.assert_array_equal(np.stack(list(cache.rasters(np.arange(len(cache.images))))), expected)
-    order, inside, valid = pixel_order(framed.mask, framed.valid)
-    np.testing.assert_array_equal(cache.inside, inside)
-    np.testing.assert_array_equal(cache.valid, valid)
-    with artifact.reading(cache.path, "pixels/1") as file:
-        np.testing.assert_array_equal(file["order"][:][cache.row], order)
+    ordered = order_pixels(framed.rgb, framed.mask, framed.valid)
+    np.testing.assert_array_equal(cache.inside, ordered.inside)
+    np.testing.assert_array_equal(cache.valid, ordered.valid)
+    np.testing.assert_array_equal(cache.file["order"][:][cache.row], ordered.order)
 
 
 @pytest.mark.parametrize("with_masks", [True, False])
@@ -95,11 +104,11 @@ def test_the_cache_holds_the_framed_photographs(cars, cache, tmp_path, with_mask
     if not with_masks:
         cache = cached(tmp_path / "pixels.h5", cars)
     assert_same_pixels(cache, load_framed(cars, cars / "truth.h5", masks, SIZE))
-    assert bytes_needed(cache) == 40 * SIZE * SIZE * 6
+    assert pixel_bytes(40, SIZE) == 40 * SIZE * SIZE * 6
 
 
 def test_one_image_is_one_uncompressed_chunk(cache):
-    with artifact.reading(cache.path, "pixels/1") as file:
+    with storage.reading(Path(cache.file.filename), "pixels/1") as file:
         for name in ("pixels", "order"):
             assert file[name].chunks == (1, *file[name].shape[1:])
             assert file[name].compression is None
@@ -125,9 +134,9 @@ def test_every_image_has_its_status(mixed, tmp_path):
     assert_same_pixels(cache, load_framed(mixed.data, mixed.cameras, mixed.masks, SIZE))
     assert told[0] == (1, 36)
     assert told[-1] == (36, 36)
-    with artifact.reading(cache.path, "pixels/1") as file:
-        assert artifact.strings(file["image"]) == mixed.names, "unusable images keep their row"
-        status = artifact.strings(file["status"])
+    with storage.reading(Path(cache.file.filename), "pixels/1") as file:
+        assert storage.strings(file["image"]) == mixed.names, "unusable images keep their row"
+        status = storage.strings(file["status"])
         assert status[:8] == [
             "ok",
             "ok",
@@ -148,7 +157,7 @@ def test_a_current_cache_is_kept(cars, tmp_path):
     before = path.stat()
     again = cached(path, cars, masks=cars / "truth.h5", progress=lambda *_: pytest.fail("decoded again"))
     assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
-    np.testing.assert_equal(vars(again), vars(first))
+    np.testing.assert_equal({**vars(again), "file": 0}, {**vars(first), "file": 0})
 
 
 def test_a_stale_cache_is_made_anew(mixed, tmp_path):
@@ -159,11 +168,11 @@ def test_a_stale_cache_is_made_anew(mixed, tmp_path):
     changed = made()
     assert_same_pixels(changed, load_framed(mixed.data, mixed.cameras, mixed.masks, SIZE))
     assert path.read_bytes() != before
-    with artifact.reading(mixed.masks, "masks/1") as file:
+    with storage.reading(mixed.masks, "masks/1") as file:
         values = {name: file[name][()] for name in file}
-    with artifact.create(mixed.masks, "masks/1", **ABOUT) as file:
+    with storage.Stage(mixed.masks, "masks/1", "cars").create() as file:
         for name, value in values.items():
-            artifact.put(file, name, value if name != "mask" else value // 2)
+            storage.put(file, name, value if name != "mask" else value // 2)
     assert_same_pixels(made(), load_framed(mixed.data, mixed.cameras, mixed.masks, SIZE))
     assert_same_pixels(made(size=12), load_framed(mixed.data, mixed.cameras, mixed.masks, 12))
     assert first.size == SIZE
@@ -180,7 +189,7 @@ def test_the_same_file_as_cameras_with_and_without_masks_is_not_the_same_cache(c
 
 def test_a_damaged_cache_is_made_anew(cars, tmp_path):
     path = tmp_path / "pixels.h5"
-    with artifact.atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with h5py.File(path, "w") as file:
         file.attrs["nerfgen_schema"] = "pixels/1"
     assert_same_pixels(cached(path, cars), load_framed(cars, cars / "truth.h5", None, SIZE))
 
@@ -195,7 +204,7 @@ def test_a_foreign_file_is_never_replaced(cars, tmp_path, kind):
     else:
         h5py.File(path, "w").close()
     before = path.read_bytes()
-    with pytest.raises(OutputExistsError, match=r"pixels\.h5.*--cache"):
+    with pytest.raises(OutputExistsError, match=r"pixels\.h5.*`cache`"):
         cached(path, cars)
     assert path.read_bytes() == before
 
@@ -228,17 +237,21 @@ def test_no_usable_photograph_is_an_error_that_leaves_nothing(folder, tmp_path):
 
 
 def test_draws_depend_on_seed_and_step_only():
-    compiled = jax.jit(lambda seed, step: draw(seed, step, 1000, 64, 32))
-    images, places = map(np.asarray, draw(3, 7, 1000, 64, 32))
+    def sampled(seed, step):
+        plan = SamplingPlan(seed, 1000, images_per_batch=64, rays_per_image=32, foreground_fraction=0.5)
+        return jax.jit(sample_indices, static_argnums=0)(plan, step)
+
+    plan = SamplingPlan(3, 1000, images_per_batch=64, rays_per_image=32, foreground_fraction=0.5)
+    images, places = map(np.asarray, sample_indices(plan, 7))
     assert (images.dtype, places.dtype) == (np.int32, np.float32)
     assert 0 <= images.min() < 200
     assert 800 < images.max() < 1000
     assert 0 <= places.min() < 0.01
     assert 0.99 < places.max() < 1
-    for found, expected in zip(compiled(3, 7), (images, places), strict=True):
+    for found, expected in zip(sampled(3, 7), (images, places), strict=True):
         np.testing.assert_array_equal(found, expected)
     for seed, step in ((4, 7), (3, 8)):
-        others = map(np.asarray, compiled(seed, step))
+        others = map(np.asarray, sampled(seed, step))
         assert all((other != own).mean() > 0.9 for other, own in zip(others, (images, places), strict=True))
 
 
@@ -252,14 +265,13 @@ def assert_same_batch(found, expected):
 def test_device_host_and_disk_give_the_same_batches(mixed, tmp_path):
     """Rows of the file that are not those of the table, and steps beyond those drawn together."""
     cache = cached(tmp_path / "pixels.h5", mixed.data, mixed.cameras, mixed.masks)
-    table = device_pixels(cache)
+    table, plan = device_pixels(cache), replace(PLAN, num_images=len(cache.images))
 
     @jax.jit
     def on_device(table, step):
-        images, places = draw(5, step, len(cache.images), 6, 16)
-        return take(table, images, places, 0.5)
+        return gather_batch(table, *sample_indices(plan, step), 0.5)
 
-    with HostReader(cache, **DRAWING) as host, DiskReader(cache, **DRAWING) as disk:
+    with host_reader(cache, plan) as host, disk_reader(cache, plan) as disk:
         for step in (61, 62, 63, 64, 65, 66, 3, 3, 4):
             expected = on_device(table, step)
             for reader in (host, disk):
@@ -273,7 +285,7 @@ def test_device_host_and_disk_give_the_same_batches(mixed, tmp_path):
 
 def test_a_batch_is_what_the_rasters_show(cars, cache):
     framed = load_framed(cars, cars / "truth.h5", cars / "truth.h5", SIZE)
-    with DiskReader(cache, **DRAWING) as reader:
+    with disk_reader(cache, PLAN) as reader:
         batch = reader.batch(0)
     columns, rows = np.moveaxis(batch.centers - 0.5, -1, 0).astype(int)
     images = batch.images[:, None]
@@ -289,13 +301,15 @@ def test_taken_pixels_lie_on_the_photograph_and_their_share_on_the_object(xp):
     mask[0, 5:12, 6:9], mask[1, 0:3, 0:3], mask[2] = 255, 255, 255
     valid = np.ones((4, 20, 20), bool)
     valid[2, :, 12:] = False
-    order, inside, there = pixel_order(mask, valid)
-    values = np.repeat(np.take_along_axis(mask.reshape(4, -1), order.astype(int), 1)[..., None], 4, -1)
+    rgb = np.repeat(mask[..., None], 3, -1)
+    values, order, inside, there = order_pixels(rgb, mask, valid)
     camera = np.tile(np.eye(4, dtype=np.float32), (4, 1, 1))
-    table = Pixels(*map(xp.asarray, (values, order, inside, there, camera[:, :3, :3], camera)))
+    table = PixelTable(*map(xp.asarray, (values, order, inside, there, camera[:, :3, :3], camera)))
     images = xp.asarray(np.array([0, 1, 2, 3, 0], np.int32))
     places = xp.asarray(np.random.default_rng(0).random((5, 2000), np.float32))
-    batch = (take if xp is np else jax.jit(take, static_argnums=3))(table, images, places, 0.25)
+    batch = (gather_batch if xp is np else jax.jit(gather_batch, static_argnums=3))(
+        table, images, places, 0.25
+    )
     assert batch.centers.dtype == np.float32
     columns, rows = np.moveaxis(np.asarray(batch.centers) - 0.5, -1, 0).astype(int)
     grown = [set(order[k, : inside[k]].tolist()) for k in range(4)]
@@ -312,11 +326,11 @@ def test_taken_pixels_lie_on_the_photograph_and_their_share_on_the_object(xp):
 
 
 def test_places_near_one_stay_within_the_pixels(cache):
-    with HostReader(cache, **DRAWING) as reader:
+    with host_reader(cache, PLAN) as reader:
         table = reader._table
     last = np.full((2, 3), np.nextafter(np.float32(1), np.float32(0)))
     small = replace(table, valid=np.full_like(table.valid, 3), inside=np.zeros_like(table.inside))
-    batch = take(small, np.array([0, 1], np.int32), last, 0.0)
+    batch = gather_batch(small, np.array([0, 1], np.int32), last, 0.0)
     flat = (batch.centers[..., 1] - 0.5) * SIZE + batch.centers[..., 0] - 0.5
     np.testing.assert_array_equal(flat, np.repeat(table.order[:2, 2:3], 3, 1))
 
@@ -325,9 +339,9 @@ def reader_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("nerfgen-reader")]
 
 
-@pytest.mark.parametrize("kind", [HostReader, DiskReader])
+@pytest.mark.parametrize("kind", [host_reader, disk_reader])
 def test_close_ends_the_thread(cache, kind):
-    reader = kind(cache, **DRAWING)
+    reader = kind(cache, PLAN)
     reader.batch(0)
     assert len(reader_threads()) == 1
     reader.close()
@@ -342,9 +356,9 @@ def test_what_fails_in_the_thread_is_raised_at_the_step(cache):
         def __getitem__(self, at):
             raise OSError("disk on fire")
 
-    with HostReader(cache, **DRAWING) as whole:
+    with host_reader(cache, PLAN) as whole:
         table = replace(whole._table, pixels=Failing())
-    with Reader(table, **DRAWING) as reader, pytest.raises(OSError, match="on fire"):
+    with Reader(table, PLAN) as reader, pytest.raises(OSError, match="on fire"):
         reader.batch(0)
     assert not reader_threads()
 
@@ -360,7 +374,7 @@ def test_batches_are_ready_ahead_of_the_step(cache, monkeypatch):
             made.release()
 
     monkeypatch.setattr(Reader, "_make", counted)
-    with HostReader(cache, **DRAWING) as reader:
+    with host_reader(cache, PLAN) as reader:
         reader.batch(10)
         for _ in range(5):
             assert made.acquire(timeout=30), "one asked for and four ahead"
@@ -369,7 +383,7 @@ def test_batches_are_ready_ahead_of_the_step(cache, monkeypatch):
 
 def test_the_disk_reader_holds_one_image_at_a_time(cars, tmp_path):
     cache = cached(tmp_path / "pixels.h5", cars, size=96)
-    reader = DiskReader(cache, **DRAWING)
+    reader = disk_reader(cache, PLAN)
     with reader:
         reader.batch(0)
         tracemalloc.start()
@@ -377,7 +391,7 @@ def test_the_disk_reader_holds_one_image_at_a_time(cars, tmp_path):
             reader.batch(step)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peak < 4 * 96 * 96 * 8 < bytes_needed(cache) / 6
+    assert peak < 4 * 96 * 96 * 8 < pixel_bytes(40, 96) / 6
 
 
 def device(platform="gpu", **stats):
@@ -407,13 +421,25 @@ CPU, GPU = device("cpu"), device(bytes_limit=100, bytes_in_use=20)
     ],
 )
 def test_pixels_stay_where_there_is_twice_the_room(monkeypatch, requested, needed, devices, expected):
-    monkeypatch.setattr(source_module, "free_memory", lambda: 1000)
+    monkeypatch.setattr(readers_module, "free_host_memory", lambda: 1000)
     assert choose_placement(requested, needed, devices) == expected
 
 
 def test_placement_on_this_machine():
-    assert source_module.free_memory() > 1 << 20
+    assert readers_module.free_host_memory() > 1 << 20
     assert choose_placement("auto", 1000, jax.devices("cpu")) == "device"
     assert choose_placement("auto", 1 << 60, jax.devices("cpu")) == "disk"
-    with pytest.raises(InputError, match="device, host, disk"):
-        choose_placement("tape", 1, jax.devices("cpu"))
+
+
+def test_a_cache_is_named_by_its_content_and_survives_its_removal(folder):
+    truth = folder / "truth.h5"
+    first = cached(None, folder, masks=truth)
+    (path,) = folder.glob("pixels-*.h5")
+    before = list(first.rasters(np.arange(3)))
+    second = cached(None, folder, masks=truth, size=SIZE + 1)
+    (other,) = folder.glob("pixels-*.h5")
+    assert other != path, "the former one is gone, though a run still reads it"
+    np.testing.assert_array_equal(list(first.rasters(np.arange(3))), before)
+    with disk_reader(first, PLAN) as reader, host_reader(cached(None, folder, masks=truth), PLAN) as again:
+        assert_same_batch(reader.batch(0), again.batch(0))
+    second.close()

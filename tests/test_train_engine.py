@@ -10,17 +10,19 @@ from dataclasses import replace
 
 import h5py
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerfgen import artifact
+from nerfgen import storage
 from nerfgen.errors import InputError
-from nerfgen.field import load_model
-from nerfgen.generate import render_views, turned_views
-from nerfgen.geometry import optical_axis, project
+from nerfgen.geometry import optical_axis, project, turned_views, with_focal
 from nerfgen.metric import psnr
-from nerfgen.train import PRESETS, DivergedError, Execution, TrainingFiles, train
-from nerfgen.train.step import with_focal
+from nerfgen.model import PRESETS, load_model
+from nerfgen.render import render_views
+from nerfgen.train import DivergedError, Machine, TrainingFiles, train
+from nerfgen.train.state import initial_keys
+from nerfgen.train.step import step_keys
 
 # Long enough for three refreshes of the occupancy.
 STEPS = 60
@@ -45,7 +47,7 @@ def files_in(cars, folder, name="model.h5", cameras=None):
 
 def log_of(path):
     """Step and values of every entry of a model's log."""
-    with artifact.reading(path, "model/1") as file:
+    with storage.reading(path, "model/1") as file:
         return np.column_stack([file["log_step"][:], file["log_values"][:]])
 
 
@@ -59,16 +61,16 @@ def single(cars, tiny, tmp_path_factory):
 
 def some_cameras(cars, path, without=1):
     """True cameras of all cars but some, as a camera file."""
-    with artifact.reading(cars / "truth.h5", "truth/1") as file:
+    with storage.reading(cars / "truth.h5", "truth/1") as file:
         names, values = (
-            artifact.strings(file["image"])[without:],
+            storage.strings(file["image"])[without:],
             {name: file[name][without:] for name in CAMERA},
         )
-    with artifact.create(path, "cameras/1", object_class="cars", parameters={}, inputs=[]) as file:
-        artifact.put(file, "image", names)
-        artifact.put(file, "status", ["no_object", *["ok"] * (len(names) - 1)])
+    with storage.Stage(path, "cameras/1", "cars").create() as file:
+        storage.put(file, "image", names)
+        storage.put(file, "status", ["no_object", *["ok"] * (len(names) - 1)])
         for name, value in values.items():
-            artifact.put(file, name, value)
+            storage.put(file, name, value)
     return path
 
 
@@ -79,13 +81,14 @@ MOVING = {"camera_learning_rate": 0.01, "camera_start": 0.1, "focal_learning_rat
 ON_MANY = """
 import json, sys
 from pathlib import Path
-from nerfgen.train import PRESETS, Execution, TrainingFiles, train
+from nerfgen.model import PRESETS
+from nerfgen.train import Machine, TrainingFiles, train
 
 cars, cameras, folder, values = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), json.loads(sys.argv[4])
 for devices, placement in ((4, "device"), (2, "host"), (1, "device")):
     files = TrainingFiles(cars, cameras, cars / "truth.h5", folder / f"{devices}.h5")
     preset = PRESETS["fast"].with_values(**values)
-    told = train(files, preset, object_class="cars", execution=Execution(devices=devices, placement=placement))
+    told = train(files, preset, object_class="cars", machine=Machine(devices=devices, placement=placement))
     assert (told["devices"], told["data"], told["images"]) == (devices, placement, 38), told
 """
 
@@ -125,8 +128,14 @@ def test_many_devices_train_as_one_does(moving, devices):
 def test_batches_that_devices_can_not_share_are_told_before_anything_is_done(run, cars, tmp_path):
     words = ["train", cars, "--cameras", cars / "truth.h5", "--no-masks", "--cache", tmp_path / "p.h5"]
     for more, told in (
-        (["--devices", 3, "--images-per-batch", 20], "images_per_batch 20 can't be divided among 3 devices"),
-        (["--devices", 2, "--images-per-batch", 20, "--micro-batch", 3], "micro batches of 3"),
+        (
+            ["--devices", 3, "--images-per-batch", 20],
+            "--images-per-batch 20 can't be divided among 3 devices",
+        ),
+        (
+            ["--devices", 2, "--images-per-batch", 20, "--micro-batch", 3],
+            "--micro-batch 3 does not divide the 10 images of a device",
+        ),
     ):
         done = run(*words, "-o", tmp_path / "m.h5", *more)
         assert done.code == 2
@@ -137,18 +146,18 @@ def test_batches_that_devices_can_not_share_are_told_before_anything_is_done(run
 
 def test_devices_that_are_not_there_are_told():
     there = len(jax.devices())
-    with pytest.raises(InputError, match=rf"64 devices were asked for, but JAX sees {there}"):
-        Execution(devices=64).mesh()
+    with pytest.raises(InputError, match=rf"`devices` is 64, but JAX has {there} "):
+        Machine(devices=64).mesh()
     for wrong in ({"precision": "float8"}, {"placement": "tape"}):
         with pytest.raises(InputError, match="is one of auto"):
-            Execution(**wrong)
+            Machine(**wrong)
 
 
 @pytest.mark.parametrize("placement", ["host", "disk"])
 def test_where_pixels_are_kept_changes_no_byte(cars, tiny, single, tmp_path, placement):
     files = files_in(cars, tmp_path)
-    execution = Execution(placement=placement)
-    told = train(files, tiny.with_values(steps=STEPS), object_class="cars", execution=execution)
+    machine = Machine(placement=placement)
+    told = train(files, tiny.with_values(steps=STEPS), object_class="cars", machine=machine)
     assert told["data"] == placement
     assert files.output.read_bytes() == single.read_bytes()
 
@@ -157,15 +166,15 @@ def test_where_pixels_are_kept_changes_no_byte(cars, tiny, single, tmp_path, pla
 @pytest.mark.parametrize("how", [{"micro_batch": 5}, {"micro_batch": 10, "rematerialise": True}])
 def test_less_memory_changes_only_rounding(cars, tiny, single, tmp_path, how):
     files = files_in(cars, tmp_path)
-    train(files, tiny.with_values(steps=STEPS), object_class="cars", execution=Execution(**how))
+    train(files, tiny.with_values(steps=STEPS), object_class="cars", machine=Machine(**how))
     np.testing.assert_allclose(log_of(files.output), log_of(single), rtol=1e-5)
 
 
 @pytest.mark.slow
 def test_bfloat16_trains_alike_with_float32_parameters(cars, tiny, single, tmp_path):
     files = files_in(cars, tmp_path)
-    execution = Execution(precision="bfloat16")
-    train(files, tiny.with_values(steps=STEPS), object_class="cars", execution=execution)
+    machine = Machine(precision="bfloat16")
+    train(files, tiny.with_values(steps=STEPS), object_class="cars", machine=machine)
     found, exact = log_of(files.output), log_of(single)
     np.testing.assert_allclose(found, exact, rtol=0.02)
     assert (found != exact).any(), "it was rounded"
@@ -191,8 +200,8 @@ def test_every_entry_of_the_log_is_finite(trained):
         assert 0 <= entry["data_wait_share"] <= 1
     assert (np.diff([entry["seconds"] for entry in log]) > 0).all()
     rates = [entry["learning_rate"] for entry in log]
-    preset = load_model(trained).preset
-    assert rates[-1] == pytest.approx(preset["learning_rate"] * preset["final_rate"])
+    recipe = load_model(trained).recipe
+    assert rates[-1] == pytest.approx(recipe.learning_rate * recipe.final_rate)
     assert (np.diff(rates) < 0).all()
     stored = log_of(trained)
     for column, name in enumerate(
@@ -256,7 +265,7 @@ def test_what_is_no_number_stops_the_run_and_leaves_the_checkpoint(run, cars, ti
         assert len(done.err.splitlines()) == 1
         left = {path.name for path in tmp_path.iterdir()}
         assert left == {"model.checkpoint-000000060.h5", "model.log.jsonl"}, "and it can be loaded"
-    with artifact.reading(tmp_path / "model.checkpoint-000000060.h5", "checkpoint/1") as file:
+    with storage.reading(tmp_path / "model.checkpoint-000000060.h5", "checkpoint/1") as file:
         file["state"].visititems(lambda name, item: finite(item))
     assert [entry["step"] for entry in entries(tmp_path / "model.log.jsonl")] == [20, 40, 60]
 
@@ -286,15 +295,15 @@ def test_refined_cameras_are_a_camera_file(moving, cars, tiny, tmp_path):
     """The same images, in the same order, with the model's cameras; of use to another run."""
     model = load_model(moving / "1.h5")
     with (
-        artifact.reading(moving / "cameras.h5", "cameras/1") as given,
-        artifact.reading(moving / "1.cameras.h5", "cameras/1") as refined,
+        storage.reading(moving / "cameras.h5", "cameras/1") as given,
+        storage.reading(moving / "1.cameras.h5", "cameras/1") as refined,
     ):
-        names = artifact.strings(refined["image"])
-        assert names == artifact.strings(given["image"])
-        assert artifact.strings(refined["status"]) == artifact.strings(given["status"])
+        names = storage.strings(refined["image"])
+        assert names == storage.strings(given["image"])
+        assert storage.strings(refined["status"]) == storage.strings(given["status"])
         for name in ("image_size", "window"):
             np.testing.assert_array_equal(refined[name][:], given[name][:])
-        rows = artifact.positions(model.images, names)
+        rows = storage.positions(model.images, names)
         assert sorted(rows) == list(range(1, 39)), "the first has no object"
         for name in ("intrinsics", "cam_to_world"):
             np.testing.assert_array_equal(refined[name][:][rows], getattr(model, name))
@@ -319,7 +328,7 @@ def test_refined_cameras_do_not_replace_those_they_come_from(cars, tiny, tmp_pat
 
 
 def test_a_shared_focal_length_changes_perspective_and_not_size(cars):
-    with artifact.reading(cars / "truth.h5", "truth/1") as file:
+    with storage.reading(cars / "truth.h5", "truth/1") as file:
         matrix, pose = file["intrinsics"][:], file["cam_to_world"][:]
     changed_matrix, changed = map(np.asarray, with_focal(matrix, pose, 1.4))
     np.testing.assert_allclose(changed_matrix[:, [0, 1], [0, 1]], 1.4 * matrix[:, [0, 1], [0, 1]], rtol=1e-6)
@@ -360,13 +369,13 @@ def test_a_dry_run_tells_sizes_and_writes_nothing(run, cars, tiny_options, singl
     ("words", "told"),
     [
         (["--steps", "-5"], "--steps"),
-        (["--set", "steps=-5"], "steps has to be at least 0, not -5"),
-        (["--set", "steps=0"], "give --steps or --minutes"),
-        (["--set", "samples=0"], "samples has to be above 0, not 0"),
-        (["--set", "final_rate=2"], "final_rate has to be at most 1, not 2.0"),
-        (["--set", "learning_rate=nan"], "learning_rate has to be at least 0, not nan"),
-        (["--set", "learning_rate=inf"], "learning_rate has to be at least 0, not inf"),
-        (["--set", "width=1.5"], "width wants a value of type int, not '1.5'"),
+        (["--set", "steps=-5"], "steps has to be at least 1, not -5"),
+        (["--set", "steps=0"], "steps"),
+        (["--set", "samples=0"], "samples has to be at least 1, not 0"),
+        (["--set", "final_rate=2"], "final_rate has to be at most 1, not 2"),
+        (["--set", "learning_rate=nan"], "learning_rate has to be finite, not nan"),
+        (["--set", "learning_rate=inf"], "learning_rate has to be finite, not inf"),
+        (["--set", "width=1.5"], "width takes a value of type int, not '1.5'"),
     ],
 )
 def test_values_out_of_range_are_usage_errors(run, cars, tmp_path, words, told):
@@ -384,8 +393,8 @@ def test_values_out_of_range_are_usage_errors(run, cars, tmp_path, words, told):
 def test_few_guided_samples_show_what_many_even_ones_do(model, samples):
     yaw = np.linspace(-60, 60, 4)
     cameras = turned_views(yaw, np.full(4, 10.0), model.distance, 32)
-    even = replace(model, preset=model.preset | {"sampler": "even"})
-    assert model.preset["sampler"] == PRESETS["fast"].sampler == "guided"
+    even = replace(model, recipe=replace(model.recipe, sampler="stratified"))
+    assert model.recipe.sampler == PRESETS["fast"].sampler == "occupancy"
     expected = render_views(even, model.latents[::10], *cameras, 32, samples=512)
     found = render_views(model, model.latents[::10], *cameras, 32, samples=samples)
     assert psnr(found.foreground, expected.foreground) > 40
@@ -394,10 +403,21 @@ def test_few_guided_samples_show_what_many_even_ones_do(model, samples):
     assert expected.opacity.max() > 0.95, "there is something to see"
 
 
+def test_no_step_has_the_random_keys_of_the_initial_state():
+    """Also none of the keys that a step's are made from: with equal keys, noise would repeat parameters."""
+    root = jax.random.key(3)
+    numbers = jnp.arange(2000)
+    folded = jax.vmap(lambda number: jax.random.key_data(jax.random.fold_in(root, number)))(numbers)
+    keys = jax.vmap(lambda number: jnp.stack([jax.random.key_data(key) for key in step_keys(3, number)]))
+    used = {tuple(key) for key in np.concatenate([folded, np.reshape(keys(numbers), (-1, 2))]).tolist()}
+    for key in initial_keys(3):
+        assert tuple(jax.random.key_data(key).tolist()) not in used
+
+
 FAULTS = """
 import resource, sys
 import numpy as np
-from nerfgen.train.execution import keep_freed_memory
+from nerfgen.optimize import keep_freed_memory
 
 kept = keep_freed_memory() if sys.argv[1] == "kept" else False
 np.ones(8 << 20)

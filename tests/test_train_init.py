@@ -9,15 +9,15 @@ import h5py
 import numpy as np
 import pytest
 
-from nerfgen import artifact
+from nerfgen import storage
+from nerfgen.data import SamplingPlan, load_framed, sample_indices
 from nerfgen.errors import InputError
-from nerfgen.field import load_model
-from nerfgen.generate import rehearsed, render_views
 from nerfgen.geometry import window_intrinsics
 from nerfgen.metric import psnr
-from nerfgen.synth import write_dataset
-from nerfgen.train import Execution, TrainingFiles, going_on, load_framed, train
-from nerfgen.train.batch import draw
+from nerfgen.model import load_model
+from nerfgen.render import render_views
+from nerfgen.synth import SynthSettings, synthesize
+from nerfgen.train import Machine, TrainingFiles, continued_recipe, load_base_model, train
 
 STEPS = 120
 
@@ -26,23 +26,22 @@ STEPS = 120
 def garage(tmp_path_factory):
     """Eight more cars, with names that no other has: the folder, with cameras.h5 and masks.h5."""
     folder = tmp_path_factory.mktemp("garage")
-    truth = write_dataset("cars", folder, num_images=8, size=32, views=0, seed=11)
+    truth = synthesize("cars", folder, SynthSettings(num_images=8, size=32, views=0, seed=11))
     names = [f"own/{index}.png" for index in range(8)]
     (folder / "own").mkdir()
     for index, name in enumerate(names):
         shutil.move(folder / f"{index:06d}.png", folder / name)
-    about = {"object_class": "cars", "parameters": {}, "inputs": []}
     columns = {
         "cameras": ("status", "image_size", "intrinsics", "cam_to_world", "window"),
         "masks": ("status", "image_size", "mask_window", "mask"),
     }
     with h5py.File(truth) as source:
         for kind, wanted in columns.items():
-            with artifact.create(folder / f"{kind}.h5", f"{kind}/1", **about) as file:
-                artifact.put(file, "image", names)
+            with storage.Stage(folder / f"{kind}.h5", f"{kind}/1", "cars").create() as file:
+                storage.put(file, "image", names)
                 for name in wanted:
-                    values = artifact.strings(source[name]) if name == "status" else source[name][:]
-                    artifact.put(file, name, values)
+                    values = storage.strings(source[name]) if name == "status" else source[name][:]
+                    storage.put(file, name, values)
     truth.unlink()
     return folder
 
@@ -53,12 +52,12 @@ def files(folder, output):
 
 @pytest.fixture(scope="module")
 def start(trained):
-    return rehearsed(trained, pictures=40)
+    return load_base_model(trained, renderings=40)
 
 
 @pytest.fixture(scope="module")
 def recipe(model):
-    return replace(going_on(model), steps=STEPS)
+    return replace(continued_recipe(model), steps=STEPS)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +65,7 @@ def personal(garage, start, recipe, tmp_path_factory):
     """The model file after going on with the garage, and the summary."""
     output = tmp_path_factory.mktemp("personal") / "model.h5"
     summary = train(
-        files(garage, output), recipe, object_class="cars", start=start, checkpoint_minutes=0, keep=1000
+        files(garage, output), recipe, object_class="cars", base=start, checkpoint_minutes=0, keep=1000
     )
     return output, summary
 
@@ -104,11 +103,11 @@ def test_new_photographs_are_learned_and_old_objects_stay(model, garage, start, 
     alone = replace(
         start,
         rows=start.rows[:1],
-        render=lambda: start.pictures[:1],
+        render=lambda: start.renderings[:1],
         intrinsics=start.intrinsics[:1],
         cam_to_world=start.cam_to_world[:1],
     )
-    train(files(garage, tmp_path / "model.h5"), recipe, object_class="cars", start=alone)
+    train(files(garage, tmp_path / "model.h5"), recipe, object_class="cars", base=alone)
     before, old = seen(model, np.arange(40)), np.arange(40)
     kept, lost = (psnr(seen(load_model(path), old), before) for path in (personal[0], tmp_path / "model.h5"))
     assert kept > 24
@@ -117,9 +116,7 @@ def test_new_photographs_are_learned_and_old_objects_stay(model, garage, start, 
 
 def test_where_pixels_are_kept_changes_nothing(garage, start, recipe, personal, tmp_path):
     output = tmp_path / "model.h5"
-    train(
-        files(garage, output), recipe, object_class="cars", start=start, execution=Execution(placement="disk")
-    )
+    train(files(garage, output), recipe, object_class="cars", base=start, machine=Machine(placement="disk"))
     assert output.read_bytes() == personal[0].read_bytes()
 
 
@@ -128,23 +125,23 @@ def test_an_interrupted_run_goes_on_to_the_same_model(garage, start, recipe, per
     assert len(checkpoints) > 2
     shutil.copy(checkpoints[1], tmp_path / checkpoints[1].name)
     output = tmp_path / "model.h5"
-    train(files(garage, output), recipe, object_class="cars", start=start, resume=True)
+    train(files(garage, output), recipe, object_class="cars", base=start, resume=True)
     assert output.read_bytes() == personal[0].read_bytes()
 
 
 def test_other_pictures_are_not_taken_for_those_of_the_cache(garage, trained, recipe, tmp_path):
     """The first run leaves the framed pixels beside the photographs; a start with another seed shows other rows."""
-    cache, few = Execution(cache=tmp_path / "pixels.h5"), replace(recipe, steps=2)
+    cache, few = Machine(cache=tmp_path / "pixels.h5"), replace(recipe, steps=2)
     made = {}
     for seed in (0, 1):
-        output, other = tmp_path / f"{seed}.h5", rehearsed(trained, pictures=6, seed=seed)
-        train(files(garage, output), few, object_class="cars", start=other, execution=cache)
+        output, other = tmp_path / f"{seed}.h5", load_base_model(trained, renderings=6, seed=seed)
+        train(files(garage, output), few, object_class="cars", base=other, machine=cache)
         with h5py.File(cache.cache) as file:
-            names = artifact.strings(file["image"])
+            names = storage.strings(file["image"])
             raster = np.empty((recipe.size**2, 4), np.uint8)
             raster[file["order"][-1]] = file["pixels"][-1]
         assert names[-6:] == other.names
-        np.testing.assert_array_equal(raster.reshape(other.pictures[-1].shape), other.pictures[-1])
+        np.testing.assert_array_equal(raster.reshape(other.renderings[-1].shape), other.renderings[-1])
         made[seed] = names
     assert made[0] != made[1]
 
@@ -155,14 +152,12 @@ def test_pictures_are_rendered_only_when_pixels_are_needed(garage, start, recipe
     def refuse():
         raise AssertionError("rendered for nothing")
 
-    again = train(
-        files(garage, personal[0]), recipe, object_class="cars", start=replace(start, render=refuse)
-    )
+    again = train(files(garage, personal[0]), recipe, object_class="cars", base=replace(start, render=refuse))
     assert again["kept"]
 
 
 def test_half_of_a_batch_are_pictures_of_former_objects():
-    images, _ = draw(0, 3, 50, 400, 2, num_pictures=30)
+    images, _ = sample_indices(SamplingPlan(0, 50, 400, 2, 0.5, num_rehearsal=30), 3)
     images = np.asarray(images)
     assert np.count_nonzero(images >= 20) == 200
     assert set(images) == set(range(50))
@@ -171,15 +166,15 @@ def test_half_of_a_batch_are_pictures_of_former_objects():
 def test_photographs_that_the_model_knows_are_left_out(cars, start, tiny, recipe, tmp_path):
     known = TrainingFiles(cars, cars / "truth.h5", cars / "truth.h5", tmp_path / "model.h5")
     with pytest.raises(InputError, match="known: 40"):
-        train(known, recipe, object_class="cars", start=start)
+        train(known, recipe, object_class="cars", base=start)
 
 
 def test_another_photograph_of_the_same_name_is_told(start, recipe, tmp_path):
     folder = tmp_path / "cars"
-    truth = write_dataset("cars", folder, num_images=2, size=32, views=0, seed=12)
+    truth = synthesize("cars", folder, SynthSettings(num_images=2, size=32, views=0, seed=12))
     others = TrainingFiles(folder, truth, truth, tmp_path / "model.h5")
-    with pytest.raises(InputError, match=r"000000.png has the name of another photograph"):
-        train(others, recipe, object_class="cars", start=start)
+    with pytest.raises(InputError, match=r"000000.png has the name of another image"):
+        train(others, recipe, object_class="cars", base=start)
 
 
 def test_the_command_goes_on_from_a_model(run, garage, trained, tmp_path):
@@ -191,7 +186,7 @@ def test_the_command_goes_on_from_a_model(run, garage, trained, tmp_path):
         assert trained.name in file.attrs["inputs"]
     for more, told in (
         (["--preset", "fast"], "--preset and --init exclude each other"),
-        (["--latent-size", "9"], "latent_size is 8 in the model"),
+        (["--latent-size", "9"], "--latent-size is 8 in the model"),
         (["--class", "face"], "a model of class cars"),
     ):
         refused = run(*words, *more)

@@ -14,13 +14,13 @@ import time
 import numpy as np
 import pytest
 
-from nerfgen import artifact
+from nerfgen import storage
 from nerfgen.train import TrainingFiles, train
 
 pytestmark = pytest.mark.slow
 
 STEPS = 500  # those of the fixture `trained`, which nothing disturbs
-KILLS = 20
+KILLS = 10
 HUGE = ["--checkpoint-minutes", 10_000]
 
 
@@ -59,13 +59,13 @@ def checkpoints(folder):
 
 
 def step_of(checkpoint):
-    with artifact.reading(checkpoint, "checkpoint/1") as file:
+    with storage.reading(checkpoint, "checkpoint/1") as file:
         step = int(file["step"][()])
     assert checkpoint.name == f"model.checkpoint-{step:09d}.h5"
     return step
 
 
-def test_a_run_killed_twenty_times_ends_with_the_same_bytes(words, trained, tmp_path):
+def test_a_run_killed_again_and_again_ends_with_the_same_bytes(words, trained, tmp_path):
     """Killed at any moment: in start-up, while compiling, in a step, while a checkpoint or the model is written.
 
     A run that is finished before all kills are spent is compared and begun again.
@@ -91,14 +91,15 @@ def test_a_run_killed_twenty_times_ends_with_the_same_bytes(words, trained, tmp_
         assert logged_steps(log) == steps, "no entry is missing or there twice"
         assert {path.name for path in output.parent.iterdir()} == {"model.h5", "model.log.jsonl"}
 
-    # How long a start takes on this machine: a third of the kills shall hit what comes after it.
+    # How long a start takes on this machine: half of the kills hit what comes after it.
     began = time.monotonic()
     process = started(command, tmp_path / "told")
     wait_until(process, log.exists)
     start = time.monotonic() - began
     while kills < KILLS:
         try:
-            code = process.wait(moments.uniform(0, 1.6 * start) if kills else 0.3)
+            moment = moments.uniform(0, 1) + kills % 2
+            code = process.wait(moment * start if kills else 0.3)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -112,7 +113,7 @@ def test_a_run_killed_twenty_times_ends_with_the_same_bytes(words, trained, tmp_
         process = started(command, tmp_path / "told")
     assert process.wait(300) == 0, (tmp_path / "told").read_text()
     compare()
-    assert len(resumed_at) >= 3, "it went on from different places"
+    assert len(resumed_at) >= 2, "it went on from different places"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -171,12 +172,13 @@ def test_a_run_begun_anew_does_not_go_on_from_an_older_one(cars, tiny, tmp_path)
 
 def test_what_a_killed_writer_left_is_removed(cars, tiny, tmp_path):
     """Half-written checkpoints of whatever step, and of other runs nothing."""
-    dead = subprocess.Popen([sys.executable, "-c", ""])
-    dead.wait()
-    left = [f".model.checkpoint-000000013.{dead.pid}.partial.h5", f".model.{dead.pid}.partial.h5"]
-    others = [f".other.{dead.pid}.partial.h5", ".model.checkpoint-000000013.1.partial.h5"]
-    for name in (*left, *others):
-        (tmp_path / name).write_bytes(b"half")
+    killed = "import os, sys; from nerfgen.storage import atomic_path; from pathlib import Path\n"
+    killed += "with atomic_path(Path(sys.argv[1])): os._exit(9)"
+    for name in ("model.h5", "model.checkpoint-000000013.h5", "other.h5"):
+        subprocess.run([sys.executable, "-c", killed, str(tmp_path / name)], check=False)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert len(left) == 3
+    others = {name for name in left if name.startswith(".other.")}
     files = TrainingFiles(cars, cars / "truth.h5", cars / "truth.h5", tmp_path / "model.h5")
     train(files, tiny.with_values(steps=60), object_class="cars", checkpoint_minutes=0.0)
     assert {path.name for path in tmp_path.iterdir()} == {"model.h5", "model.log.jsonl", *others}
@@ -197,7 +199,7 @@ def test_a_checkpoint_of_one_device_is_gone_on_with_on_two(words, run, cars, tin
     assert logged_steps(tmp_path / "two" / "model.log.jsonl") == [60], "it went on from step 40"
     logs = []
     for name in ("one", "two"):
-        with artifact.reading(tmp_path / name / "model.h5", "model/1") as file:
+        with storage.reading(tmp_path / name / "model.h5", "model/1") as file:
             logs.append(file["log_values"][:])
             np.testing.assert_array_equal(file["log_step"][:], [20, 40, 60])
     np.testing.assert_allclose(logs[1], logs[0], rtol=1e-4)

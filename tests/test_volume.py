@@ -10,16 +10,16 @@ import pytest
 from nerfgen.geometry import intrinsic_matrix, pixel_centers, pixel_rays, project, turned_camera
 from nerfgen.volume import (
     box_bounds,
+    cell_centers,
     composite,
-    guided,
-    look_up,
-    refreshed,
-    render_rays,
-    stratified,
+    dilate,
+    occupancy_samples,
+    sample_grid,
+    stratified_samples,
+    update_occupancy,
     visual_hull,
-    widened,
+    volume_render,
 )
-from nerfgen.volume.occupancy import cell_centers
 
 HALF = 1.2
 
@@ -38,7 +38,7 @@ def rays_of(yaw, size=24, distance=4.0):
 
 
 def constant_medium(density, length, count, near=0.7):
-    samples = stratified(None, jnp.array([near]), jnp.array([near + length]), count)
+    samples = stratified_samples(None, jnp.array([near]), jnp.array([near + length]), count)
     color = jnp.broadcast_to(jnp.array([0.2, 0.5, 0.9]), (1, count, 3))
     return composite(jnp.full((1, count), density), color, *samples)
 
@@ -147,7 +147,7 @@ def ball_occupancy(radius=0.7, size=40):
 def test_stratified_samples_lie_in_their_intervals(key, rng):
     near = jnp.asarray(rng.uniform(0, 2, 30), jnp.float32)
     far = near + jnp.asarray(rng.uniform(0, 3, 30), jnp.float32)
-    samples = stratified(None if key is None else jax.random.key(key), near, far, 16)
+    samples = stratified_samples(None if key is None else jax.random.key(key), near, far, 16)
     edges = np.asarray(near)[:, None] + np.asarray(far - near)[:, None] * np.arange(17) / 16
     assert (np.asarray(samples.distances) >= edges[:, :-1] - 1e-5).all()
     assert (np.asarray(samples.distances) <= edges[:, 1:] + 1e-5).all()
@@ -160,7 +160,7 @@ def test_guided_samples_are_ordered_bounded_and_stand_for_the_whole_ray(key, rng
     near, far = box_bounds(origins, directions, HALF)
     key = None if key is None else jax.random.key(key)
     occupancy = jnp.asarray(rng.uniform(0.3, 1, size=(8, 8, 8)), jnp.float32)
-    samples = guided(key, origins, directions, near, far, occupancy, HALF, 256)
+    samples = occupancy_samples(key, origins, directions, near, far, occupancy, HALF, 256)
     assert (np.asarray(samples.distances) >= np.asarray(near)[..., None] - 1e-5).all()
     assert (np.asarray(samples.distances) <= np.asarray(far)[..., None] + 1e-5).all()
     assert (np.diff(samples.distances, axis=-1) >= -1e-5).all()
@@ -173,9 +173,9 @@ def test_guided_samples_gather_where_the_occupancy_is():
     origins, directions = rays_of(0)
     near, far = box_bounds(origins, directions, HALF)
     occupancy = ball_occupancy(0.4)
-    samples = guided(None, origins, directions, near, far, occupancy, HALF, 16)
+    samples = occupancy_samples(None, origins, directions, near, far, occupancy, HALF, 16)
     center = len(origins[0]) // 2 + 12
-    points = origins[0, center] + samples.distances[0, center][:, None] * directions[0, center]
+    points = origins[0, center][None] + samples.distances[0, center][:, None] * directions[0, center][None]
     assert float(jnp.mean(jnp.linalg.norm(points, axis=-1) < 0.6)) > 0.85
 
 
@@ -190,12 +190,12 @@ def test_guided_samples_estimate_any_optical_depth_without_bias(rng):
 
     @jax.jit
     def estimate(key):
-        samples = guided(key, origins, directions, near, far, occupancy, HALF, 24)
+        samples = occupancy_samples(key, origins, directions, near, far, occupancy, HALF, 24)
         points = origins[..., None, :] + samples.distances[..., None] * directions[..., None, :]
         return jnp.sum(density(points) * samples.spacings, axis=-1)
 
     estimates = np.asarray(jax.lax.map(estimate, jax.random.split(jax.random.key(0), 2000)))
-    even = stratified(None, near, far, 2000)
+    even = stratified_samples(None, near, far, 2000)
     points = origins[..., None, :] + even.distances[..., None] * directions[..., None, :]
     exact = np.asarray(jnp.sum(density(points) * even.spacings, axis=-1))
     error = estimates.mean(0) - exact
@@ -211,10 +211,10 @@ def picture_psnr(first, second):
 def test_few_guided_samples_see_what_many_even_ones_see():
     origins, directions = rays_of(25)
     foreground = a_ball()
-    exact = render_rays(foreground, origins, directions, half=HALF, count=512)
+    exact = volume_render(foreground, origins, directions, half=HALF, count=512)
     few = {"half": HALF, "count": 16}
-    aimed = render_rays(foreground, origins, directions, occupancy=ball_occupancy(), **few)
-    even = render_rays(foreground, origins, directions, **few)
+    aimed = volume_render(foreground, origins, directions, occupancy=ball_occupancy(), **few)
+    even = volume_render(foreground, origins, directions, **few)
     assert float(exact.opacity.max()) > 0.99
     assert float(exact.opacity.min()) < 0.01
     assert picture_psnr(aimed.color, exact.color) > 40
@@ -226,7 +226,7 @@ def test_few_guided_samples_see_what_many_even_ones_see():
 
 def test_a_rendered_ball_lies_where_the_ball_is():
     origins, directions = rays_of(25)
-    rays = render_rays(a_ball(density=400.0, edge=1e-4), origins, directions, half=HALF, count=512)
+    rays = volume_render(a_ball(density=400.0, edge=1e-4), origins, directions, half=HALF, count=512)
     along = jnp.sum(origins * directions, axis=-1)
     inside = along**2 - jnp.sum(origins**2, axis=-1) + 0.7**2
     central = np.asarray(inside) > 0.1
@@ -237,10 +237,10 @@ def test_a_rendered_ball_lies_where_the_ball_is():
 def test_random_samples_render_the_same_on_average():
     origins, directions = rays_of(25, size=10)
     foreground, occupancy = a_ball(density=6.0), ball_occupancy()
-    exact = render_rays(foreground, origins, directions, half=HALF, count=512)
+    exact = volume_render(foreground, origins, directions, half=HALF, count=512)
     render = jax.jit(
         lambda key: (
-            render_rays(
+            volume_render(
                 foreground, origins, directions, half=HALF, count=24, occupancy=occupancy, key=key
             ).opacity
         )
@@ -252,9 +252,9 @@ def test_random_samples_render_the_same_on_average():
 def test_cells_are_looked_up_along_x_y_z():
     grid = jnp.arange(27.0).reshape(3, 3, 3)
     points = jnp.array([[-1.0, -1, -1], [1.0, -1, -1], [-1, 1.0, -1], [-1, -1, 1.0], [9, 9, 9], [0, 0, 0]])
-    np.testing.assert_array_equal(look_up(grid, points, HALF), [0, 18, 6, 2, 26, 13])
+    np.testing.assert_array_equal(sample_grid(grid, points, HALF), [0, 18, 6, 2, 26, 13])
     centers = cell_centers(3, HALF)
-    np.testing.assert_array_equal(look_up(grid, centers, HALF), jnp.arange(27.0))
+    np.testing.assert_array_equal(sample_grid(grid, centers, HALF), jnp.arange(27.0))
 
 
 def test_visual_hull_of_a_sphere_holds_the_sphere_and_no_corners():
@@ -297,7 +297,7 @@ def test_refreshed_occupancy_approaches_the_opacity_of_the_cells():
 
     occupancy = jnp.full((size,) * 3, 0.5)
     for step in range(60):
-        occupancy = refreshed(occupancy, foreground, jax.random.key(step), HALF, images)
+        occupancy = update_occupancy(occupancy, foreground, jax.random.key(step), HALF, images)
     opaque = -np.expm1(-5.0 * 2 * HALF / size)
     np.testing.assert_allclose(occupancy[size // 2 :], opaque, atol=0.01)
     np.testing.assert_allclose(occupancy[: size // 2], 0, atol=0.01)
@@ -305,7 +305,7 @@ def test_refreshed_occupancy_approaches_the_opacity_of_the_cells():
 
 def test_widened_is_the_largest_of_each_neighbourhood(rng):
     grid = rng.uniform(size=(6, 6, 6)).astype(np.float32)
-    wide = np.asarray(widened(jnp.asarray(grid)))
+    wide = np.asarray(dilate(jnp.asarray(grid)))
     padded = np.pad(grid, 1, constant_values=-np.inf)
     for x, y, z in rng.integers(0, 6, (40, 3)):
         assert wide[x, y, z] == padded[x : x + 3, y : y + 3, z : z + 3].max()

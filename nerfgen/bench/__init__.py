@@ -1,5 +1,5 @@
-"""Measurements of the program by itself. What is compared is measured in turns in one process or command, and the
-median of its turns counts: whatever else the machine does weighs on all alike.
+"""Measurements of the program by itself.
 
-Nothing is imported here: the memory of a child process is only told truly by a small parent.
+Alternatives are measured in turns in one process or command, and the median of the turns counts: other load on the
+machine affects all alike. Nothing is imported here: a child process reports at least the memory of its parent.
 """

@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import math
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from nerfgen import artifact
-from nerfgen.bench.turns import Say
-from nerfgen.evaluate.truth import held_out_views, judge_views
-from nerfgen.field import Model
-from nerfgen.generate import render_views
+from nerfgen import storage
+from nerfgen.bench.timing import Say
+from nerfgen.data import PixelCache, open_pixel_cache
+from nerfgen.evaluate.held_out_views import held_out_views, score_views
+from nerfgen.model import PRESETS, Model, Recipe
 from nerfgen.objectclass import ObjectClass
+from nerfgen.optimize import Clock, Limits, run_loop
 from nerfgen.parallel import Progress, silent
-from nerfgen.stopping import Stop
-from nerfgen.synth import write_dataset
-from nerfgen.train import PRESETS, Execution, PixelCache, pixel_cache
-from nerfgen.train.run import Limits, Run
+from nerfgen.render import render_views
+from nerfgen.synth import SynthSettings, synthesize
+from nerfgen.train import Machine, set_up
+from nerfgen.train.result import learned_model
+from nerfgen.train.state import TrainState
 
 _SEED = 0
 # Seconds of training before the first look at a model, and how much longer until each that follows.
 _FIRST_LOOK, _GROWTH = 5.0, 1.25
+_FAST = PRESETS["fast"]
+# The published networks, with a batch that two cores compute in a second.
+_PAPER = replace(PRESETS["paper"], images_per_batch=32)
 
 
 def measure_convergence(
@@ -40,7 +43,7 @@ def measure_convergence(
     views: int,
     say: Say,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """Train `fast` and `paper` for the same time with true cameras and masks, judged by held-out views.
 
     The clock stands still while a model is judged. Learning rates decay over the whole time, as in
@@ -51,24 +54,25 @@ def measure_convergence(
         data: folder of `nerfgen synth`, made if it holds no truth; None for a temporary one.
         targets: PSNR over white of novel views, dB.
         images: objects, where they are made.
-        size: edge of the framed photographs, for both recipes.
+        size: of the framed images, pixels, for both recipes.
         views: how many of the held-out views judge.
     """
     with tempfile.TemporaryDirectory() as scratch:
         data = data or Path(scratch) / kind
         truth = data / "truth.h5"
         if not truth.exists():
-            write_dataset(kind, data, num_images=images, size=size, seed=_SEED, progress=progress)
-        with artifact.reading(truth, "truth/1") as file:
-            described = artifact.class_of(file)
-        inputs = (Path(scratch) / "pixels.h5", data, truth, truth)
-        cache = pixel_cache(*inputs, size, object_class=described, inputs=[])
-
-        curve = _curve("fast", cache, described, minutes, truth, views, say)
-        paper = _curve("paper", cache, described, minutes, truth, views, say, only_the_end=True)
+            synthesize(kind, data, SynthSettings(num_images=images, size=size, seed=_SEED), progress=progress)
+        with storage.reading(truth, "truth/1") as file:
+            described = storage.class_of(file)
+        with open_pixel_cache(
+            data, truth, truth, size, object_class=described, inputs=[], path=Path(scratch) / "pixels.h5"
+        ) as cache:
+            images = len(cache.images)
+            curve = _curve(_FAST, cache, described, minutes, truth, views, say)
+            paper = _curve(_PAPER, cache, described, minutes, truth, views, say, only_the_end=True)
     return {
         "kind": kind,
-        "images": len(cache.images),
+        "images": images,
         "minutes": minutes,
         "seconds_to_psnr": {f"{target:g}": _first(curve, target) for target in targets},
         "fast_psnr_db": curve[-1][1],
@@ -78,7 +82,7 @@ def measure_convergence(
 
 
 def _curve(
-    recipe: str,
+    recipe: Recipe,
     cache: PixelCache,
     described: ObjectClass,
     minutes: float,
@@ -88,24 +92,34 @@ def _curve(
     *,
     only_the_end: bool = False,
 ) -> list[tuple[float, float]]:
-    """Seconds of training and the quality (dB) that they gave, of a run of so many minutes."""
-    preset = replace(PRESETS[recipe], size=cache.size, camera_learning_rate=0.0)
-    execution = Execution(devices=1)
+    """Seconds of training and the quality (dB) that they gave, of a run that is limited to `minutes`."""
+    recipe = replace(recipe, size=cache.size, camera_learning_rate=0.0)
+    machine = Machine(devices=1)
+    setup = set_up(recipe, described, cache, _SEED, machine, machine.mesh())
     curve: list[tuple[float, float]] = []
-    following = math.inf if only_the_end else _FIRST_LOOK
-    say(f"compiling `{recipe}`")
-    with Run(preset, described, cache, _SEED, execution, execution.mesh()) as run:
-        run.begin()
-        run.start(Limits(steps=0, minutes=minutes, checkpoint_minutes=math.inf))
-        while run.progress < 1.0:
-            run.advance(Stop())
-            seconds, began = run.seconds, time.monotonic()
-            if run.progress < 1.0 and seconds < following:
-                continue
-            curve.append((round(seconds, 2), _quality(run.model(), truth, views)))
-            say(f"{recipe}: {curve[-1][1]:.2f} dB after {seconds:.1f} s of training, {run.done} steps")
-            following *= _GROWTH
-            run.began += time.monotonic() - began  # the clock stood still
+    next_judged = math.inf if only_the_end else _FIRST_LOOK
+    say(f"compiling `{recipe.field}`")
+    with setup.batches("auto") as source:
+        state = setup.initial_state()
+        advance = setup.compile_step(source, state, 0)
+        clock = Clock(Limits(steps=None, minutes=minutes))
+
+        def judge(state: TrainState) -> None:
+            with clock.paused():
+                quality = _quality(learned_model(setup, state, clock.fraction), truth, views)
+            curve.append((round(clock.seconds, 2), quality))
+            say(
+                f"{recipe.field}: {quality:.2f} dB after {clock.seconds:.1f} s of training, {clock.done} steps"
+            )
+
+        def report(state: TrainState) -> TrainState:
+            nonlocal next_judged
+            if clock.fraction < 1.0 and clock.seconds >= next_judged:
+                judge(state)
+                next_judged *= _GROWTH
+            return state
+
+        judge(run_loop(advance, state, clock, report_every=setup.report_every, report=report))
     return curve
 
 
@@ -116,10 +130,10 @@ def _quality(model: Model, truth: Path, views: int) -> float:
     chosen = np.linspace(0, count - 1, min(views, count)).round().astype(int)
     some = replace(every, **{field.name: getattr(every, field.name)[chosen] for field in fields(every)})
     # For a picture, twice as many samples as in training pay off; the published ones are enough as they are.
-    samples = min(2 * int(model.preset["samples"]), PRESETS["paper"].samples)
+    samples = min(2 * model.recipe.samples, PRESETS["paper"].samples)
     cameras = (some.intrinsics, some.cam_to_world, model.size)
     seen = render_views(model, model.latents[some.row], *cameras, samples=samples)
-    return round(judge_views(seen, some)["psnr_db"], 3)
+    return round(score_views(seen, some)["psnr_db"], 3)
 
 
 def _first(curve: Sequence[tuple[float, float]], target: float) -> float | None:

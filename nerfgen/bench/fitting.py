@@ -12,17 +12,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from nerfgen import artifact
-from nerfgen.bench.turns import Say
-from nerfgen.camera import fit_folder
-from nerfgen.evaluate.truth import camera_errors, fitted_camera_errors, held_out_views_of, judge, judge_codes
-from nerfgen.field import Model, load_model
-from nerfgen.generate import Photographs, fit_latents, frame_photographs, rehearsed, tune_networks
+from nerfgen import storage
+from nerfgen.bench.timing import Say
+from nerfgen.camera import CameraSettings, fit_folder
+from nerfgen.evaluate.held_out_views import (
+    camera_errors,
+    fitted_camera_errors,
+    held_out_views_for_images,
+    score_latents,
+    score_model,
+)
+from nerfgen.inversion import PreparedImages, fit_latents, prepare_images, tune_networks
 from nerfgen.landmark import landmark_folder
-from nerfgen.mask import segment_folder
+from nerfgen.mask import MaskSettings, segment_folder
+from nerfgen.model import PRESETS, Model, load_model
 from nerfgen.parallel import Progress, silent
-from nerfgen.synth import write_dataset
-from nerfgen.train import PRESETS, TrainingFiles, going_on, train
+from nerfgen.synth import SynthSettings, synthesize
+from nerfgen.train import TrainingFiles, continued_recipe, load_base_model, train
 
 _KIND = "heads"
 # The people fitted are those of another seed than the people trained on.
@@ -43,18 +49,18 @@ def measure_fitting(
     personalise: int,
     say: Say,
     progress: Progress = silent,
-) -> dict[str, Any]:
+) -> storage.Record:
     """Train `fast` on heads with estimated cameras, fit other heads from one photograph each, and judge by truth.
 
     Args:
         data: folder for the heads and the model, kept there for the next time; None for a temporary one.
         images: heads to train on.
         photographs: heads to fit.
-        size: edge of all pictures, pixels.
+        size: of all images, pixels.
         steps: of training.
         fit_steps: of fitting.
         tune: also tune the networks to each photograph.
-        personalise: also go on training with so many of the photographs.
+        personalise: number of the images that training then continues with; none if 0.
     """
     with tempfile.TemporaryDirectory() as scratch:
         data = data or Path(scratch)
@@ -63,25 +69,21 @@ def measure_fitting(
             (seen, images, min(images, _JUDGED), _TRAINING_SEED),
             (new, photographs, photographs, _FITTED_SEED),
         ):
-            write_dataset(
+            synthesize(
                 _KIND,
                 folder,
-                num_images=count,
-                size=size,
-                views=_VIEWS,
-                heldout_objects=judged,
-                seed=seed,
+                SynthSettings(num_images=count, size=size, views=_VIEWS, heldout_objects=judged, seed=seed),
                 progress=progress,
             )
         model = _trained(seen, size, steps, say)
         # Only photographs: the truth lies in the same folder.
         files = sorted(new.glob("*.png"))
         began = time.perf_counter()
-        framed = frame_photographs(model, files, warn=say)
+        framed = prepare_images(model, files, warn=say)
         framing = time.perf_counter() - began
-        judged_training = judge(model, seen / "truth.h5")
+        judged_training = score_model(model, seen / "truth.h5")
         errors = camera_errors(model, seen / "truth.h5")
-        result: dict[str, Any] = {
+        result: storage.Record = {
             "images": len(model.images),
             "photographs": len(framed.framed.images),
             "seconds_framing": framing,
@@ -111,8 +113,8 @@ def _trained(folder: Path, size: int, steps: int, say: Say) -> Model:
     files = TrainingFiles(folder, folder / "cameras.h5", folder / "masks.h5", folder / "model.h5")
     preset = replace(PRESETS["fast"], size=size, steps=steps)
     landmark_folder(folder, folder / "landmarks.h5", warn=say)
-    fit_folder(folder, files.cameras, refine_canonical=True)
-    segment_folder(folder, folder / "masks.h5", size=size, warn=say)
+    fit_folder(folder, files.cameras, CameraSettings(refine_canonical=True))
+    segment_folder(folder, folder / "masks.h5", settings=MaskSettings(size=size), warn=say)
     say(f"training for {steps} steps")
     train(files, preset, object_class="heads", seed=_TRAINING_SEED)
     return load_model(files.output)
@@ -120,58 +122,70 @@ def _trained(folder: Path, size: int, steps: int, say: Say) -> Model:
 
 def _personalised(
     seen: Path, photographs: list[Path], mine: Path, most_steps: int, say: Say
-) -> dict[str, Any]:
-    """Seconds of training that goes on with photographs of new heads, and the quality of new heads and old ones."""
+) -> storage.Record:
+    """Seconds of training that continues with images of new heads, and the quality of new heads and old ones."""
     mine.mkdir(parents=True)
     for file in photographs:  # by names that no training head has
         shutil.copyfile(file, mine / f"new-{file.name}")
     began = time.perf_counter()
-    start = rehearsed(seen / "model.h5")
+    base = load_base_model(seen / "model.h5")
     files = TrainingFiles(mine, mine / "cameras.h5", mine / "masks.h5", mine / "model.h5")
-    former = start.model
+    former = base.model
     landmark_folder(mine, mine / "landmarks.h5", warn=say)
-    fit_folder(mine, files.cameras, focal=former.focal, canonical=(former.canonical_index, former.canonical))
-    segment_folder(mine, mine / "masks.h5", size=former.size, warn=say)
-    recipe = going_on(former)
-    train(files, replace(recipe, steps=min(recipe.steps, most_steps)), object_class="heads", start=start)
+    fit_folder(
+        mine,
+        files.cameras,
+        CameraSettings(focal=former.focal),
+        canonical=(former.canonical_index, former.canonical),
+    )
+    segment_folder(mine, mine / "masks.h5", settings=MaskSettings(size=former.size), warn=say)
+    recipe = continued_recipe(former)
+    train(
+        files,
+        replace(recipe, steps=min(recipe.steps or most_steps, most_steps)),
+        object_class="heads",
+        base=base,
+    )
     seconds = time.perf_counter() - began
     model = load_model(files.output)
     own = slice(len(former.images), None)
     names = [name.removeprefix("new-") for name in model.images[own]]
     truth = photographs[0].with_name("truth.h5")
-    held_out = held_out_views_of(names, model.intrinsics[own], model.cam_to_world[own], model.size, truth)
+    held_out = held_out_views_for_images(
+        names, model.intrinsics[own], model.cam_to_world[own], model.size, truth
+    )
     return {
         "photographs": len(names),
         "seconds": seconds,
-        "novel_view_psnr_db": judge_codes(model, model.latents[own], held_out)["psnr_db"],
-        "novel_view_psnr_db_training": judge(model, seen / "truth.h5")["psnr_db"],
+        "novel_view_psnr_db": score_latents(model, model.latents[own], held_out)["psnr_db"],
+        "novel_view_psnr_db_training": score_model(model, seen / "truth.h5")["psnr_db"],
     }
 
 
 def _fitted(
-    model: Model, photographs: Photographs, seen: Path, new: Path, start: Any, steps: int, tune: bool
-) -> dict[str, Any]:
+    model: Model, photographs: PreparedImages, seen: Path, new: Path, start: Any, steps: int, tune: bool
+) -> storage.Record:
     """Seconds and quality of one way to fit all photographs."""
     framed = photographs.framed
     began = time.perf_counter()
     fitted = fit_latents(model, framed, steps=steps, start=start)
     seconds = time.perf_counter() - began
-    held_out = held_out_views_of(
+    held_out = held_out_views_for_images(
         framed.images, framed.intrinsics, fitted.cam_to_world, model.size, new / "truth.h5"
     )
 
     def errors(cameras: Float[np.ndarray, "photographs 4 4"]) -> float:
-        with artifact.reading(new / "truth.h5", "truth/1") as file:
-            place = artifact.positions(framed.images, artifact.strings(file["image"]))
+        with storage.reading(new / "truth.h5", "truth/1") as file:
+            place = storage.positions(framed.images, storage.strings(file["image"]))
             true = file["cam_to_world"][:][place]
         return float(np.median(fitted_camera_errors(model, seen / "truth.h5", cameras, true)))
 
-    result: dict[str, Any] = {
+    result: storage.Record = {
         "seconds": seconds,
         "converged": int(fitted.converged.sum()),
         "iterations": int(fitted.iterations.max()),
         "fit_psnr_db": float(fitted.psnr.mean()),
-        "novel_view_psnr_db": judge_codes(model, fitted.latents, held_out)["psnr_db"],
+        "novel_view_psnr_db": score_latents(model, fitted.latents, held_out)["psnr_db"],
         "camera_rotation_error_deg": errors(fitted.cam_to_world),
         "camera_rotation_error_deg_unrefined": errors(framed.cam_to_world),
     }
@@ -181,6 +195,6 @@ def _fitted(
         result["tuned"] = {
             "seconds": time.perf_counter() - began,
             "fit_psnr_db": float(tuned.psnr.mean()),
-            "novel_view_psnr_db": judge_codes(model, fitted.latents, held_out, tuned.deltas)["psnr_db"],
+            "novel_view_psnr_db": score_latents(model, fitted.latents, held_out, tuned.deltas)["psnr_db"],
         }
     return result

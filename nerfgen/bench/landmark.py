@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
 
-from nerfgen.bench.turns import Say, median_in_turns
+from nerfgen.bench.timing import Say, median_in_turns
 from nerfgen.errors import MissingDependencyError
+from nerfgen.image import decode, find_images
 from nerfgen.landmark import landmark_folder
 from nerfgen.parallel import core_count
-from nerfgen.photo import decode, find_images
 
 # More tell nothing new of the bare network, and all would have to be held in memory.
 _BARE_IMAGES = 300
 
 
-def measure_landmark(data: Path, *, images: int, rounds: int, seconds: float, say: Say) -> dict[str, Any]:
+def measure_landmark(data: Path, *, images: int, rounds: int, seconds: float, say: Say) -> dict[str, object]:
     """Images a second of a loop over decoded images with MediaPipe's own class, in one process, and of the stage.
 
     The stage is all of it: finding, hashing and decoding the images, landmarks and the file, on all cores. The

@@ -5,21 +5,21 @@ from __future__ import annotations
 import tempfile
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, PyTree
 
-from nerfgen.bench.turns import Say, median_in_turns
-from nerfgen.field import FieldConfig, Model, load_model
-from nerfgen.generate import render_views, turned_cameras
-from nerfgen.geometry import Cameras, pixel_centers, pixel_rays
+from nerfgen.bench.timing import Say, median_in_turns
+from nerfgen.field import FieldConfig
+from nerfgen.field.radiance import render_rays
+from nerfgen.geometry import Cameras, pixel_centers, pixel_rays, turned_cameras
 from nerfgen.metric import psnr
-from nerfgen.scene import see
-from nerfgen.synth import write_dataset
-from nerfgen.train import PRESETS, TrainingFiles, train
+from nerfgen.model import PRESETS, Model, load_model
+from nerfgen.render import render_views
+from nerfgen.synth import SynthSettings, synthesize
+from nerfgen.train import TrainingFiles, train
 
 _SAMPLES = 128
 _SIZE = 128
@@ -31,8 +31,8 @@ _IMAGES, _STEPS, _TRAINED_SIZE = 150, 800, 64
 
 def measure_rendering(
     model: Path | None, *, objects: int, sizes: list[int], rounds: int, seconds: float, say: Say
-) -> dict[str, Any]:
-    """Render views of training objects by :func:`nerfgen.generate.render_views` and with even samples, in turns.
+) -> dict[str, object]:
+    """Render views of training objects by :func:`nerfgen.render.render_views` and with even samples, in turns.
 
     Args:
         model: the file; None trains a small one of synthetic heads.
@@ -78,7 +78,7 @@ def measure_rendering(
 
 
 class _Even:
-    """The plain renderer: every ray through the box has so many even samples; one compiled program."""
+    """The plain renderer: every ray through the box has the same number of even samples; one compiled program."""
 
     def __init__(self, model: Model) -> None:
         self._model = model
@@ -114,9 +114,11 @@ class _Even:
 
 @partial(jax.jit, static_argnums=0)
 def _even(
-    config: FieldConfig, field: dict[str, Any], code: Array, origins: Array, directions: Array
+    config: FieldConfig, field: dict[str, PyTree], code: Array, origins: Array, directions: Array
 ) -> Array:
-    rays, background = see(config, field, code[None], origins[None], directions[None], samples=_SAMPLES)
+    rays, background = render_rays(
+        config, field, code[None], origins[None], directions[None], samples=_SAMPLES
+    )
     return (rays.color + (1 - rays.opacity[..., None]) * background)[0]
 
 
@@ -129,7 +131,7 @@ def _made(say: Say) -> Model:
     say(f"training a model of {_IMAGES} synthetic heads with true cameras")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        truth = write_dataset("heads", folder, num_images=_IMAGES, size=_TRAINED_SIZE, views=0)
+        truth = synthesize("heads", folder, SynthSettings(num_images=_IMAGES, size=_TRAINED_SIZE, views=0))
         recipe = PRESETS["fast"].with_values(steps=_STEPS, camera_learning_rate=0)
         files = TrainingFiles(folder, truth, truth, folder / "model.h5")
         train(files, recipe, object_class="heads")

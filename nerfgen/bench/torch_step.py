@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch.nn import functional
 
-from nerfgen.train.preset import Preset
+from nerfgen.model import Recipe
 
 Array = Any  # of PyTorch
 
@@ -54,7 +54,7 @@ class Networks(torch.nn.Module):
     """Foreground and background networks with our parameters, and the loss of some rays."""
 
     def __init__(
-        self, parameters: Mapping[str, Any], preset: Preset, bounds: tuple[float, float, float]
+        self, parameters: Mapping[str, Any], preset: Recipe, bounds: tuple[float, float, float]
     ) -> None:
         super().__init__()
         self.preset, self.skip = preset, preset.depth // 2
@@ -120,7 +120,7 @@ class TorchStep:
         self,
         parameters: Mapping[str, Any],
         table: Float[np.ndarray, "rows latent"],
-        preset: Preset,
+        preset: Recipe,
         bounds: tuple[float, float, float],
         rays: Rays,
         *,
@@ -128,7 +128,7 @@ class TorchStep:
         precision: str = "float32",
     ) -> None:
         self._device = "cuda" if torch.cuda.is_available() else "cpu"
-        torch.set_float32_matmul_precision("high")  # as JAX multiplies on a GPU; changes nothing on a CPU
+        torch.set_float32_matmul_precision("highest")  # as ours; changes nothing on a CPU
         self._networks = Networks(parameters, preset, bounds).to(self._device)
         self._table = torch.nn.Parameter(torch.tensor(table, device=self._device))
         self._loss = torch.compile(self._networks) if compiled else self._networks

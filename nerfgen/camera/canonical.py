@@ -2,12 +2,12 @@
 
 Factorisation gives a start (:mod:`nerfgen.camera.factorise`); the joint least squares of
 :mod:`nerfgen.camera.joint` then has perspective and robust weights. If objects have a mirror plane, every image
-also counts as the image of its mirror twin, which makes the shape symmetric. What no image tells is chosen:
+also counts as the image of its mirror twin, which makes the shape symmetric. Gauge freedoms are fixed as follows:
 
-- which of two shapes, one the other's reversal in depth, is right: the landmarks that the class calls ``nearest``
-  lie nearer than the centroid; without any, the middle of the frontal view is nearer than its rim;
+- of the two shapes that are each other's reversal in depth, the one is chosen in which the class's ``nearest``
+  landmarks lie nearer than the centroid; without any, the middle of the frontal view is nearer than its rim;
 - the frame: the mean of all cameras looks along -z, x points along the symmetry; centroid and spread are given;
-- the depths, as far as photographs hardly show them: a weak prior draws them to a shallow dome.
+- depths that the images hardly determine are drawn to a shallow dome by a weak prior.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from nerfgen.geometry import FRONTAL_ROTATION
 
 LEAST_IMAGES = 10
 LEAST_POINTS = 4
-# So many images determine a shape; more only cost time. Dense points are many numbers an image already.
+# These numbers of images determine a shape; more only cost time. Dense points give many values per image.
 _MOST_IMAGES, _MOST_IMAGES_DENSE, _DENSE = 1000, 200, 100
 _ROUNDS = 4
-# The dome: root mean square depth in units of the spread. Its weight is such that depths e times too large or too
-# small cost as much as so large a share of all that cameras cannot explain.
+# The dome: root mean square depth in units of the spread. By its weight, depths e times too large or too small cost
+# as much as this fraction of the remaining cost.
 _DOME_DEPTH = 0.3
 _DOME_SHARE = 0.05
-# Tie of x and y to where they are, so that turning and moving shape and cameras together is not left open.
+# Weight that ties x and y to their positions, so that shape and cameras cannot turn and move together.
 _FRAME_WEIGHT = 1e-4
-# Depths are uncertain if cameras differ by less than these degrees (root mean square; shapes that differ look like
-# turns too), or if a factor of sqrt(2) changes the cost by less than this share.
+# Depths are uncertain if cameras differ by less than these degrees (root mean square; differences in shape look like
+# turns), or if a factor of sqrt(2) on depths changes the cost by less than this fraction.
 _LEAST_TURN = 4.0
 _LEAST_CHANGE = 0.006
 _MOST_COST = 1e3
 
 
 @dataclass(frozen=True)
-class Estimate:
+class CanonicalEstimate:
     """Result of :func:`estimate_canonical`.
 
     Attributes:
         canonical: keypoints, world units.
-        certain: whether the photographs tell the depths; if not, they are mostly the prior's.
+        certain: whether the images determine the depths; if not, they mostly come from the prior.
     """
 
     canonical: Float[np.ndarray, "points 3"]
@@ -55,7 +55,7 @@ class Estimate:
 
 @dataclass(frozen=True)
 class _Images:
-    """Arguments of the solvers: what is seen, with the mirrored images behind the others."""
+    """Arguments of the solvers; mirrored images follow the others."""
 
     landmarks: Float[np.ndarray, "images points 2"]
     focal: Float[np.ndarray, "images"]
@@ -78,7 +78,7 @@ class _Images:
 
 @dataclass(frozen=True)
 class _Frame:
-    """What is chosen of a shape: its frame, its size, which of the two sides is near, and the dome."""
+    """Gauge of a shape: its frame and size, which of its two sides is near, and the dome."""
 
     mirrored: Int[np.ndarray, "points"] | None
     nearest: Int[np.ndarray, "_"]
@@ -86,7 +86,7 @@ class _Frame:
     middle: Float[np.ndarray, "3"]
 
     def placed(self, shape: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points 3"]:
-        """The shape made symmetric, its near side to the viewer, in its place and size."""
+        """The shape made symmetric, with its near side to the viewer, centred and scaled."""
         if self.mirrored is not None:
             shape = 0.5 * (shape + shape[self.mirrored] * [-1.0, 1.0, 1.0])
         shape = shape - shape.mean(0)
@@ -96,7 +96,7 @@ class _Frame:
         return self.middle + shape * self.spread / np.sqrt((shape**2).sum(-1).mean())
 
     def dome(self, shape: Float[np.ndarray, "points 3"]) -> Float[np.ndarray, "points"]:
-        """Depths of a shallow dome over x and y: nearest at the landmarks that are to be, or in the middle."""
+        """Depths of a shallow dome over x and y: nearest at the ``nearest`` landmarks, or in the middle."""
         flat = shape[:, :2]
         apex = flat[self.nearest].mean(0) if len(self.nearest) else flat.mean(0)
         height = -((flat - apex) ** 2).sum(-1)
@@ -105,7 +105,7 @@ class _Frame:
 
 
 def images_for_shape(landmarks: Float[np.ndarray, "images points 2"]) -> Int[np.ndarray, "_"]:
-    """Images with enough landmarks, evenly chosen where there are very many."""
+    """Indices of images with enough landmarks, a regular subset where there are very many."""
     rows = np.flatnonzero(np.isfinite(landmarks).all(-1).sum(1) >= LEAST_POINTS)
     most = _MOST_IMAGES_DENSE if landmarks.shape[1] > _DENSE else _MOST_IMAGES
     return rows[np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int)] if len(rows) else rows
@@ -124,14 +124,14 @@ def estimate_canonical(
     depth_weight: float = 1.0,
     robust: float = 0.05,
     max_error: float = 0.3,
-) -> Estimate:
+) -> CanonicalEstimate:
     """Canonical keypoints that explain the landmarks of all images with a camera each.
 
     Args:
         landmarks, focal, center, depth, depth_weight, robust: as for
             :func:`nerfgen.camera.solve.solve_cameras`; at least ``LEAST_IMAGES`` images with ``LEAST_POINTS``.
-        mirrored, nearest, spread, middle: as in :class:`nerfgen.camera.observed.Observed`.
-        max_error: images met worse do not count, see :func:`nerfgen.camera.solve.acceptable`.
+        mirrored, nearest, spread, middle: as in :class:`nerfgen.camera.observations.Observations`.
+        max_error: images with a larger error are left out, see :func:`nerfgen.camera.solve.acceptable`.
     """
     frame = _Frame(mirrored, nearest, spread, middle)
     images = _Images(landmarks, focal, center, depth, depth_weight, robust)
@@ -147,7 +147,7 @@ def estimate_canonical(
     fit = images.fit(shape)
     good = acceptable(fit, 180.0, max_error)
     shape = frame.placed(_frontal(fit, good, shape))
-    return Estimate(shape, _certain(images, fit, good, shape))
+    return CanonicalEstimate(shape, _certain(images, fit, good, shape))
 
 
 def _with_twins(images: _Images, mirrored: Int[np.ndarray, "points"]) -> _Images:
@@ -210,12 +210,12 @@ def _refined(
 
 
 def _dome_weight(cost: float, frame: _Frame, count: int) -> float:
-    """Weight of a point's squared depth above the dome: all of them flat cost a share of what is unexplained."""
+    """Weight of a point's squared depth above the dome: a flat shape costs a fixed fraction of the remaining cost."""
     return 2 * _DOME_SHARE * cost / (count * (_DOME_DEPTH * frame.spread) ** 2)
 
 
 def _cost(images: _Images, shape: Float[np.ndarray, "points 3"]) -> float:
-    """What a shape leaves unexplained, summed over images; those whose camera is lost count a fixed lot."""
+    """Robust cost of a shape, summed over images and limited for each, because a camera may be lost."""
     return float(np.minimum(images.fit(shape).cost, _MOST_COST).sum())
 
 

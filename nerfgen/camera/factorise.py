@@ -6,7 +6,7 @@ Seen from afar, all points p of all images k are, in units of each image's sprea
 
 so that the matrix of all of them has rank 3 (Tomasi and Kanade, "Shape and motion from image streams under
 orthography", 1992). Its factors are known up to an affine map, which the form of the A_k determines; what
-remains open is which of two shapes, each the other's reversal in depth, is the true one.
+remains open is which of two shapes, each the depth reversal of the other, is the true one.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from jaxtyping import Float
 _ALTERNATIONS = 40
 _REWEIGHTINGS = 10
 _ALIGNMENTS = 5
-# Least eigenvalue of the metric relative to its largest: what lies below is noise where every view is frontal.
+# Smallest eigenvalue of the metric relative to its largest; smaller ones are noise of views that are all frontal.
 _LEAST_METRIC = 1e-2
 
 
 class Factors(NamedTuple):
-    """What :func:`factorise` finds, in a frame with x right, y up and z to the viewer of the mean view.
+    """Result of :func:`factorise`, in a frame with x right, y up and z to the viewer of the mean view.
 
     Attributes:
         shape: points, with their centroid in the origin, in units of an image's spread.
         turns: rotations of the object before the cameras.
-        determined: whether the metric was positive by itself, so that the depths mean something.
+        determined: whether the metric was positive definite without correction, so that the depths are meaningful.
     """
 
     shape: Float[np.ndarray, "points 3"]

@@ -1,8 +1,8 @@
 """Canonical keypoints and a shared focal length, estimated together with all cameras.
 
 A bundle adjustment with a rigid shape that all images share. The camera blocks are eliminated from the
-normal equations (Schur complement), so that what is solved has the size of the shape, whatever the number
-of images.
+normal equations (Schur complement), so that the size of the linear system depends on the shape alone, not on the
+number of images.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ _MOST_IMAGES = 200
 
 
 @dataclass(frozen=True)
-class Joint:
+class JointFit:
     """Result of :func:`refine`.
 
     Attributes:
         canonical: keypoints in the frame and scale of the template.
-        focal_factor: what all focal lengths are to be multiplied with.
+        focal_factor: factor of all focal lengths.
         cost: robust cost before and after, mean over images.
     """
 
@@ -64,18 +64,18 @@ def refine(
     focal_spread: float = 0.3,
     pull: tuple[Float[np.ndarray, "points 3"], Float[np.ndarray, "points 3"]] | None = None,
     most_images: int = _MOST_IMAGES,
-) -> Joint:
+) -> JointFit:
     """Adjust the canonical keypoints and (or) one factor of all focal lengths to the landmarks of all images.
 
     Args:
         landmarks, canonical, focal, center, depth, depth_weight, robust: as for
             :func:`nerfgen.camera.solve.solve_cameras`.
-        shape_spread: standard deviation of a point about the template, world units; it ties the shape to its
-            start, because turning and scaling shape and cameras together changes no picture.
+        shape_spread: standard deviation of a point from its initial position, world units; it fixes the gauge,
+            because turning and scaling shape and cameras together changes no image.
         focal_spread: standard deviation of the logarithm of the factor.
-        pull: in place of ``shape_spread``, where a quadratic prior draws the shape to, and its weight in units of
+        pull: in place of ``shape_spread``, the centre of a quadratic prior on the shape, and its weight in units of
             the cost summed over images.
-        most_images: if there are more, so many are chosen evenly.
+        most_images: a regular subset of at most this many images is used.
     """
     every = max(1, -(-len(landmarks) // most_images))
     landmarks, focal, center = landmarks[::every], focal[::every], center[::every]
@@ -84,13 +84,13 @@ def refine(
         landmarks, canonical, focal, center, depth=depth, depth_weight=depth_weight, robust=robust
     )
     if not fit.in_front.all():
-        # One camera that is lost would leave the cost without a number.
+        # One lost camera would make the cost infinite.
         kept = fit.in_front
         landmarks, focal, center = landmarks[kept], focal[kept], center[kept]
         depth = None if depth is None else depth[kept]
         fit = CameraFit(**{name: values[kept] for name, values in vars(fit).items()})
     points = len(canonical)
-    # Prior of the shared unknowns (shape, log factor): where it is least, and its weights.
+    # Prior of the shared unknowns (shape, log factor): its minimum, and its weights.
     if pull is None:
         pull = canonical, np.full_like(canonical, len(landmarks) ** 0.5 / shape_spread**2)
     preferred = np.append((pull[0] - canonical).ravel(), 0.0)
@@ -142,7 +142,7 @@ def refine(
                 break
     moved_shape = canonical + shared[:-1].reshape(-1, 3)
     scale, rotation, shift = similarity_between(moved_shape, canonical)
-    return Joint(
+    return JointFit(
         scale * moved_shape @ rotation.T + shift,
         float(np.exp(shared[-1])),
         (first_cost / len(landmarks), cost / len(landmarks)),
@@ -172,13 +172,13 @@ def _normal_blocks(
     damping: Array,
     robust: float,
 ) -> tuple[Array, Array, Array, Array, Array]:
-    """Reduced matrix and right side of the shared unknowns; the camera blocks, their coupling and right sides."""
+    """Reduced matrix and right-hand side of the shared unknowns; camera blocks, their coupling and right-hand sides."""
 
     def one(pose: Pose, points: Array, size: Array) -> tuple[Array, ...]:
         pose = pose._replace(log_focal=pose.log_focal + log_factor)
         residual, weight, _ = weighted_residual(project_pose(pose, shape, middle)[0], points, size, robust)
         by_pose, by_point = projection_jacobian(pose, shape, middle)
-        by_pose, by_point = by_pose / size[:, None], by_point / size[:, None]
+        by_pose, by_point = by_pose / size[None, :, None], by_point / size[None, :, None]
         weighted_pose, weighted_point = by_pose * weight[:, None, None], by_point * weight[:, None, None]
         own = jnp.einsum("pri,prj->ij", weighted_pose, by_pose)
         coupling = jnp.einsum("pri,prj->ipj", weighted_pose, by_point).reshape(7, -1)
@@ -202,7 +202,9 @@ def _normal_blocks(
     right = jnp.concatenate([point_right.sum(0), own_right[:, 6].sum()[None]])
     matrix = matrix + damping * jnp.diag(jnp.diag(matrix))
     pose_blocks = own[:, :6, :6]
-    pose_blocks = pose_blocks + damping * jnp.eye(6) * jnp.diagonal(pose_blocks, axis1=1, axis2=2)[:, None]
+    pose_blocks = (
+        pose_blocks + damping * jnp.eye(6)[None] * jnp.diagonal(pose_blocks, axis1=1, axis2=2)[:, None]
+    )
     factor = jnp.linalg.cholesky(pose_blocks)
     half = jax.vmap(partial(jax.scipy.linalg.solve_triangular, lower=True))(factor, cross)
     half_right = jax.vmap(partial(jax.scipy.linalg.solve_triangular, lower=True))(factor, own_right[:, :6])

@@ -2,12 +2,12 @@
 
     argmin_{R, t, f}  sum_m  rho(| l_m - project(p_m; R, t, f) |)
 
-with Huber's rho, by Levenberg-Marquardt on the six numbers of the pose and, by choice, the logarithm of
-the focal length. Residuals are measured in units of the landmarks' own spread in the image, so that the
-robust scale means the same in a thumbnail and in a large photograph.
+with Huber's rho, by Levenberg-Marquardt on the six parameters of the pose and, optionally, the logarithm of
+the focal length. Residuals are measured in units of the landmarks' spread in the image, so that the robust scale
+means the same in a thumbnail and in a large image.
 
-A landmarker that also estimates how deep its points lie, relative to one another and in pixels, adds a third
-component to each residual. It says more about pitch than the pixels do, which barely change with it.
+Landmark estimators that also give relative depths of their points, in pixels, add a third component to each residual.
+It constrains pitch, which barely changes the pixels.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class CameraFit:
         relative_rmse: the same in units of the landmarks' spread.
         cost: sum of rho over points (N,), in units of spread squared.
         iterations: until converged, at most ``MAX_ITERATIONS``.
-        in_front: whether all points lie before the camera.
+        in_front: whether all points lie in front of the camera.
     """
 
     cam_to_world: Float[np.ndarray, "images 4 4"]
@@ -70,7 +70,7 @@ def double_precision() -> contextlib.AbstractContextManager[None]:
 
 
 def spread(landmarks: Float[np.ndarray, "images points 2"]) -> Float[np.ndarray, "images"]:
-    """Root mean square distance of an image's landmarks from their centroid, pixels; NaN ones are left out."""
+    """Root mean square distance of an image's landmarks from their centroid, pixels; NaN values are ignored."""
     centred = landmarks - np.nanmean(landmarks, axis=1, keepdims=True)
     return np.sqrt(np.nanmean((centred**2).sum(-1), axis=-1))
 
@@ -83,7 +83,7 @@ def project_pose(
     A view is the pixel relative to the principal point, and the depth relative to that of the world point
     ``middle``, in pixels at its distance.
     """
-    local = points @ pose.rotation.T + pose.translation
+    local = points @ pose.rotation.T + pose.translation[None]
     focal, center = jnp.exp(pose.log_focal), pose.rotation @ middle + pose.translation
     pixels = focal * local[:, :2] / local[:, 2:]
     return jnp.concatenate([pixels, focal * (local[:, 2:] / center[2] - 1)], -1), local
@@ -108,8 +108,8 @@ def projection_jacobian(
         ],
         axis=1,
     )
-    by_center = (-focal * depth / center[2] ** 2)[:, None] * jnp.array([0.0, 0.0, 1.0])
-    by_rotation = -by_local @ skew(local - pose.translation)
+    by_center = (-focal * depth / center[2] ** 2)[:, None] * jnp.array([[0.0, 0.0, 1.0]])
+    by_rotation = -by_local @ skew(local - pose.translation[None])
     by_rotation = by_rotation.at[:, 2].add(-by_center @ skew(center - pose.translation))
     by_translation = by_local.at[:, 2].add(by_center)
     by_pose = jnp.concatenate([by_rotation, by_translation, views[:, :, None]], axis=-1)
@@ -134,7 +134,7 @@ def weighted_residual(
 ) -> tuple[Float[Array, "points 3"], Float[Array, "points"], Float[Array, ""]]:
     """Residuals of one image in ``unit``, their weights, and the sum of rho; 0 for points that are NaN."""
     present = jnp.isfinite(views[:, 0])
-    residual = jnp.where(present[:, None], (expected - views) / unit, 0.0)
+    residual = jnp.where(present[:, None], (expected - views) / unit[None], 0.0)
     rho, weight = huber(jnp.sum(residual**2, -1), robust)
     return residual, weight * present, rho.sum()
 
@@ -153,14 +153,14 @@ def frontal_start(
 ) -> Pose:
     """A frontal camera with the roll, scale and position of the best 2D similarity to the landmarks.
 
-    Landmarks are relative to the principal point; NaN ones are left out.
+    Landmarks are relative to the principal point; NaN values are ignored.
     """
-    flat = canonical[:, :2] * jnp.array([1.0, -1.0])
+    flat = canonical[:, :2] * jnp.array([[1.0, -1.0]])
     present = jnp.isfinite(landmarks[:, :1])
-    share = present / jnp.sum(present)
+    fraction = present / jnp.sum(present)
     landmarks = jnp.where(present, landmarks, 0.0)
-    middle, seen_middle = jnp.sum(share * flat, 0), jnp.sum(share * landmarks, 0)
-    shape, seen = present * (flat - middle), present * (landmarks - seen_middle)
+    middle, seen_middle = jnp.sum(fraction * flat, 0), jnp.sum(fraction * landmarks, 0)
+    shape, seen = present * (flat - middle[None]), present * (landmarks - seen_middle[None])
     # Complex regression seen ~ s exp(i a) shape.
     cosine = jnp.sum(shape * seen)
     sine = jnp.sum(shape[:, 0] * seen[:, 1] - shape[:, 1] * seen[:, 0])
@@ -168,7 +168,7 @@ def frontal_start(
     angle = jnp.arctan2(sine, cosine)
     rotation = rotation_from_vector(angle * jnp.array([0.0, 0.0, 1.0])) @ jnp.asarray(FRONTAL_ROTATION)
     depth = jnp.exp(log_focal) / scale
-    place = rotation @ jnp.sum(share * canonical, 0)
+    place = rotation @ jnp.sum(fraction * canonical, 0)
     center = seen_middle / scale
     return Pose(rotation, jnp.array([center[0], center[1], depth]) - place, log_focal)
 
@@ -208,7 +208,7 @@ def _solve_one(
         pose = search.pose
         expected = project_pose(pose, canonical, middle)[0]
         residual, weight, _ = weighted_residual(expected, views, unit, robust)
-        jacobian = projection_jacobian(pose, canonical, middle)[0] / unit[:, None]
+        jacobian = projection_jacobian(pose, canonical, middle)[0] / unit[None, :, None]
         weighted = jacobian * weight[:, None, None]
         normal = jnp.einsum("pri,prj->ij", weighted, jacobian)
         gradient = jnp.einsum("pri,pr->i", weighted, residual)
@@ -291,22 +291,27 @@ def solve_cameras(
     """Fit a camera to each image's landmarks, from a frontal start.
 
     Args:
-        landmarks: pixels; NaN where one is missing. Four or more an image say where its camera is.
+        landmarks: pixels; NaN where one is missing. At least four per image determine its camera.
         canonical: world units, in the same order.
-        focal: focal lengths in pixels, kept or, with ``free_focal``, the mean of a log-normal prior.
+        focal: focal lengths in pixels; with ``free_focal`` the mean of a log-normal prior, else fixed.
         center: principal points, pixels.
-        depth: how deep the landmarks lie, larger is farther, pixels; only differences within an image count.
+        depth: relative depth of the landmarks, larger is farther, pixels; only differences within an image count.
         depth_weight: weight of a residual in depth relative to one in the image.
         robust: Huber's scale in units of the landmarks' spread.
         focal_spread: standard deviation of that prior on the logarithm, in the same units as a residual of
             one spread.
     """
+    if not len(landmarks):
+        none = np.zeros(0)
+        return CameraFit(
+            np.zeros((0, 4, 4)), none, none, none, none, np.zeros(0, np.int64), np.zeros(0, bool)
+        )
     views, unit = relative_views(landmarks, center, depth, depth_weight)
     parts = []
     with double_precision():
         for begin in range(0, len(landmarks), _BATCH):
             part = slice(begin, begin + _BATCH)
-            # The last batch is filled up by repetition, so that one shape is compiled.
+            # The last batch is padded by repetition, so that one shape is compiled.
             rows = np.resize(np.arange(len(landmarks))[part], min(_BATCH, max(len(landmarks), 1)))
             result = _solve_batch(
                 jnp.asarray(views[rows], jnp.float64),
@@ -333,7 +338,7 @@ def solve_cameras(
 
 
 def acceptable(fit: CameraFit, largest_angle: float, max_error: float) -> np.ndarray:
-    """Which fits are cameras: finite, before the object, not turned inside out, and close to the landmarks.
+    """Which fits are valid cameras: finite, in front of the object, not inverted, and close to the landmarks.
 
     Args:
         largest_angle: of the camera's position from the frontal direction (+z), degrees.

@@ -1,13 +1,16 @@
-"""``nerfgen classes``: the object classes, and what a file that describes one says."""
+"""``nerfgen classes``: the object classes, and the files that describe them."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from nerfgen.cli import runtime
+from nerfgen.cli.progress import Messages
+from nerfgen.settings import setting
 
 if TYPE_CHECKING:
     from nerfgen.objectclass import ObjectClass
@@ -15,9 +18,21 @@ if TYPE_CHECKING:
 EPILOG = runtime.examples(
     "Examples",
     "nerfgen classes",
-    "nerfgen classes cat -o mug.toml   a beginning for a class of your own",
+    "nerfgen classes cat -o mug.toml   a start for a class of your own",
     "nerfgen classes ./mug.toml        check it",
 )
+
+
+@dataclass(frozen=True)
+class ClassFile(runtime.OutputFile, title="Output"):
+    """The file that describes a class."""
+
+    output: Path | None = setting(
+        None,
+        option=("-o", "--output"),
+        metavar="FILE.toml",
+        help="Write the file that describes the class, as a start for one of your own.",
+    )
 
 
 def classes(
@@ -29,52 +44,41 @@ def classes(
             show_default=False,
         ),
     ] = "",
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE.toml",
-            help="Write the file that describes the class, to be changed into one of your own.",
-            show_default=False,
-            rich_help_panel="Output",
-        ),
-    ] = None,
-    overwrite: runtime.Overwrite = False,
-    quiet: runtime.Quiet = False,
-    as_json: runtime.Json = False,
-    debug: runtime.Debug = False,
+    *,
+    output: ClassFile,
+    messages: Messages,
 ) -> None:
     """List the object classes, or show one.
 
-    A class is a TOML or JSON file: its landmarks and what is known of them, the box that holds an object, the camera
-    where nothing else is known. Every command that takes --class takes such a file too.
+    A class is a TOML or JSON file: its landmarks, the box that contains an object, and the default camera. Every
+    command with --class takes such a file too.
     """
-    from nerfgen.artifact import atomic_path
     from nerfgen.errors import InputError, OutputExistsError
     from nerfgen.objectclass import CLASS_NAMES, class_text, object_class
+    from nerfgen.storage import atomic_path
 
-    reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
-    if output:
+    reporter = messages.reporter()
+    file = output.output
+    if file:
         if not name:
-            raise InputError(f"-o needs the name of a class: {', '.join(CLASS_NAMES)}")
-        if output.exists() and not overwrite:
+            raise InputError(f"`output` needs the name of a class: {', '.join(CLASS_NAMES)}")
+        if file.exists() and not output.overwrite:
             raise OutputExistsError(
-                f"{output} exists; give --overwrite to replace it or -o for another place"
+                f"{file} exists; give `overwrite` to replace it, or choose another `output`"
             )
-        with atomic_path(output) as temporary:
+        with atomic_path(file) as temporary:
             temporary.write_text(class_text(name), encoding="utf-8")
-        reporter.result({"output": str(output)}, f"the file of class {name} -> {output}")
+        reporter.result({"output": str(file)}, f"the file of class {name} -> {file}")
         return
     if name:
         described = object_class(name)
-        reporter.result(_told(described), _shown(described))
+        reporter.result(_values(described), _description(described))
         return
     every = [object_class(name) for name in CLASS_NAMES]
-    reporter.result({"classes": [_told(described) for described in every]}, _table(every))
+    reporter.result({"classes": [_values(described) for described in every]}, _table(every))
 
 
-def _told(described: ObjectClass) -> dict[str, Any]:
+def _values(described: ObjectClass) -> dict[str, Any]:
     return {
         "name": described.name,
         "description": described.description,
@@ -113,11 +117,11 @@ def _table(every: list[ObjectClass]) -> str:
     )
 
 
-def _shown(described: ObjectClass) -> str:
-    told = _told(described)
-    told["canonical"] = "given" if len(described.canonical) else "estimated from photographs"
+def _description(described: ObjectClass) -> str:
+    values = _values(described)
+    values["canonical"] = "given" if len(described.canonical) else "estimated from photographs"
     if not described.landmark_names:
-        del told["canonical"]
+        del values["canonical"]
 
     def plain(value: Any) -> str:
         if isinstance(value, list):
@@ -127,4 +131,4 @@ def _shown(described: ObjectClass) -> str:
             )
         return str(value) if value != "" else "none"
 
-    return "\n".join(f"{name.replace('_', ' '):<14} {plain(value)}" for name, value in told.items())
+    return "\n".join(f"{name.replace('_', ' '):<14} {plain(value)}" for name, value in values.items())

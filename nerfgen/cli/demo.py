@@ -1,8 +1,7 @@
-"""``nerfgen demo``: the whole pipeline on the built-in example, judged against its truth."""
+"""``nerfgen demo``: the whole pipeline on synthetic images, measured against their ground truth."""
 
 from __future__ import annotations
 
-import enum
 import json
 import shlex
 import subprocess
@@ -15,17 +14,12 @@ from typing import Annotated, Any
 import typer
 
 from nerfgen.cli import runtime
+from nerfgen.cli.progress import Messages, Reporter
+from nerfgen.cli.synth import KindName
 
 EPILOG = runtime.examples(
     "Examples", "nerfgen demo", "nerfgen demo try --quick", "nerfgen demo cars --kind cars"
 )
-
-
-class Kind(enum.StrEnum):
-    """The built-in examples."""
-
-    heads = "heads"
-    cars = "cars"
 
 
 @dataclass(frozen=True)
@@ -43,8 +37,8 @@ class _Scale:
 
 
 _SCALES = {
-    (Kind.heads, False): _Scale(images=500, size=64, heldout_objects=24, views=4, steps=2200),
-    (Kind.heads, True): _Scale(
+    (KindName.heads, False): _Scale(images=500, size=64, heldout_objects=24, views=4, steps=2200),
+    (KindName.heads, True): _Scale(
         # So short a run sees too little of each camera to move it far.
         images=80,
         size=64,
@@ -55,32 +49,33 @@ _SCALES = {
         frames=12,
         settings=("camera_learning_rate=0.002",),
     ),
-    (Kind.cars, False): _Scale(images=1200, size=64, heldout_objects=24, views=4, steps=7000),
-    (Kind.cars, True): _Scale(images=150, size=48, heldout_objects=6, views=2, steps=300, shown=3, frames=12),
+    (KindName.cars, False): _Scale(images=1200, size=64, heldout_objects=24, views=4, steps=7000),
+    (KindName.cars, True): _Scale(
+        images=150, size=48, heldout_objects=6, views=2, steps=300, shown=3, frames=12
+    ),
 }
 
 
 def demo(
-    out: Annotated[Path, typer.Argument(metavar="[OUT]", help="Folder to make.")] = Path("nerfgen-demo"),
+    out: Annotated[Path, typer.Argument(metavar="[OUT]", help="Folder to create.")] = Path("nerfgen-demo"),
+    *,
     kind: Annotated[
-        Kind,
+        KindName,
         typer.Option(
-            help="[bold]heads[/bold]: only photographs, cameras and masks are estimated. "
-            "[bold]cars[/bold]: the true cameras and masks are given."
+            help="[bold]heads[/bold]: cameras and masks are estimated from the images alone. "
+            "[bold]cars[/bold]: the true cameras and masks are used."
         ),
-    ] = Kind.heads,
-    quick: Annotated[bool, typer.Option("--quick", help="About a minute, at lower quality.")] = False,
+    ] = KindName.heads,
+    quick: Annotated[bool, typer.Option("--quick", help="Take about a minute, at lower quality.")] = False,
     seed: runtime.Seed = 0,
     overwrite: runtime.Overwrite = False,
-    quiet: runtime.Quiet = False,
-    as_json: runtime.Json = False,
-    debug: runtime.Debug = False,
+    messages: Messages,
 ) -> None:
-    """Synthesise photographs, run the pipeline's commands on them, and judge the model by the truth.
+    """Synthesise images, run the pipeline's commands on them, and measure the model against the ground truth.
 
-    Every command is printed as you would type it. Pictures, files and summary.json go to OUT.
+    Each command is printed as you would type it. Figures, files and summary.json go to OUT.
     """
-    reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
+    reporter = messages.reporter()
     scale = _SCALES[kind, quick]
     photos, pictures = out / kind.value, out / "pictures"
     pictures.mkdir(parents=True, exist_ok=True)
@@ -99,7 +94,7 @@ def demo(
     reporter.result(summary, _told(summary, out))
 
 
-def _commands(kind: Kind, scale: _Scale, photos: Path, pictures: Path, seed: int) -> list[str]:
+def _commands(kind: KindName, scale: _Scale, photos: Path, pictures: Path, seed: int) -> list[str]:
     """The pipeline as it would be typed, without the program's name."""
 
     def quoted(path: Path) -> str:
@@ -119,18 +114,18 @@ def _commands(kind: Kind, scale: _Scale, photos: Path, pictures: Path, seed: int
         f"fit-cameras {folder} --refine-canonical --picture {picture('cameras.png')}",
         f"segment {folder} --size {scale.size} --picture {picture('masks.png')}",
     ]
-    given = f" --cameras {truth} --masks {truth}" if kind is Kind.cars else ""
+    given = f" --cameras {truth} --masks {truth}" if kind is KindName.cars else ""
     settings = "".join(f" --set {setting}" for setting in scale.settings)
     return [
         made,
-        *(estimated if kind is Kind.heads else []),
+        *(estimated if kind is KindName.heads else []),
         f"train {folder}{given} --steps {scale.steps} --seed {seed}{settings}",
         f"render {model} --rows 0-{scale.shown - 1} --size {2 * scale.size} --sheet {picture('turned.png')}",
         f"sample {model} -n {scale.shown} --orbit {scale.frames} --seed {seed} --video {picture('new.gif')}",
     ]
 
 
-def _run(line: str, reporter: runtime.Reporter) -> float:
+def _run(line: str, reporter: Reporter) -> float:
     """Run one command as a user would, and say so; its results go to stderr. Returns seconds."""
     from nerfgen.errors import NerfgenError
 
@@ -150,19 +145,19 @@ def _run(line: str, reporter: runtime.Reporter) -> float:
     return time.monotonic() - began
 
 
-def _judged(photos: Path, kind: Kind) -> dict[str, Any]:
+def _judged(photos: Path, kind: KindName) -> dict[str, Any]:
     import numpy as np
 
-    from nerfgen import artifact
-    from nerfgen.evaluate.truth import camera_errors, judge
-    from nerfgen.field import load_model
+    from nerfgen import storage
+    from nerfgen.evaluate.held_out_views import camera_errors, score_model
+    from nerfgen.model import load_model
 
     model, truth = load_model(photos / "model.h5"), photos / "truth.h5"
-    scores = judge(model, truth)
+    scores = score_model(model, truth)
     detected, images = len(model.images), len(model.images)
-    if kind is Kind.heads:
-        with artifact.reading(photos / "landmarks.h5", "landmarks/1") as file:
-            usable = artifact.usable(artifact.strings(file["status"]))
+    if kind is KindName.heads:
+        with storage.reading(photos / "landmarks.h5", "landmarks/1") as file:
+            usable = storage.usable(storage.strings(file["status"]))
             detected, images = int(usable.sum()), len(usable)
     return {
         "images": images,
@@ -182,7 +177,7 @@ def _judged(photos: Path, kind: Kind) -> dict[str, Any]:
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:
-    from nerfgen.artifact import atomic_path
+    from nerfgen.storage import atomic_path
 
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
@@ -195,7 +190,7 @@ def _told(summary: dict[str, Any], out: Path) -> str:
 
     lines = [
         "",
-        f"{summary['images']} photographs of as many objects, {summary['detected_fraction']:.1%} detected; "
+        f"{summary['images']} images, one per object, {summary['detected_fraction']:.1%} detected; "
         f"{summary['seconds']['total']:.0f} s in all",
         f"camera rotation error, median     {summary['camera_rotation_error_deg_median']:.2f} degrees",
         "",

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-import typer
+from nerfgen.cli import runtime
+from nerfgen.cli.objects import Selection
+from nerfgen.cli.progress import Messages
+from nerfgen.inversion import FitSettings
+from nerfgen.mesh import MeshSettings
+from nerfgen.settings import setting
+from nerfgen.storage import InputRecord, Record
 
-from nerfgen.cli import choices, runtime, views
+if TYPE_CHECKING:
+    from nerfgen.model import Model
 
 EPILOG = runtime.examples(
     "Examples",
@@ -18,150 +25,83 @@ EPILOG = runtime.examples(
     "nerfgen export photos/model.h5 --image me.jpg --watertight -o me.obj",
 )
 
-_SURFACE = "Surface"
 # Files that are recorded one by one.
 _FEW = 4
 
 
+@dataclass(frozen=True)
+class MeshFile(runtime.OutputFile, title="Output"):
+    """The file, or the files, of meshes."""
+
+    output: Path | None = setting(
+        None,
+        option=("-o", "--output"),
+        metavar="FILE.glb|.ply|.obj",
+        default_text="mesh.glb beside the model",
+        help="File to write; with several objects, the number of each is added to the name: head_0000.glb.",
+    )
+
+
 def export(
     model: runtime.ModelFile,
-    rows: views.Rows = "",
-    codes: views.Codes = None,
-    image: views.Photographs = None,
-    landmarker: views.LandmarkerFile = None,
-    fit_steps: views.FitSteps = 100,
-    seed: runtime.Seed = 0,
-    workers: runtime.Workers = 0,
-    resolution: Annotated[
-        int,
-        typer.Option(
-            min=8,
-            max=1024,
-            help="Cells of the grid along the longest edge of the class's box.",
-            rich_help_panel=_SURFACE,
-        ),
-    ] = 128,
-    level: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            help="Density of the surface, per world unit; 0: where rendering shows it, for each object.",
-            rich_help_panel=_SURFACE,
-        ),
-    ] = 0.0,
-    largest: Annotated[
-        bool,
-        typer.Option(
-            "--largest/--all-parts",
-            help="Keep the largest of separate parts alone, or all.",
-            rich_help_panel=_SURFACE,
-        ),
-    ] = True,
-    watertight: Annotated[
-        bool,
-        typer.Option(
-            "--watertight/--open",
-            help="Close the surface where the box cuts the object, or leave it open.",
-            rich_help_panel=_SURFACE,
-        ),
-    ] = False,
-    faces: Annotated[
-        int,
-        typer.Option(min=0, help="Simplify to so many triangles; 0: keep all.", rich_help_panel=_SURFACE),
-    ] = 0,
-    output: Annotated[
-        Path | None,
-        typer.Option(
-            "-o",
-            "--output",
-            metavar="FILE.glb|.ply|.obj",
-            help="File to write; with several objects, each one's number is put before the suffix: head_0000.glb.",
-            show_default="mesh.glb beside the model",
-            rich_help_panel="Output",
-        ),
-    ] = None,
-    overwrite: runtime.Overwrite = False,
+    *,
+    objects: Selection,
+    fitting: FitSettings,
+    meshing: MeshSettings,
+    output: MeshFile,
     strict: runtime.Strict = False,
-    quiet: runtime.Quiet = False,
-    as_json: runtime.Json = False,
-    debug: runtime.Debug = False,
+    messages: Messages,
 ) -> None:
-    """Export the surface of a model's objects as meshes with colours and normals; writes GLB, PLY or OBJ.
+    """Export the surfaces of a model's objects as meshes with colours and normals; writes GLB, PLY or OBJ.
 
     The surface is an isosurface of the density, at the level that agrees best with what rendering shows. Vertices
     are in world units, y up.
     """
-    sources = {"--rows": rows, "--codes": codes, "--image": image}
-    choices.exclude(sources, "--image", "--rows", "--codes")
-    choices.exclude(sources, "--codes", "--rows")
-
-    from nerfgen import artifact, field, generate, surface
+    from nerfgen import mesh, storage
     from nerfgen.errors import InputError, UnusableImagesError
-    from nerfgen.generate.codes import parse_numbers
-    from nerfgen.generate.photograph import photograph_files
+    from nerfgen.model import load_model, model_file
 
-    if not any(sources.values()):
-        raise InputError("which objects? give --rows such as 3, --codes FILE or --image PHOTO")
-    model_file = field.model_file(model)
-    output = output or model_file.with_name("mesh.glb")
-    surface.check_mesh_name(output)
-    trained = field.load_model(model_file)
-    reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
-    meshing = surface.Meshing(resolution, level, largest, watertight, faces)
-    table = parse_numbers(rows, len(trained.images), f"--rows {rows}", "rows") if rows else []
-    photographs, called = photograph_files(image or [])
-    stored, files = generate.referenced(trained, codes or [])
-    names = [*(f"row {row}" for row in table), *stored, *called]
-    model_record = artifact.file_record(model_file)
-    made_with = asdict(meshing) | ({"fit_steps": fit_steps, "seed": seed} if image else {})
-    abouts: list[artifact.About] = [
-        {
-            "object_class": trained.object_class,
-            "parameters": {"object": name, **made_with},
-            "inputs": [
-                model_record,
-                *_records([*(files or photographs), *([landmarker] if landmarker else [])]),
-            ],
-        }
-        for name in names
-    ]
-    outputs = [output]
+    objects.check_fitting()
+    if not (objects.rows or objects.codes or objects.image):
+        raise InputError("no objects were selected; give `rows` such as 3, `codes` or `image`")
+    path = model_file(model)
+    file = output.output or path.with_name("mesh.glb")
+    mesh.check_mesh_name(file)
+    trained = load_model(path)
+    reporter = messages.reporter()
+    rows = objects.table_rows(trained)
+    names, sources = _names_and_sources(trained, objects, rows, fitting)
+    model_record = storage.file_record(path)
+    parameters = asdict(meshing) | (fitting.parameters if objects.image else {})
+    outputs = [file]
     if len(names) > 1:
-        outputs = [output.with_stem(f"{output.stem}_{number:04d}") for number in range(len(names))]
+        outputs = [file.with_stem(f"{file.stem}_{number:04d}") for number in range(len(names))]
+    inputs = [model_record, *_records(sources)]
+    stages = [
+        storage.Stage(
+            output_file,
+            mesh.MESH_SCHEMA,
+            trained.object_class,
+            parameters={"object": name, **parameters},
+            inputs=inputs,
+        )
+        for name, output_file in zip(names, outputs, strict=True)
+    ]
     wanted = [
         number
-        for number, (file, about) in enumerate(zip(outputs, abouts, strict=True))
-        if not surface.is_current(file, about, overwrite=overwrite)
+        for number, stage in enumerate(stages)
+        if not mesh.is_current(stage, overwrite=output.overwrite)
     ]
     for number in sorted({*range(len(names))} - {*wanted}):
         reporter.kept(outputs[number])
     status = ["ok"] * len(names)
     if wanted:
-        if image:
-            with reporter.progress("fitting", "steps") as progress:
-                objects = generate.photograph_objects(
-                    trained,
-                    image,
-                    steps=fit_steps,
-                    seed=seed,
-                    landmarker=landmarker,
-                    workers=workers,
-                    progress=progress,
-                    warn=reporter.say,
-                )
-        elif codes:
-            objects = generate.find_objects(trained, model_record["sha256"], codes)
-        else:
-            objects = generate.table_objects(trained, table)
+        loaded = objects.load(trained, model_record, rows, fitting, reporter)
         with reporter.progress("meshing", "objects") as progress:
-            status = surface.write_objects(
-                trained,
-                objects,
-                {number: (outputs[number], abouts[number]) for number in wanted},
-                meshing,
-                progress=progress,
+            status = mesh.write_objects(
+                trained, loaded, {number: stages[number] for number in wanted}, meshing, progress=progress
             )
-    usable = [value in artifact.USABLE for value in status]
+    usable = [value in storage.USABLE for value in status]
     reasons = [
         f"{name}: {value}" for name, value, good in zip(names, status, usable, strict=True) if not good
     ]
@@ -170,32 +110,48 @@ def export(
     for reason in reasons:
         reporter.say(f"{reason}; it has no mesh")
     results = [
-        {"object": name, "status": value} | (_told(file) if good else {})
-        for name, value, file, good in zip(names, status, outputs, usable, strict=True)
+        {"object": name, "status": value} | (_described(output_file) if good else {})
+        for name, value, output_file, good in zip(names, status, outputs, usable, strict=True)
     ]
-    lines = [_line(result, largest) for result in results if "output" in result]
+    lines = [_line(result, meshing.largest) for result in results if "output" in result]
     reporter.result({"objects": results}, "\n".join(lines))
     if strict and reasons:
         raise UnusableImagesError(f"{len(reasons)} of {len(names)} objects have no mesh")
 
 
-def _records(files: list[Path]) -> list[dict[str, Any]]:
-    """Provenance of what objects came from: many files as one record, because it stands in every mesh."""
-    from nerfgen import artifact
+def _names_and_sources(
+    model: Model, objects: Selection, rows: list[int], fitting: FitSettings
+) -> tuple[list[str], list[Path]]:
+    """A name for each object, and the files that the objects are from."""
+    from nerfgen.inversion import name_images
+    from nerfgen.model import resolve_references
+
+    if objects.image:
+        images, names = name_images(objects.image)
+        files = [image for image in images if isinstance(image, Path)]
+        return names, [*files, *([fitting.landmarker] if fitting.landmarker else [])]
+    if objects.codes:
+        return resolve_references(model, objects.codes)
+    return [f"row {row}" for row in rows], []
+
+
+def _records(files: list[Path]) -> list[InputRecord]:
+    """Provenance of the objects' files: many as one record, because every mesh has it."""
+    from nerfgen import storage
 
     if len(files) <= _FEW:
-        return [artifact.file_record(file) for file in files]
-    return [artifact.folder_record([file.name for file in files], map(artifact.file_digest, files))]
+        return [storage.file_record(file) for file in files]
+    return [storage.folder_record([file.name for file in files], map(storage.file_digest, files))]
 
 
-def _told(file: Path) -> dict[str, Any]:
-    """What a mesh says of itself."""
-    from nerfgen import surface
+def _described(file: Path) -> Record:
+    """The result of a mesh, as its file records it."""
+    from nerfgen import mesh
 
-    return {"output": str(file), **json.loads(surface.read_account(file)["surface"])}
+    return {"output": str(file), **json.loads(mesh.read_provenance(file)["surface"])}
 
 
-def _line(result: dict[str, Any], largest: bool) -> str:
+def _line(result: Record, largest: bool) -> str:
     others = result["parts"] - 1
     parts = f"; {others} smaller part{'s' * (others > 1)} left out" if others and largest else ""
     return (

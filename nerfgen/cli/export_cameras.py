@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nerfgen.cli import runtime
+from nerfgen.cli.progress import Messages
+from nerfgen.interchange import ExportSettings
 
 EPILOG = runtime.examples(
     "Examples",
@@ -18,112 +19,46 @@ EPILOG = runtime.examples(
 )
 
 
-class FormatName(enum.StrEnum):
-    """What is written."""
-
-    transforms = "transforms"
-    srn = "srn"
-    eg3d = "eg3d"
-
-
-class Pictures(enum.StrEnum):
-    """What becomes of the pictures."""
-
-    copy = "copy"
-    link = "link"
-    none = "none"
-
-
-_WORLD = "World of the cameras"
-
-
 def export_cameras(
     source: Annotated[
         Path,
         typer.Argument(
             metavar="SOURCE",
-            help="Cameras, model, rendered views or truth; or the folder that holds cameras.h5.",
+            help="File of cameras, a model, rendered views or ground truth; or the folder that holds cameras.h5.",
             show_default=False,
         ),
     ],
+    *,
     output: Annotated[
         Path,
         typer.Option(
             "-o",
             "--output",
             metavar="FOLDER",
-            help="Folder to make.",
+            help="Folder to create.",
             show_default=False,
             rich_help_panel="Output",
         ),
     ],
-    format_name: Annotated[
-        FormatName,
-        typer.Option(
-            "--format",
-            help="[bold]transforms[/bold]: transforms.json of instant-ngp and nerfstudio, one an object, or one for "
-            "all where each has one image. [bold]srn[/bold]: rgb/, pose/ and intrinsics.txt for each object. "
-            "[bold]eg3d[/bold]: dataset.json.",
-        ),
-    ] = FormatName.transforms,
-    pictures: Annotated[
-        Pictures,
-        typer.Option(
-            help="[bold]copy[/bold] the pictures into the layout, [bold]link[/bold] them (hard links, copies where "
-            "that is impossible), or [bold]none[/bold]: cameras only."
-        ),
-    ] = Pictures.copy,
+    settings: ExportSettings,
     data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            metavar="FOLDER",
-            help="Folder of the images; that of SOURCE by default.",
-            show_default=False,
-        ),
+        Path | None, runtime.file_option("Folder of the images; that of SOURCE by default.", "FOLDER")
     ] = None,
-    up: Annotated[
-        str,
-        typer.Option(
-            metavar="AXIS", help="Axis of the written world that points up.", rich_help_panel=_WORLD
-        ),
-    ] = "+y",
-    front: Annotated[
-        str,
-        typer.Option(
-            metavar="AXIS",
-            help="Axis that objects face; by default, with y up, -z for srn and +z for others.",
-            show_default=False,
-            rich_help_panel=_WORLD,
-        ),
-    ] = "",
-    scale: Annotated[float, typer.Option(min=1e-9, help="Factor of lengths.", rich_help_panel=_WORLD)] = 1.0,
-    overwrite: runtime.Overwrite = False,
-    quiet: runtime.Quiet = False,
-    as_json: runtime.Json = False,
-    debug: runtime.Debug = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel="Output")
+    ] = False,
+    messages: Messages,
 ) -> None:
-    """Write cameras, those of a model or of rendered views among them, in the formats of other programs.
+    """Write cameras in the formats of other programs, including those of a model or of rendered views.
 
-    Images without camera are left out. `nerfgen import FOLDER --scale 1` reads the same cameras back.
+    Images without a camera are left out. `nerfgen import FOLDER --scale 1` reads the same cameras back.
     """
-    from nerfgen.interchange import give
+    from nerfgen.interchange import export_cameras as write_cameras
 
-    reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
+    reporter = messages.reporter()
     with reporter.progress("export") as progress:
-        summary = give(
-            source,
-            output,
-            format_name=format_name.value,
-            pictures=pictures.value,
-            data=data,
-            up=up,
-            front=front,
-            scale=scale,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    left = f"; {summary['left_out']} without camera left out" if summary["left_out"] else ""
+        summary = write_cameras(source, output, settings, data=data, overwrite=overwrite, progress=progress)
+    left = f"; {summary['left_out']} without a camera left out" if summary["left_out"] else ""
     reporter.result(
         summary,
         f"{summary['images']} cameras of {summary['instances']} objects as {summary['format']}, {summary['up']} up and "

@@ -1,4 +1,4 @@
-"""``nerfgen info``: what a file holds and how it was made."""
+"""``nerfgen info``: content and provenance of a file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from nerfgen.cli import runtime
+from nerfgen.cli.progress import Messages, Reporter
 
 EPILOG = runtime.examples(
     "Examples",
@@ -26,26 +27,26 @@ def info(
         Path | None, typer.Argument(metavar="[FILE]", help="A file that nerfgen wrote.", show_default=False)
     ] = None,
     devices: Annotated[bool, typer.Option("--devices", help="List the devices that JAX sees.")] = False,
-    as_json: runtime.Json = False,
-    debug: runtime.Debug = False,
+    *,
+    messages: Messages,
 ) -> None:
-    """Print what a file holds and how it was made: schema, recipe, inputs, statuses, datasets.
+    """Print the content and the provenance of a file: schema, recipe, inputs, statuses, datasets.
 
-    With `--devices`, what training can run on.
+    With --devices, print the devices that training can use.
     """
     from nerfgen.errors import InputError
 
-    reporter = runtime.Reporter(as_json=as_json)
+    reporter = messages.reporter()
     if devices:
         found = _devices()
         reporter.result({"devices": found}, "\n".join(_line(device) for device in found))
     if file:
         _describe(file, reporter)
     elif not devices:
-        raise InputError("give a file that nerfgen wrote, or --devices")
+        raise InputError("give a file that nerfgen wrote, or `devices`")
 
 
-def _devices() -> list[dict[str, Any]]:
+def _devices() -> list[dict[str, object]]:
     """Every device of JAX, with its memory where JAX knows it."""
     import jax
 
@@ -65,22 +66,22 @@ def _memory_limit(device: Any) -> int | None:
     return stats.get("bytes_limit") if stats else None
 
 
-def _describe(file: Path, reporter: runtime.Reporter) -> None:
+def _describe(file: Path, reporter: Reporter) -> None:
     import json
     from collections import Counter
 
-    from nerfgen import artifact, surface
+    from nerfgen import mesh, storage
 
-    if file.suffix.lower() in surface.FORMATS:
+    if file.suffix.lower() in mesh.FORMATS:
         _describe_mesh(file, reporter)
         return
-    with artifact.reading(file, *artifact.SCHEMAS) as opened:
+    with storage.reading(file, *storage.SCHEMAS) as opened:
         attributes = {
             name: json.loads(str(value)) if name in _JSON else _plain(value)
             for name, value in opened.attrs.items()
         }
-        status = dict(Counter(artifact.strings(opened["status"]))) if "status" in opened else {}
-        datasets: dict[str, dict[str, Any]] = {
+        status = dict(Counter(storage.strings(opened["status"]))) if "status" in opened else {}
+        datasets: dict[str, storage.Record] = {
             name: {
                 "shape": list(item.shape),
                 "kind": str(item.dtype),
@@ -97,15 +98,15 @@ def _describe(file: Path, reporter: runtime.Reporter) -> None:
     reporter.result({"attributes": attributes, "statuses": status, "datasets": datasets}, "\n".join(lines))
 
 
-def _describe_mesh(file: Path, reporter: runtime.Reporter) -> None:
+def _describe_mesh(file: Path, reporter: Reporter) -> None:
     import json
 
-    from nerfgen import surface
+    from nerfgen import mesh
     from nerfgen.errors import InputError
 
     if not file.is_file():
         raise InputError(f"{file} does not exist; make it with `nerfgen export`")
-    account = surface.read_account(file)
+    account = mesh.read_provenance(file)
     if not account:
         raise InputError(f"{file} was not written by nerfgen export")
     attributes = {name: json.loads(value) if name in _JSON else value for name, value in account.items()}

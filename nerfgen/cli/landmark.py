@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from nerfgen.cli import runtime
-from nerfgen.cli.summary import other_statuses
+from nerfgen.cli.progress import Messages, other_statuses
 
 EPILOG = runtime.examples(
     "Examples",
@@ -18,69 +18,65 @@ EPILOG = runtime.examples(
     "nerfgen landmark cats --class cat --model cat.h5",
 )
 
-Picture = Annotated[
-    Path | None,
-    typer.Option(
-        "--picture",
-        metavar="FILE.png",
-        help="Also draw some of the images with their points.",
-        show_default=False,
-        rich_help_panel="Output",
-    ),
-]
-
 
 def landmark(
     data: runtime.DataFolder,
+    *,
     object_class: runtime.ClassName = "face",
     model: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Estimator that `nerfgen train-landmarker` made, for classes that bring none.",
+            help="Landmark estimator made by `nerfgen train-landmarker`, for classes that ship without one.",
             show_default=False,
         ),
     ] = None,
-    workers: runtime.Workers = 0,
-    output: runtime.Output = None,
-    picture: Picture = None,
-    overwrite: runtime.Overwrite = False,
+    models: runtime.Models = None,
+    workers: runtime.Workers = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.png",
+            help="Also draw the landmarks of some images.",
+            show_default=False,
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    output: runtime.OutputFile,
     strict: runtime.Strict = False,
-    quiet: runtime.Quiet = False,
-    as_json: runtime.Json = False,
-    debug: runtime.Debug = False,
+    messages: Messages,
 ) -> None:
     """Find the class's landmarks in every image; writes DATA/landmarks.h5.
 
-    Photographs may have any size and framing, those of faces any orientation. Of several objects the largest is
-    taken. Images without one, and unreadable ones, stay in the file with a status.
+    Images may have any size and framing, those of faces any orientation. If an image shows several objects, the largest
+    is used. Images without an object and unreadable images stay in the file, with a status that says so.
     """
-    from nerfgen.landmark import landmark_folder
-    from nerfgen.landmark.picture import landmark_picture
+    from nerfgen.landmark import landmark_figure, landmark_folder
 
     runtime.existing_folder(data)
-    output = output or data / "landmarks.h5"
-    reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
+    file = output.output or data / "landmarks.h5"
+    reporter = messages.reporter()
     with reporter.progress("landmarks") as progress:
         summary = landmark_folder(
             data,
-            output,
+            file,
             object_class=object_class,
             model=model,
+            models=models,
             workers=workers,
-            overwrite=overwrite,
+            overwrite=output.overwrite,
             progress=progress,
             warn=reporter.say,
         )
     if summary["kept"]:
-        reporter.kept(output)
+        reporter.kept(file)
     if picture:
-        landmark_picture(data, output, picture)
+        landmark_figure(data, file, picture)
         reporter.say(f"wrote {picture}")
     images, detected = summary["images"], summary["detected"]
     reporter.result(
-        {**summary, "output": str(output)},
-        f"{images} images, {detected} with a landmark ({summary['detected_fraction']:.2%}) -> {output}"
+        {**summary, "output": str(file)},
+        f"{images} images, {detected} with landmarks ({summary['detected_fraction']:.2%}) -> {file}"
         + other_statuses(summary["statuses"]),
     )
     runtime.check_strict(strict, images - detected, images)

@@ -18,6 +18,8 @@ from nerfgen.cli import (
     import_data,
     info,
     landmark,
+    models,
+    options,
     render,
     runtime,
     sample,
@@ -26,6 +28,7 @@ from nerfgen.cli import (
     train,
     train_landmarker,
 )
+from nerfgen.compilation_cache import VARIABLE, use_compilation_cache
 
 app = typer.Typer(
     name="nerfgen",
@@ -54,10 +57,13 @@ for panel, module, function in (
     (AROUND, synth, synth.synth),
     (AROUND, classes, classes.classes),
     (AROUND, info, info.info),
+    (AROUND, models, models.models),
 ):
-    app.command(rich_help_panel=panel, epilog=module.EPILOG)(function)
+    app.command(rich_help_panel=panel, epilog=module.EPILOG)(options.command(function))
 # Its name is a word of Python.
-app.command("import", rich_help_panel=AROUND, epilog=import_data.EPILOG)(import_data.import_data)
+app.command("import", rich_help_panel=AROUND, epilog=import_data.EPILOG)(
+    options.command(import_data.import_data)
+)
 app.add_typer(bench.app, name="bench", rich_help_panel=AROUND)
 
 
@@ -76,11 +82,22 @@ app.add_typer(bench.app, name="bench", rich_help_panel=AROUND)
 )
 def root(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+    compilation_cache: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER|off",
+            envvar=VARIABLE,
+            help="Folder for compiled programs, which later commands load instead of compiling again; by default one "
+            "in the user's cache folder.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """From one photograph per object to a generative 3D model of the class."""
     if version:
         print(nerfgen.__version__)
         raise typer.Exit
+    use_compilation_cache(compilation_cache)
 
 
 def main() -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nerfgen.cli import runtime
-from nerfgen.cli.summary import other_statuses
+from nerfgen.cli.progress import Messages, other_statuses
+from nerfgen.mask.settings import MaskSettings
 
 EPILOG = runtime.examples(
     "Examples",
@@ -22,89 +22,10 @@ EPILOG = runtime.examples(
 )
 
 
-_METHOD_PANEL = "Methods"
-
-
-class Method(enum.StrEnum):
-    """How foreground is told from background."""
-
-    auto = "auto"
-    selfie = "selfie"
-    alpha = "alpha"
-    color = "color"
-    grabcut = "grabcut"
-    tflite = "tflite"
-    files = "files"
-
-
 def segment(
     data: runtime.DataFolder,
-    method: Annotated[
-        Method,
-        typer.Option(
-            help="[bold]auto[/bold]: alpha where an image has transparency, else the class's own; grabcut in place of "
-            "color where a background isn't plain. [bold]selfie[/bold]: persons. [bold]alpha[/bold]: the image's own "
-            "alpha channel. [bold]color[/bold]: what differs from a plain background. [bold]grabcut[/bold]: any "
-            "object, by its colours, from where the camera and the landmarks say that it is. [bold]tflite[/bold]: a "
-            "model of yours. [bold]files[/bold]: masks of yours."
-        ),
-    ] = Method.auto,
-    background: Annotated[
-        str | None,
-        typer.Option(
-            metavar="COLOR",
-            help="For color: [bold]white[/bold], [bold]black[/bold] or [bold]#rrggbb[/bold]; that of each image's edge "
-            "by default.",
-            show_default=False,
-            rich_help_panel=_METHOD_PANEL,
-        ),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.tflite",
-            help="For tflite: a segmentation model in TensorFlow Lite's format, such as MediaPipe's.",
-            show_default=False,
-            rich_help_panel=_METHOD_PANEL,
-        ),
-    ] = None,
-    category: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|NUMBER",
-            help="For tflite: the category that is foreground; all but the first by default. For files: its label, "
-            "where the files are images of labels.",
-            show_default=False,
-            rich_help_panel=_METHOD_PANEL,
-        ),
-    ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.txt",
-            help="For tflite: names of the categories, one a line, for a model that doesn't carry them.",
-            show_default=False,
-            rich_help_panel=_METHOD_PANEL,
-        ),
-    ] = None,
-    pixel_range: Annotated[
-        tuple[float, float] | None,
-        typer.Option(
-            metavar="LOW HIGH",
-            help="For tflite: what black and white are for the network; what the model says by default, else 0 1.",
-            show_default=False,
-            rich_help_panel=_METHOD_PANEL,
-        ),
-    ] = None,
-    masks: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="For files: where the mask of a/b.jpg is a/b.png, a/b.jpg.png or a/b_mask.png, in any image format.",
-            show_default=False,
-            rich_help_panel=_METHOD_PANEL,
-        ),
-    ] = None,
+    *,
+    settings: MaskSettings,
     cameras: Annotated[
         Path | None,
         typer.Option(
@@ -118,19 +39,18 @@ def segment(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="Landmarks that grabcut starts from; DATA/landmarks.h5 by default, if it is there.",
+            help="Landmarks that grabcut starts from; DATA/landmarks.h5 by default, if it exists.",
             show_default=False,
         ),
     ] = None,
-    size: Annotated[int, typer.Option(min=1, help="Pixels along either side of a mask.")] = 256,
-    workers: runtime.Workers = 0,
-    output: runtime.Output = None,
+    models: runtime.Models = None,
+    workers: runtime.Workers = None,
     png: Annotated[
         Path | None,
         typer.Option(
             "--png",
             metavar="FOLDER",
-            help="Also write every mask as a PNG of its photograph's size.",
+            help="Also write each mask as a PNG of its image's size.",
             show_default=False,
             rich_help_panel="Output",
         ),
@@ -140,64 +60,53 @@ def segment(
         typer.Option(
             "--picture",
             metavar="FILE.png",
-            help="Also draw some of the images with their masks.",
+            help="Also draw the masks of some images.",
             show_default=False,
             rich_help_panel="Output",
         ),
     ] = None,
-    overwrite: runtime.Overwrite = False,
+    output: runtime.OutputFile,
     strict: runtime.Strict = False,
-    quiet: runtime.Quiet = False,
-    as_json: runtime.Json = False,
-    debug: runtime.Debug = False,
+    messages: Messages,
 ) -> None:
     """Mask the foreground of every image; writes DATA/masks.h5.
 
     Needs the cameras of `nerfgen fit-cameras`: every mask lies in the window of its image's camera.
     """
-    from nerfgen.mask import Settings, segment_folder, write_photo_masks
-    from nerfgen.mask.picture import mask_picture
+    from nerfgen.mask import mask_figure, segment_folder, write_png_masks
 
     runtime.existing_folder(data)
-    output = output or data / "masks.h5"
-    reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
+    file = output.output or data / "masks.h5"
+    reporter = messages.reporter()
     with reporter.progress("masks") as progress:
         summary = segment_folder(
             data,
-            output,
+            file,
             cameras=cameras,
             landmarks=landmarks,
-            method=method.value,
-            settings=Settings(
-                background=background,
-                model=model,
-                category=category,
-                labels=labels,
-                pixel_range=pixel_range,
-                masks=masks,
-            ),
-            size=size,
+            settings=settings,
+            models=models,
             workers=workers,
-            overwrite=overwrite,
+            overwrite=output.overwrite,
             progress=progress,
             warn=reporter.say,
         )
     if summary["kept"]:
-        reporter.kept(output)
-    if method is Method.auto and summary["methods"]:
+        reporter.kept(file)
+    if settings.method == "auto" and summary["methods"]:
         chosen = ", ".join(f"{count} by {name}" for name, count in summary["methods"].items())
         reporter.say(f"chosen for each image: {chosen}")
     if png:
         with reporter.progress("mask pictures") as progress:
-            written = write_photo_masks(output, png, workers=workers, progress=progress)
+            written = write_png_masks(file, png, workers=workers, progress=progress)
         reporter.say(f"wrote {written} masks to {png}")
     if picture:
-        mask_picture(data, output, picture)
+        mask_figure(data, file, picture)
         reporter.say(f"wrote {picture}")
     images, masked = summary["images"], summary["masked"]
     reporter.result(
-        {**summary, "output": str(output)},
-        f"{images} images, {masked} with a mask ({summary['masked_fraction']:.2%}) -> {output}"
+        {**summary, "output": str(file)},
+        f"{images} images, {masked} with a mask ({summary['masked_fraction']:.2%}) -> {file}"
         + other_statuses(summary["statuses"]),
     )
     runtime.check_strict(strict, images - masked, images)

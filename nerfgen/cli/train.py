@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nerfgen.cli import runtime
-from nerfgen.cli.summary import other_statuses
+from nerfgen.cli import options, runtime
+from nerfgen.cli.progress import Messages, Reporter, other_statuses
+from nerfgen.model import PRESETS, Recipe
+from nerfgen.settings import SettingError, Settings, setting
+from nerfgen.stopping import Terminated
+from nerfgen.storage import Record
+from nerfgen.train import Machine
+
+if TYPE_CHECKING:
+    from nerfgen.model import Model
+    from nerfgen.objectclass import ObjectClass
 
 EPILOG = runtime.examples(
     "Examples",
@@ -22,39 +31,99 @@ EPILOG = runtime.examples(
     "nerfgen train cars --cameras cars/truth.h5 --masks cars/truth.h5",
 )
 
-_RUN = "Run"
-_RECIPE = "Recipe"
-_MACHINE = "Machine"
+
+@dataclass(frozen=True)
+class TrainingInputs(Settings, title="Inputs"):
+    """Files that a training reads beside the images."""
+
+    cameras: Path | None = setting(None, metavar="FILE", help="Cameras; DATA/cameras.h5 by default.")
+    masks: Path | None = setting(None, metavar="FILE", help="Masks; DATA/masks.h5 by default.")
+    no_masks: bool = setting(False, help="Train without masks.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.masks and self.no_masks:
+            raise SettingError("`masks` and `no_masks` exclude each other; give one of them")
+
+    def files(self, data: Path) -> tuple[Path, Path | None]:
+        """Cameras and masks of a folder of images."""
+        masks = None if self.no_masks else self.masks or data / "masks.h5"
+        return self.cameras or data / "cameras.h5", masks
 
 
-class PresetName(enum.StrEnum):
-    """Training recipes."""
+@dataclass(frozen=True)
+class BaseRecipe(Settings, title="Recipe"):
+    """Where the recipe comes from."""
 
-    fast = "fast"
-    quality = "quality"
-    paper = "paper"
-    paper_hq = "paper-hq"
+    preset: str | None = setting(
+        None,
+        choices=tuple(PRESETS),
+        default_text="fast",
+        help="[bold]fast[/bold]: right geometry in minutes on a CPU. [bold]quality[/bold]: the best result of an hour "
+        "or two. [bold]paper[/bold], [bold]paper-hq[/bold]: the published architecture, losses and schedule, 256 and "
+        "1,024 wide.",
+    )
+    init: Path | None = setting(
+        None,
+        metavar="MODEL",
+        help="Continue this model: its rows stay as they are, and the images of DATA become new rows. The recipe is "
+        "the model's, with 1,000 steps and a fifth of the networks' learning rate.",
+    )
+    rehearse: int = setting(
+        256,
+        minimum=1,
+        help="Number of renderings of the model's own objects that `init` trains on as well, so that they are not "
+        "forgotten.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.preset and self.init:
+            raise SettingError(
+                "`preset` and `init` exclude each other: a continued training has the model's own recipe"
+            )
 
 
-class Precision(enum.StrEnum):
-    """Factors of matrix products."""
+@dataclass(frozen=True)
+class Running(Settings, title="Run"):
+    """When a run stops, and what it leaves behind meanwhile."""
 
-    auto = "auto"
-    float32 = "float32"
-    bfloat16 = "bfloat16"
+    minutes: float | None = setting(
+        None,
+        above=0,
+        zero_is_default=True,
+        help="Stop after this many minutes; the decay of learning rates is fitted to them.",
+    )
+    resume: bool = setting(False, help="Continue from the newest checkpoint, if there is one.")
+    checkpoint_minutes: float = setting(5.0, minimum=0, help="Time between checkpoints and previews.")
+    keep: int = setting(
+        0,
+        minimum=0,
+        help="Number of checkpoints to keep, the newest ones; 0 keeps one until the run is finished.",
+    )
+    preview: bool = setting(
+        True, option="--preview/--no-preview", help="Draw MODEL.preview.png at every checkpoint."
+    )
+    tensorboard: Path | None = setting(None, metavar="FOLDER", help="Also log to TensorBoard.")
+    dry_run: bool = setting(
+        False, help="Print sizes, memory and time per step; train nothing and write nothing."
+    )
 
 
-class Placement(enum.StrEnum):
-    """Where pixels are kept."""
-
-    auto = "auto"
-    device = "device"
-    host = "host"
-    disk = "disk"
+_NAMED_FIELDS = (
+    "size",
+    "latent_size",
+    "width",
+    "samples",
+    "images_per_batch",
+    "rays_per_image",
+    "steps",
+)
 
 
 def train(
     data: runtime.DataFolder,
+    *,
     object_class: Annotated[
         str,
         typer.Option(
@@ -64,294 +133,146 @@ def train(
             show_default=False,
         ),
     ] = "",
-    cameras: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="DATA/cameras.h5 by default.", show_default=False)
-    ] = None,
-    masks: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="DATA/masks.h5 by default.", show_default=False)
-    ] = None,
-    no_masks: Annotated[bool, typer.Option("--no-masks", help="Train without masks.")] = False,
-    preset: Annotated[
-        PresetName | None,
-        typer.Option(
-            help="[bold]fast[/bold]: right geometry in minutes on a CPU. "
-            "[bold]quality[/bold]: the best result of an hour or two. "
-            "[bold]paper[/bold], [bold]paper-hq[/bold]: the published architecture, losses and schedule, "
-            "256 and 1,024 wide.",
-            show_default="fast",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = None,
-    init: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="MODEL",
-            help="Go on from this model: its rows stay as they are, and DATA's photographs become new ones. The "
-            "recipe is the model's, with 1,000 steps and a fifth of the networks' rate.",
-            show_default=False,
-            rich_help_panel=_RECIPE,
-        ),
-    ] = None,
-    rehearse: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            help="Pictures that --init renders of its own objects, so that they are not forgotten.",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = 256,
-    size: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Pixels of a framed photograph's edge; 0: the preset's.", rich_help_panel=_RECIPE
-        ),
-    ] = 0,
-    latent_size: Annotated[
-        int, typer.Option(min=0, help="Length of a code; 0: the preset's.", rich_help_panel=_RECIPE)
-    ] = 0,
-    width: Annotated[
-        int,
-        typer.Option(
-            min=0, help="Width of the foreground network; 0: the preset's.", rich_help_panel=_RECIPE
-        ),
-    ] = 0,
-    samples: Annotated[
-        int, typer.Option(min=0, help="Samples a ray; 0: the preset's.", rich_help_panel=_RECIPE)
-    ] = 0,
-    images_per_batch: Annotated[
-        int, typer.Option(min=0, help="Images of a step; 0: the preset's.", rich_help_panel=_RECIPE)
-    ] = 0,
-    rays_per_image: Annotated[
-        int,
-        typer.Option(min=0, help="Rays of each of them; 0: the preset's.", rich_help_panel=_RECIPE),
-    ] = 0,
-    values: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="NAME=VALUE",
-            help="Any other field of the preset; may be repeated.",
-            rich_help_panel=_RECIPE,
-        ),
-    ] = None,
+    inputs: TrainingInputs,
+    base: BaseRecipe,
+    changes: Annotated[Record, options.Changes(Recipe, _NAMED_FIELDS, BaseRecipe.title)],
     seed: runtime.Seed = 0,
-    steps: Annotated[
-        int,
-        typer.Option(min=0, help="Steps; 0: the preset's, or no limit with --minutes.", rich_help_panel=_RUN),
-    ] = 0,
-    minutes: Annotated[
-        float,
-        typer.Option(min=0.0, help="Stop after so many minutes; rates decay to fit.", rich_help_panel=_RUN),
-    ] = 0.0,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume", help="Go on from the newest checkpoint, if there is one.", rich_help_panel=_RUN
-        ),
-    ] = False,
-    checkpoint_minutes: Annotated[
-        float, typer.Option(min=0.0, help="Time between checkpoints and previews.", rich_help_panel=_RUN)
-    ] = 5.0,
-    keep: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Checkpoints to leave, the newest; 0 keeps one until the run is finished.",
-            rich_help_panel=_RUN,
-        ),
-    ] = 0,
-    preview: Annotated[
-        bool,
-        typer.Option(
-            "--preview/--no-preview", help="Draw MODEL.preview.png at every checkpoint.", rich_help_panel=_RUN
-        ),
-    ] = True,
-    tensorboard: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER", help="Also log to TensorBoard.", show_default=False, rich_help_panel=_RUN
-        ),
-    ] = None,
-    dry_run: Annotated[
-        bool,
-        typer.Option(
-            "--dry-run",
-            help="Print sizes, memory and time per step; train and write nothing.",
-            rich_help_panel=_RUN,
-        ),
-    ] = False,
-    devices: Annotated[
-        int, typer.Option(min=0, help="Devices to use; 0: all that JAX sees.", rich_help_panel=_MACHINE)
-    ] = 0,
-    precision: Annotated[
-        Precision,
-        typer.Option(
-            help="Factors of matrix products; [bold]auto[/bold]: float32 on a CPU, bfloat16 elsewhere.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = Precision.auto,
-    micro_batch: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Images per device in one pass, whose gradients add up; fewer need less memory. 0: chosen.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = 0,
-    rematerialise: Annotated[
-        bool,
-        typer.Option(
-            "--remat", help="Compute activations twice to keep fewer in memory.", rich_help_panel=_MACHINE
-        ),
-    ] = False,
-    placement: Annotated[
-        Placement,
-        typer.Option(
-            "--data",
-            help="Where pixels are kept; [bold]auto[/bold]: the first of these with room.",
-            rich_help_panel=_MACHINE,
-        ),
-    ] = Placement.auto,
-    cache: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Framed pixels; DATA/pixels.h5 by default.",
-            show_default=False,
-            rich_help_panel=_MACHINE,
-        ),
-    ] = None,
-    output: runtime.Output = None,
-    overwrite: runtime.Overwrite = False,
+    running: Running,
+    machine: Machine,
+    output: runtime.OutputFile,
     strict: runtime.Strict = False,
-    quiet: runtime.Quiet = False,
-    as_json: runtime.Json = False,
-    debug: runtime.Debug = False,
+    messages: Messages,
 ) -> None:
-    """Train the auto-decoder on a folder of photographs; writes DATA/model.h5.
+    """Train the auto-decoder on a folder of images; writes DATA/model.h5.
 
-    Needs the cameras of `nerfgen fit-cameras` and the masks of `nerfgen segment`. Fitted cameras are refined on the
-    way and written to MODEL.cameras.h5; cameras from elsewhere, such as those of truth.h5, are taken as they are.
-    The framed photographs are kept in DATA/pixels.h5, progress in MODEL.log.jsonl. Ctrl-C writes a checkpoint first.
+    Needs the cameras of `nerfgen fit-cameras` and the masks of `nerfgen segment`. Fitted cameras are refined and
+    written to MODEL.cameras.h5; known cameras, such as those of truth.h5, are kept. The framed images are cached beside
+    the images, the log is MODEL.log.jsonl. Ctrl-C writes a checkpoint first.
     """
-    from nerfgen import artifact
-    from nerfgen.errors import InputError
-    from nerfgen.field import load_model
-    from nerfgen.generate import rehearsed
+    from nerfgen import storage
     from nerfgen.objectclass import object_class as named_class
-    from nerfgen.train import PRESETS, Execution, TrainingFiles, estimate, for_cameras, going_on
+    from nerfgen.train import Observers, TrainingFiles, estimate_run, load_base_model
     from nerfgen.train import train as train_model
 
     runtime.existing_folder(data)
-    output = output or data / "model.h5"
-    cameras = cameras or data / "cameras.h5"
-    named = {
-        "size": size,
-        "latent_size": latent_size,
-        "width": width,
-        "samples": samples,
-        "images_per_batch": images_per_batch,
-        "rays_per_image": rays_per_image,
-        "steps": steps,
-    }
-    changes: dict[str, object] = dict(runtime.named_values(values or []))
-    changes |= {name: value for name, value in named.items() if value}
-    if minutes and not steps:
-        changes["steps"] = 0
-    with artifact.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as file:
-        described = named_class(object_class) if object_class else artifact.class_of(file)
-    files = TrainingFiles(data, cameras, None if no_masks else masks or data / "masks.h5", output)
-    if init and preset:
-        raise InputError(
-            "--preset and --init exclude each other: training goes on with the model's own recipe"
+    if not base.init:
+        options.refuse("is for --init only", "rehearse")
+    file = output.output or data / "model.h5"
+    cameras, masks = inputs.files(data)
+    with storage.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as opened:
+        described = named_class(object_class) if object_class else storage.class_of(opened)
+    files = TrainingFiles(data, cameras, masks, file)
+    recipe = _recipe(base, changes, described, cameras, with_limit=running.minutes is not None)
+    # A rate that is given explicitly refines known cameras too.
+    refine_cameras = True if "camera_learning_rate" in changes else None
+    reporter = messages.reporter()
+    if running.dry_run:
+        needs = estimate_run(
+            files, recipe, object_class=described, machine=machine, refine_cameras=refine_cameras
         )
-    recipe = PRESETS[(preset or PresetName.fast).value]
-    if init:
-        former = load_model(init)
-        if former.object_class != described:
-            raise InputError(
-                f"{init} is a model of class {former.object_class.name}, but {cameras} is of {described.name}"
-            )
-        recipe = going_on(former)
-    recipe = for_cameras(recipe, cameras).with_values(**changes)
-    execution = Execution(devices, precision.value, micro_batch, rematerialise, placement.value, cache)
-    reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
-    if dry_run:
-        needs = estimate(files, recipe, object_class=described, execution=execution)
         reporter.result(needs, "\n".join(f"{name.replace('_', ' ')}: {needs[name]}" for name in needs))
         return
-    watcher = _Watcher(output, data, reporter, preview=preview)
+    watcher = _Watcher(file, data, reporter, preview=running.preview)
     with (
-        _remedy(output, reporter),
-        reporter.progress("framing") as load_progress,
-        reporter.progress("training", "steps") as progress,
+        _remedy(file, reporter),
+        reporter.progress("framing") as framing,
+        reporter.progress("training", "steps") as training,
     ):
-        start = rehearsed(init, recipe.size, pictures=rehearse, seed=seed) if init else None
+        base_model = None
+        if base.init:
+            base_model = load_base_model(base.init, recipe.size, renderings=base.rehearse, seed=seed)
         summary = train_model(
             files,
             recipe,
             object_class=described,
             seed=seed,
-            minutes=minutes,
-            start=start,
-            execution=execution,
-            resume=resume,
-            overwrite=overwrite,
-            checkpoint_minutes=checkpoint_minutes,
-            keep=keep,
-            tensorboard=tensorboard,
-            load_progress=load_progress,
-            progress=progress,
-            on_checkpoint=watcher.look,
+            minutes=running.minutes,
+            base=base_model,
+            refine_cameras=refine_cameras,
+            machine=machine,
+            resume=running.resume,
+            overwrite=output.overwrite,
+            checkpoint_minutes=running.checkpoint_minutes,
+            keep=running.keep,
+            tensorboard=running.tensorboard,
+            observers=Observers(framing, training, watcher.look),
         )
     if summary["kept"]:
-        reporter.kept(output)
-        reporter.result(summary, f"-> {output}")
+        reporter.kept(file)
+        reporter.result(summary, f"-> {file}")
         return
     unusable = sum(summary["skipped"].values())
     reporter.result(
         summary | {"flatness": watcher.flatness},
         f"{summary['images']} images, {summary['steps']} steps in {summary['seconds']:.0f} s, "
-        f"PSNR {summary['psnr_db']:.1f} dB -> {output}" + other_statuses(summary["skipped"]),
+        f"PSNR {summary['psnr_db']:.1f} dB -> {file}" + other_statuses(summary["skipped"]),
     )
-    if preview:
-        reporter.say(f"wrote {watcher.picture}")
+    if running.preview:
+        reporter.say(f"wrote {watcher.preview_file}")
     runtime.check_strict(strict, unusable, unusable + summary["images"])
 
 
+def _recipe(
+    base: BaseRecipe, changes: Record, described: ObjectClass, cameras: Path, *, with_limit: bool
+) -> Recipe:
+    """The recipe of a run.
+
+    Args:
+        with_limit: whether minutes end it; then steps do so only where they are given.
+
+    Raises:
+        InputError: a change is invalid, or the base model is of another class.
+    """
+    from nerfgen.errors import InputError
+    from nerfgen.model import load_model
+    from nerfgen.train import continued_recipe
+
+    recipe = PRESETS[base.preset or "fast"]
+    if base.init:
+        model = load_model(base.init)
+        if model.object_class != described:
+            raise InputError(
+                f"{base.init} is a model of class {model.object_class.name}, but {cameras} is of {described.name}"
+            )
+        recipe = continued_recipe(model)
+    if with_limit:
+        recipe = replace(recipe, steps=None)
+    return recipe.with_values(**changes)
+
+
 @contextmanager
-def _remedy(output: Path, reporter: runtime.Reporter) -> Iterator[None]:
-    """Say how to go on when the run is interrupted after its first checkpoint."""
-    from nerfgen.train.checkpoint import Checkpoints
+def _remedy(output: Path, reporter: Reporter) -> Iterator[None]:
+    """Say how to continue when the run is interrupted after its first checkpoint."""
+    from nerfgen.optimize import CheckpointSeries
 
     try:
         yield
-    except (KeyboardInterrupt, runtime.Terminated):
-        newest = Checkpoints(output, 0).newest()
+    except (KeyboardInterrupt, Terminated):
+        newest = CheckpointSeries(output).newest()
         if newest:
-            reporter.say(f"{newest} holds the run so far; the same command with --resume goes on from it")
+            reporter.say(f"{newest} holds the run so far; the same command with --resume continues it")
         raise
 
 
 class _Watcher:
-    """Looks at the model at every checkpoint: draws a preview, and warns once of a flat one."""
+    """Draws a preview at every checkpoint, and warns once if objects are flat."""
 
-    def __init__(self, output: Path, data: Path, reporter: runtime.Reporter, *, preview: bool) -> None:
-        self.picture = output.with_suffix(".preview.png")
+    def __init__(self, output: Path, data: Path, reporter: Reporter, *, preview: bool) -> None:
+        self.preview_file = output.with_suffix(".preview.png")
         self.flatness = 1.0
         self._data, self._reporter, self._preview, self._warned = data, reporter, preview, False
 
-    def look(self, model: Any) -> None:
-        from nerfgen.generate import FLAT, flatness
-        from nerfgen.generate.sheet import preview_picture
-        from nerfgen.picture import save_picture
+    def look(self, model: Model) -> None:
+        from nerfgen.image import save_image
+        from nerfgen.render import FLAT, flatness
+        from nerfgen.render.figures import preview_sheet
 
         if self._preview:
-            save_picture(self.picture, preview_picture(model, self._data))
+            save_image(self.preview_file, preview_sheet(model, self._data))
         self.flatness = flatness(model)
         if self.flatness < FLAT and not self._warned:
             self._warned = True
             self._reporter.say(
-                f"warning: objects look flat (depth {self.flatness:.2f} of their width): photographs from more sides, "
-                "masks, --set lambda_mask=1, fewer steps or a smaller --latent-size cure billboards"
+                f"warning: objects look flat (depth {self.flatness:.2f} of their width); images from more sides, "
+                "masks, `lambda_mask` 1, fewer `steps` or a smaller `latent_size` help"
             )

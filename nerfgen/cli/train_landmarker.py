@@ -1,4 +1,4 @@
-"""``nerfgen train-landmarker``: a landmark estimator from annotated photographs."""
+"""``nerfgen train-landmarker``: a landmark estimator from annotated images."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from nerfgen.cli import runtime
+from nerfgen.cli.progress import Messages, Reporter
+from nerfgen.landmark import EstimatorTraining
+from nerfgen.stopping import Terminated
 
 EPILOG = runtime.examples(
     "Examples",
@@ -20,7 +23,6 @@ EPILOG = runtime.examples(
     "nerfgen landmark photos --class cat --model cat.h5",
 )
 
-_RUN = "Run"
 _DEFAULT_CLASS = "cat"
 
 
@@ -29,141 +31,91 @@ def train_landmarker(
         list[Path],
         typer.Argument(
             metavar="IMAGES ANNOTATIONS ...",
-            help="Folder of images and what annotates them: a .csv file (image,x0,y0,... or image,NAME_x,NAME_y,...), "
+            help="Folder of images and their annotations: a .csv file (image,x0,y0,... or image,NAME_x,NAME_y,...), "
             "a COCO .json file, or a folder of the CAT dataset's .cat files. Several such pairs may follow.",
             show_default=False,
         ),
     ],
+    *,
     classes: Annotated[
         list[str] | None,
         typer.Option(
             "--class",
             metavar="NAME|FILE",
-            help="Object class; may be repeated, for one estimator that tells several classes apart. By default "
-            "those that the annotations name, or else cat.",
+            help="Object class; repeat it for one estimator that distinguishes several classes. By default those that "
+            "the annotations name, or else cat.",
             show_default=False,
         ),
     ] = None,
-    negatives: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FOLDER",
-            help="Images that show no object of the classes, to be told from them: people, for pets.",
-            show_default=False,
-        ),
-    ] = None,
-    split_by: Annotated[
-        int,
-        typer.Option(
-            min=0,
-            help="Images whose file names begin with the same so many characters are held out together; 0: each for "
-            "itself.",
-        ),
-    ] = 0,
-    held_out: Annotated[
-        float, typer.Option(min=0.0, max=0.9, help="Share of the images that judges, and is not trained on.")
-    ] = 0.2,
-    seed: runtime.Seed = 0,
-    steps: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Steps; by default 3,000, or no limit with --minutes.",
-            show_default=False,
-            rich_help_panel=_RUN,
-        ),
-    ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Objects of a step.", rich_help_panel=_RUN)] = 24,
-    minutes: Annotated[
-        float,
-        typer.Option(min=0.0, help="Stop after so many minutes; rates decay to fit.", rich_help_panel=_RUN),
-    ] = 0.0,
+    settings: EstimatorTraining,
     resume: Annotated[
-        bool,
-        typer.Option("--resume", help="Go on from the checkpoint, if there is one.", rich_help_panel=_RUN),
+        bool, typer.Option("--resume", help="Continue from the checkpoint, if there is one.")
     ] = False,
-    checkpoint_minutes: Annotated[
-        float, typer.Option(min=0.0, help="Time between checkpoints.", rich_help_panel=_RUN)
-    ] = 2.0,
-    output: runtime.Output = None,
+    checkpoint_minutes: Annotated[float, typer.Option(min=0.0, help="Time between checkpoints.")] = 2.0,
+    output: runtime.OutputFile,
     picture: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.png",
-            help="Also draw held-out images: annotated points green, estimated ones red.",
-            show_default=False,
-            rich_help_panel="Output",
+        runtime.file_option(
+            "Also draw held-out images: annotated landmarks green, estimated ones red.", "FILE.png", "Output"
         ),
     ] = None,
-    overwrite: runtime.Overwrite = False,
-    quiet: runtime.Quiet = False,
-    as_json: runtime.Json = False,
-    debug: runtime.Debug = False,
+    messages: Messages,
 ) -> None:
-    """Train a landmark estimator from annotated photographs; writes IMAGES/landmarker.h5.
+    """Train a landmark estimator from annotated images; writes IMAGES/landmarker.h5.
 
-    `nerfgen landmark --model` uses it. Errors are those of held-out images, in percent of the class's unit, such as
-    the distance of the eyes. Ctrl-C writes a checkpoint first.
+    `nerfgen landmark --model` uses it. Errors are measured on held-out images, in percent of the class's unit, such as
+    the distance between the eyes. Ctrl-C writes a checkpoint first.
     """
     from nerfgen.errors import InputError
-    from nerfgen.landmarker import STEPS, Source, classes_of, judged_picture
-    from nerfgen.landmarker import train_landmarker as train
+    from nerfgen.image import check_image_name
+    from nerfgen.landmark import AnnotatedFolder, annotated_classes, held_out_figure, train_estimator
     from nerfgen.objectclass import object_class
-    from nerfgen.picture import check_picture_name
 
     if len(sources) % 2:
-        raise InputError(f"{sources[-1]} is without its partner; give IMAGES and ANNOTATIONS in pairs")
-    pairs = [
-        Source(images, annotations) for images, annotations in zip(sources[::2], sources[1::2], strict=True)
-    ]
-    for pair in pairs:
-        runtime.existing_folder(pair.images)
+        raise InputError(f"{sources[-1]} has no partner; give IMAGES and ANNOTATIONS in pairs")
+    folders = [AnnotatedFolder(*pair) for pair in zip(sources[::2], sources[1::2], strict=True)]
+    for folder in folders:
+        runtime.existing_folder(folder.images)
     if picture:
-        check_picture_name(picture)
-    output = output or pairs[0].images / "landmarker.h5"
-    named = classes or [name for name in classes_of(pairs) if name] or [_DEFAULT_CLASS]
-    described = [object_class(name) for name in named]
-    reporter = runtime.Reporter(quiet=quiet, as_json=as_json)
+        check_image_name(picture)
+    file = output.output or folders[0].images / "landmarker.h5"
+    names = classes or [name for name in annotated_classes(folders) if name] or [_DEFAULT_CLASS]
+    described = [object_class(name) for name in names]
+    reporter = messages.reporter()
     with (
-        _remedy(output, reporter),
+        _remedy(file, reporter),
         reporter.progress("reading") as load_progress,
         reporter.progress("training", "steps") as progress,
-        reporter.progress("judging") as judge_progress,
+        reporter.progress("measuring errors") as measure_progress,
     ):
-        summary, judged = train(
-            pairs,
-            output,
+        summary, errors = train_estimator(
+            folders,
+            file,
             described,
-            negatives=negatives,
-            split_by=split_by,
-            held_out_share=held_out,
-            steps=steps or (0 if minutes else STEPS),
-            batch=batch,
-            minutes=minutes,
-            seed=seed,
+            settings,
             resume=resume,
-            overwrite=overwrite,
+            overwrite=output.overwrite,
             checkpoint_minutes=checkpoint_minutes,
             load_progress=load_progress,
             progress=progress,
-            judge_progress=judge_progress,
-            tell=reporter.say,
+            measure_progress=measure_progress,
+            warn=reporter.say,
         )
-    if judged is None:
-        reporter.kept(output)
-        reporter.result(summary, f"-> {output}")
+    if errors is None:
+        reporter.kept(file)
+        reporter.result(summary, f"-> {file}")
         return
-    if picture and len(judged.names):
-        judged_picture(judged, picture)
+    if picture and len(errors.names):
+        held_out_figure(errors, picture)
         reporter.say(f"wrote {picture}")
     reporter.result(
         summary,
-        f"{summary['images']} images, {summary['steps']} steps in {summary['seconds']:.0f} s -> {output}"
+        f"{summary['images']} images, {summary['steps']} steps in {summary['seconds']:.0f} s -> {file}"
         + _errors(summary, described[0]),
     )
 
 
-def _errors(summary: dict[str, Any], described: Any) -> str:
+def _errors(summary: dict[str, object], described: Any) -> str:
     """The errors in held-out images, as the end of a text."""
     if not summary["held_out"]:
         return ""
@@ -178,14 +130,14 @@ def _errors(summary: dict[str, Any], described: Any) -> str:
 
 
 @contextmanager
-def _remedy(output: Path, reporter: runtime.Reporter) -> Iterator[None]:
-    """Say how to go on when the training is interrupted."""
-    from nerfgen.landmarker.checkpoint import checkpoint_path
+def _remedy(output: Path, reporter: Reporter) -> Iterator[None]:
+    """Say how to continue when the training is interrupted."""
+    from nerfgen.optimize import CheckpointSeries
 
     try:
         yield
-    except (KeyboardInterrupt, runtime.Terminated):
-        path = checkpoint_path(output)
-        if path.exists():
-            reporter.say(f"{path} holds the training so far; the same command with --resume goes on from it")
+    except (KeyboardInterrupt, Terminated):
+        newest = CheckpointSeries(output).newest()
+        if newest:
+            reporter.say(f"{newest} holds the training so far; the same command with --resume continues it")
         raise

@@ -1,7 +1,20 @@
-"""Pictures of new objects from many sides, with all that is known of them, for others to train on."""
+"""Datasets of synthetic identities: rendered views of new objects with their ground truth."""
 
-from nerfgen.dataset.pose import PoseDistribution, parse_poses
-from nerfgen.dataset.settings import Part, Settings, parse_part
-from nerfgen.dataset.write import write_dataset
+from typing import TYPE_CHECKING
 
-__all__ = ["Part", "PoseDistribution", "Settings", "parse_part", "parse_poses", "write_dataset"]
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.dataset.settings import DatasetSettings, Part, PoseDistribution, parse_part, parse_poses
+    from nerfgen.dataset.stage import write_dataset
+
+__getattr__ = lazy_imports(__name__)
+
+__all__ = [
+    "DatasetSettings",
+    "Part",
+    "PoseDistribution",
+    "parse_part",
+    "parse_poses",
+    "write_dataset",
+]

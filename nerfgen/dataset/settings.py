@@ -1,75 +1,103 @@
-"""What a dataset is to hold."""
+"""Settings of datasets of new objects."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import math
+from dataclasses import dataclass
+from typing import Literal
 
-from nerfgen.dataset.pose import PoseDistribution
-from nerfgen.errors import InputError
+from nerfgen.settings import SettingError, Settings, setting
 
 
 @dataclass(frozen=True)
-class Settings:
-    """What a dataset is to hold.
+class PoseDistribution:
+    """Distribution of the yaw and pitch of views.
 
     Attributes:
-        identities, views: objects, and pictures of each.
-        size: edge of the pictures, pixels; 0: as the model was trained.
-        samples, antialias: see :func:`nerfgen.generate.render_views`; an antialias of 0 is
-            :func:`nerfgen.generate.fitting_antialias`.
-        truncation, components, seed: of the draws, see :func:`nerfgen.generate.draw_identities`.
-        poses: of the cameras.
-        min_distance: draw again what is nearer to a training row, in the distance of
-            :class:`nerfgen.generate.Neighbours`.
-        transforms: also write ``transforms.json`` for each identity.
-        shard_size: identities a shard.
+        kind: ``training``: the pose and distance of a training image; ``uniform``: up to ``yaw`` and ``pitch`` to
+            either side; ``normal``: with these standard deviations. The last two have no roll and the training
+            cameras' median distance.
+        yaw, pitch: degrees.
     """
 
-    identities: int
-    views: int = 8
-    size: int = 0
-    samples: int = 0
-    antialias: int = 0
-    truncation: float = 0.7
-    components: int = 0
-    seed: int = 0
-    poses: PoseDistribution = field(default_factory=PoseDistribution)
-    min_distance: float = 0.0
-    transforms: bool = False
-    shard_size: int = 100
+    kind: Literal["training", "uniform", "normal"] = "training"
+    yaw: float = 0.0
+    pitch: float = 0.0
 
-    @property
-    def shards(self) -> dict[str, range]:
-        """The identities of every shard, by its name."""
-        starts = range(0, self.identities, self.shard_size)
-        return {
-            f"shard-{number:05d}": range(start, min(start + self.shard_size, self.identities))
-            for number, start in enumerate(starts)
-        }
 
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """All that the picture of an identity depends on: neither how many there are nor how they are dealt out."""
-        values = asdict(self)
-        return {name: value for name, value in values.items() if name not in ("identities", "shard_size")}
+def parse_poses(name: str, text: str) -> PoseDistribution:
+    """A distribution from words such as ``training``, ``uniform:40,15`` or ``normal:20,8``.
+
+    Args:
+        name: of the setting, for errors.
+
+    Raises:
+        SettingError: other words.
+    """
+    kind, _, spread = text.partition(":")
+    try:
+        if kind == "training" and not spread:
+            return PoseDistribution()
+        yaw, pitch = (float(part) for part in spread.split(","))
+    except ValueError:
+        yaw = pitch = math.nan
+    if kind not in ("uniform", "normal") or not (0 <= yaw <= 180 and 0 <= pitch <= 90):
+        raise SettingError(
+            f"`{name}` {text}: give training, uniform:YAW,PITCH or normal:YAW,PITCH, "
+            "with yaw up to 180 and pitch up to 90 degrees"
+        )
+    return PoseDistribution("uniform" if kind == "uniform" else "normal", yaw, pitch)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Every ``of``-th shard from the ``number``-th, counted from 1: what one machine of several renders."""
+    """Every ``of``-th shard from the ``number``-th, counted from 1: the part that one of several machines renders."""
 
     number: int = 1
     of: int = 1
 
 
-def parse_part(text: str) -> Part:
+def parse_part(name: str, text: str) -> Part:
     """A part from words such as ``2/8``.
 
+    Args:
+        name: of the setting, for errors.
+
     Raises:
-        InputError: it is none.
+        SettingError: other words.
     """
     number, _, of = text.partition("/")
     if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
-        raise InputError(f"--shard {text}: give K/N such as 2/8, the second of eight parts")
+        raise SettingError(f"`{name}` {text}: give K/N such as 2/8, the second of eight parts")
     return Part(int(number), int(of))
+
+
+@dataclass(frozen=True)
+class DatasetSettings(Settings, title="Dataset for other programs, in place of samples.h5"):
+    """Content of a dataset, apart from the draws of its objects and the rendering of its views."""
+
+    views: int = setting(8, minimum=1, help="Views of each object.")
+    poses: PoseDistribution = setting(
+        PoseDistribution(),
+        parse=parse_poses,
+        metavar="POSES",
+        default_text="training",
+        help="training: those of the training images; uniform:YAW,PITCH: up to these angles to either side, "
+        "degrees; normal:YAW,PITCH: with these standard deviations.",
+    )
+    min_distance: float = setting(
+        0.0,
+        minimum=0,
+        help="Redraw objects that are nearer than this to a training row: 0 is identical but for truncation, 1 is "
+        "independent.",
+    )
+    transforms: bool = setting(False, help="Also write the cameras of each object as transforms.json.")
+    shard_size: int = setting(100, minimum=1, help="Objects per shard.")
+    part: Part = setting(
+        Part(),
+        option="--shard",
+        parse=parse_part,
+        metavar="K/N",
+        default_text="1/1",
+        help="Render only the K-th of N parts of the shards, for several machines.",
+    )

@@ -1,4 +1,4 @@
-"""The table *cameras*: how well the training photographs' cameras fit their landmarks, and the truth."""
+"""Table *cameras*: reprojection errors of the training cameras, and their errors against ground truth."""
 
 from __future__ import annotations
 
@@ -8,118 +8,117 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from nerfgen import artifact
-from nerfgen.camera.observed import Observed, read_observed, with_canonical
-from nerfgen.camera.picture import camera_cell
+from nerfgen import storage
+from nerfgen.camera import Observations, camera_cell, read_observations, with_canonical
 from nerfgen.errors import InputError
-from nerfgen.evaluate.sources import choose
-from nerfgen.evaluate.subject import Subject
+from nerfgen.evaluate.context import EvaluationContext
+from nerfgen.evaluate.inputs import choose_subset, folder_name
 from nerfgen.geometry import project, rigid, yaw_pitch_roll
+from nerfgen.image import UnreadableImageError, decode
 from nerfgen.metric import frame_rotation, rotation_errors, translation_errors
 from nerfgen.parallel import Progress, silent
-from nerfgen.photo import UnreadableImageError, decode
-from nerfgen.report.table import Measured, Pictures, Points, Table, merged
+from nerfgen.report import ImageGrid, ItemValues, ScatterPoints, Table, merge_tables
 
 _ANGLES = ("yaw", "pitch")
 
 
-def cameras_table(subject: Subject, progress: Progress = silent) -> Table:
-    """The model's cameras of its training photographs: canonical points that they reproject beside the landmarks, and
-    their angles and places beside the true ones."""
-    model, settings = subject.model, subject.settings
-    chosen = choose(model.images, settings.images, settings.seed)
-    notes = [f"{len(chosen)} of {len(model.images)} training photographs"]
+def cameras_table(context: EvaluationContext, progress: Progress = silent) -> Table:
+    """The model's cameras of its training images: distances of reprojected canonical points to the landmarks, and
+    errors of rotation and position against ground truth."""
+    model, settings = context.model, context.settings
+    chosen = choose_subset(model.images, settings.images, settings.seed)
+    notes = [f"{len(chosen)} of {len(model.images)} training images"]
     if model.further_images:
-        notes[0] += (
-            f", those that the rows are named by; {len(model.further_images)} further views are not looked at"
-        )
+        notes[0] += f", one per row of the table; {len(model.further_images)} further views are left out"
     parts = [
         Table(values={}, notes=notes),
-        _attempted(_reprojection, subject, chosen),
-        _attempted(_against_truth, subject, chosen),
+        _table_or_missing(_reprojection, context, chosen),
+        _table_or_missing(_against_truth, context, chosen),
     ]
     progress(len(chosen), len(chosen))
-    return merged(parts)
+    return merge_tables(parts)
 
 
-def _attempted(part: Callable[..., Table], subject: Subject, *arguments: Any) -> Table:
+def _table_or_missing(part: Callable[..., Table], context: EvaluationContext, *arguments: Any) -> Table:
     """A part of the table, or what it lacks."""
     try:
-        return part(subject, *arguments)
+        return part(context, *arguments)
     except InputError as error:
-        return Table(values={}, missing=[subject.told(error)])
+        return Table(values={}, missing=[context.portable_message(error)])
 
 
-def _reprojection(subject: Subject, chosen: Int[np.ndarray, "chosen"]) -> Table:
-    """By the model's cameras, with pictures, and by those before training."""
-    model = subject.model
-    observed = _observed(subject)
-    at = artifact.positions(model.images, observed.images)
+def _reprojection(context: EvaluationContext, chosen: Int[np.ndarray, "chosen"]) -> Table:
+    """Reprojection errors of the model's cameras, with figures, and of the cameras before training."""
+    model = context.model
+    observed = _observed_landmarks(context)
+    at = storage.positions(model.images, observed.images)
     values = _rmse(observed, at, model.canonical, model.intrinsics, model.cam_to_world)[chosen]
     refined = Table(
-        values={"reprojection_px": Measured([model.images[row] for row in chosen], values)},
-        notes=_lacking("landmarks.h5", at[chosen]),
-        pictures=_drawn(subject, chosen[np.isfinite(values)], observed, at),
+        values={"reprojection_px": ItemValues([model.images[row] for row in chosen], values)},
+        notes=_absent_note("landmarks.h5", at[chosen]),
+        grids=_reprojection_grid(context, chosen[np.isfinite(values)], observed, at),
     )
-    return merged([refined, _attempted(_fitted_reprojection, subject, chosen, observed)])
+    return merge_tables([refined, _table_or_missing(_fitted_reprojection, context, chosen, observed)])
 
 
-def _fitted_reprojection(subject: Subject, chosen: Int[np.ndarray, "chosen"], observed: Observed) -> Table:
-    """By the cameras that landmarks alone gave."""
-    model, data = subject.model, subject.sources.data
-    with artifact.reading(
-        data / "cameras.h5", "cameras/1", made_by=f"nerfgen fit-cameras {data.name}"
+def _fitted_reprojection(
+    context: EvaluationContext, chosen: Int[np.ndarray, "chosen"], observed: Observations
+) -> Table:
+    """Reprojection errors of the cameras fitted to landmarks, before training."""
+    model, data = context.model, context.inputs.data
+    with storage.reading(
+        data / "cameras.h5", "cameras/1", made_by=f"nerfgen fit-cameras {folder_name(data)}"
     ) as file:
         if "canonical" not in file or not np.array_equal(file["canonical_index"][:], model.canonical_index):
-            raise InputError("cameras.h5 is not of the canonical points that the model was trained with")
-        images, canonical = artifact.strings(file["image"]), file["canonical"][:]
+            raise InputError("cameras.h5 has other canonical points than the model was trained with")
+        images, canonical = storage.strings(file["image"]), file["canonical"][:]
         intrinsics, poses = file["intrinsics"][:], file["cam_to_world"][:]
-    row = artifact.positions(model.images, images)
-    there = row[chosen] >= 0
-    kept = row[chosen[there]]
-    at = artifact.positions([images[place] for place in kept], observed.images)
+    row = storage.positions(model.images, images)
+    present = row[chosen] >= 0
+    kept = row[chosen[present]]
+    at = storage.positions([images[place] for place in kept], observed.images)
     values = np.full(len(chosen), np.nan)
-    values[there] = _rmse(observed, at, canonical, intrinsics[kept], poses[kept])
-    turned = np.nanmean(rotation_errors(poses[kept], model.cam_to_world[chosen[there]]))
+    values[present] = _rmse(observed, at, canonical, intrinsics[kept], poses[kept])
+    turned = np.nanmean(rotation_errors(poses[kept], model.cam_to_world[chosen[present]]))
     return Table(
-        values={"fitted_reprojection_px": Measured([model.images[row] for row in chosen], values)},
+        values={"fitted_reprojection_px": ItemValues([model.images[row] for row in chosen], values)},
         notes=[
-            *_lacking("cameras.h5", row[chosen]),
-            f"training turned the cameras by {turned:.1f} degrees on average, beyond one rotation of them all",
+            *_absent_note("cameras.h5", row[chosen]),
+            f"training rotated the cameras by {turned:.1f} degrees on average, apart from one global rotation",
         ],
     )
 
 
-def _against_truth(subject: Subject, chosen: Int[np.ndarray, "chosen"]) -> Table:
-    """Beside the cameras of ``truth.h5``, after the alignment of all rows."""
-    model = subject.model
-    truth = subject.sources.data / "truth.h5"
+def _against_truth(context: EvaluationContext, chosen: Int[np.ndarray, "chosen"]) -> Table:
+    """Errors against the cameras of ``truth.h5``, after alignment over all rows."""
+    model = context.model
+    truth = context.inputs.data / "truth.h5"
     if not truth.is_file():
-        raise InputError("truth.h5 does not exist: true cameras are known of synthetic photographs only")
-    with artifact.reading(truth, "truth/1") as file:
-        place = artifact.positions(model.images, artifact.strings(file["image"]))
+        raise InputError("truth.h5 does not exist; true cameras are known for synthetic images only")
+    with storage.reading(truth, "truth/1") as file:
+        place = storage.positions(model.images, storage.strings(file["image"]))
         known = np.flatnonzero(place >= 0)
         true = file["cam_to_world"][:][place[known]]
     if len(known) < 3:
-        raise InputError(f"truth.h5 holds {len(known)} of the training photographs, and 3 are needed")
+        raise InputError(f"truth.h5 has {len(known)} of the training images; at least 3 are required")
     estimated = model.cam_to_world[known]
     frame = frame_rotation(estimated, true)
-    looked_at = np.isin(known, chosen)
+    reported = np.isin(known, chosen)
     errors = {
-        "rotation_error_deg": rotation_errors(estimated, true, frame)[looked_at],
-        "translation_error": translation_errors(estimated, true)[looked_at],
+        "rotation_error_deg": rotation_errors(estimated, true, frame)[reported],
+        "translation_error": translation_errors(estimated, true)[reported],
     }
-    items = [model.images[row] for row in known[looked_at]]
+    items = [model.images[row] for row in known[reported]]
     aligned = rigid(frame @ estimated[:, :3, :3], estimated[:, :3, 3])
-    angles, true_angles = (yaw_pitch_roll(poses)[looked_at] for poses in (aligned, true))
+    angles, true_angles = (yaw_pitch_roll(poses)[reported] for poses in (aligned, true))
     return Table(
-        values={name: Measured(items, values) for name, values in errors.items()},
+        values={name: ItemValues(items, values) for name, values in errors.items()},
         notes=[
-            f"aligned with the truth by all {len(known)} rows",
-            *_lacking("truth.h5", place[chosen]),
+            f"aligned with the ground truth over all {len(known)} rows",
+            *_absent_note("truth.h5", place[chosen]),
         ],
         points={
-            f"true and estimated {name}": points_of_angles(
+            f"true and estimated {name}": angle_points(
                 true_angles[:, axis], angles[:, axis], f"true {name}", f"estimated {name}"
             )
             for axis, name in enumerate(_ANGLES)
@@ -127,79 +126,82 @@ def _against_truth(subject: Subject, chosen: Int[np.ndarray, "chosen"]) -> Table
     )
 
 
-def points_of_angles(
+def angle_points(
     x: Float[np.ndarray, "points"], y: Float[np.ndarray, "points"], x_label: str, y_label: str
-) -> Points:
-    """Angles in degrees beside each other; the slope of the line through them is in words at the axis."""
+) -> ScatterPoints:
+    """Pairs of angles in degrees; the y label states the slope of the regression line."""
     finite = np.isfinite(x) & np.isfinite(y)
     x, y = x[finite], y[finite]
     slope = f", slope {np.polyfit(x, y, 1)[0]:.2f}" if len(x) > 1 and np.ptp(x) > 0 else ""
-    return Points(x, y, f"{x_label}, degrees", f"{y_label}, degrees{slope}")
+    return ScatterPoints(x, y, f"{x_label}, degrees", f"{y_label}, degrees{slope}")
 
 
-def _observed(subject: Subject) -> Observed:
+def _observed_landmarks(context: EvaluationContext) -> Observations:
     """Landmarks of the points that the model's cameras were fitted to.
 
     Raises:
-        InputError: the cameras came from elsewhere, or there are no such landmarks.
+        InputError: the cameras were given, or these landmarks are absent.
     """
-    model, data = subject.model, subject.sources.data
+    model, data = context.model, context.inputs.data
     if not len(model.canonical):
-        raise InputError("reprojection: the model's cameras were given, not fitted to landmarks")
+        raise InputError("reprojection_px: the model's cameras were given, not fitted to landmarks")
     described, points = with_canonical(model.object_class, model.canonical_index, model.canonical)
-    with artifact.reading(
-        data / "landmarks.h5", "landmarks/1", made_by=f"nerfgen landmark {data.name}"
+    with storage.reading(
+        data / "landmarks.h5", "landmarks/1", made_by=f"nerfgen landmark {folder_name(data)}"
     ) as file:
-        observed = read_observed(file, described, points)
+        observed = read_observations(file, described, points)
     if not np.array_equal(observed.index, model.canonical_index):
-        raise InputError("landmarks.h5 lacks points that the model's cameras were fitted to; make it anew")
+        raise InputError(
+            "landmarks.h5 lacks points that the model's cameras were fitted to; re-create it with "
+            f"`nerfgen landmark {folder_name(data)}`"
+        )
     return observed
 
 
 def _rmse(
-    observed: Observed,
+    observed: Observations,
     at: Int[np.ndarray, "rows"],
     canonical: Float[np.ndarray, "points 3"],
     intrinsics: Float[np.ndarray, "rows 3 3"],
     cam_to_world: Float[np.ndarray, "rows 4 4"],
 ) -> Float[np.ndarray, "rows"]:
-    """Root mean square distance in pixels of the landmarks that there are to the reprojected points, row by row.
+    """Root mean square distance of the present landmarks to the reprojected points, pixels, per row.
 
     Args:
-        at: place of each row's photograph in ``observed``; NaN comes of -1.
+        at: index of each row's image in ``observed``; -1 gives NaN.
     """
     projected, _ = project(np.broadcast_to(canonical, (len(at), *canonical.shape)), intrinsics, cam_to_world)
     squared = ((projected - observed.points[at]) ** 2).sum(-1)
-    seen = np.isfinite(squared) & (at >= 0)[:, None]
-    total = np.where(seen, squared, 0.0).sum(1)
-    return np.sqrt(np.where(seen.any(1), total / np.maximum(seen.sum(1), 1), np.nan))
+    present = np.isfinite(squared) & (at >= 0)[:, None]
+    total = np.where(present, squared, 0.0).sum(1)
+    return np.sqrt(np.where(present.any(1), total / np.maximum(present.sum(1), 1), np.nan))
 
 
-def _drawn(
-    subject: Subject,
+def _reprojection_grid(
+    context: EvaluationContext,
     rows: Int[np.ndarray, "rows"],
-    observed: Observed,
+    observed: Observations,
     at: Int[np.ndarray, "all"],
-) -> dict[str, Pictures]:
-    """Some photographs with their landmarks and the canonical points that the model's cameras reproject."""
-    model = subject.model
+) -> dict[str, ImageGrid]:
+    """Images with landmarks and the canonical points that the model's cameras reproject."""
+    model = context.model
     cells: dict[str, np.ndarray] = {}
     for row in rows:
         try:
-            photo = decode(subject.sources.data / model.images[row])
+            image = decode(context.inputs.data / model.images[row])
         except UnreadableImageError:
             continue
         projected, _ = project(model.canonical, model.intrinsics[row], model.cam_to_world[row])
-        cells[model.images[row]] = camera_cell(photo, model.window[row], observed.points[at[row]], projected)
-        if len(cells) == subject.settings.shown:
+        cells[model.images[row]] = camera_cell(image, model.window[row], observed.points[at[row]], projected)
+        if len(cells) == context.settings.shown:
             break
     if not cells:
         return {}
     columns = ["landmarks (green) and reprojected points (red)"]
-    return {"reprojection": Pictures(list(cells), columns, np.stack(list(cells.values()))[:, None])}
+    return {"reprojection": ImageGrid(list(cells), columns, np.stack(list(cells.values()))[:, None])}
 
 
-def _lacking(name: str, place: Int[np.ndarray, "chosen"]) -> list[str]:
-    """A note of photographs that a file lacks."""
+def _absent_note(name: str, place: Int[np.ndarray, "chosen"]) -> list[str]:
+    """A note of the images that a file lacks."""
     count = int((place < 0).sum())
-    return [f"{count} of the photographs are not in {name}"] if count else []
+    return [f"{count} of the images are not in {name}"] if count else []

@@ -1,21 +1,33 @@
 """Encodings, foreground and background networks, and trained models as files. Never renders."""
 
-from nerfgen.field.encoding import positional_encoding
-from nerfgen.field.model import FieldConfig, GenerativeField
-from nerfgen.field.planes import roughness
-from nerfgen.field.stored import FirstGuess, Model, load_model, model_file, save_model
-from nerfgen.field.tunable import added, tunable
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.field.generative import FieldConfig, GenerativeField, add_parameters, tunable_parameters
+    from nerfgen.field.mlp import positional_encoding
+    from nerfgen.field.planes import plane_smoothness
+    from nerfgen.field.radiance import (
+        background_color,
+        conditioned_field,
+        latent_condition,
+        radiance_field,
+        render_rays,
+    )
+
+__getattr__ = lazy_imports(__name__)
 
 __all__ = [
     "FieldConfig",
-    "FirstGuess",
     "GenerativeField",
-    "Model",
-    "added",
-    "load_model",
-    "model_file",
+    "add_parameters",
+    "background_color",
+    "conditioned_field",
+    "latent_condition",
+    "plane_smoothness",
     "positional_encoding",
-    "roughness",
-    "save_model",
-    "tunable",
+    "radiance_field",
+    "render_rays",
+    "tunable_parameters",
 ]

@@ -1,20 +1,61 @@
-"""The published foreground field: a coordinate network that sees the latent code beside every point."""
+"""The published networks: positional encoding, the foreground network and the background network.
+
+Their dense layers have matrix products of a chosen precision.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from nerfgen.field.encoding import positional_encoding
-from nerfgen.field.precision import dense
+
+class _RowsDense(nn.Dense):
+    """A dense layer over one matrix of rows: XLA's gradient of a product over several axes is slow on CPUs."""
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        rows = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
+        return rows.reshape(*inputs.shape[:-1], -1)
+
+
+def dense(features: int, precision: str, **options: Any) -> nn.Dense:
+    """A dense layer with float32 parameters, sums and results.
+
+    Args:
+        precision: of the factors. ``float32`` is exactly that on every device: the default precision of JAX would
+            round them on TPUs and GPUs. ``bfloat16`` uses the matrix units of these; sums are float32.
+    """
+    if precision == "float32":
+        return _RowsDense(features, precision=jax.lax.Precision.HIGHEST, **options)
+    return _RowsDense(features, dot_general=_bfloat16_product, **options)
+
+
+def _bfloat16_product(left: jax.Array, right: jax.Array, dimensions: Any, **_: object) -> jax.Array:
+    return jax.lax.dot_general(
+        left.astype(jnp.bfloat16), right.astype(jnp.bfloat16), dimensions, preferred_element_type=jnp.float32
+    )
+
+
+def positional_encoding(
+    points: Float[Array, "*batch 3"], frequencies: int
+) -> Float[Array, "*batch features"]:
+    """gamma_L of NeRF: the point itself, then sin and cos of 2^l pi x for l < ``frequencies``.
+
+    Features: 3 + 6 * ``frequencies``.
+    """
+    octaves = jnp.expand_dims(jnp.pi * 2.0 ** jnp.arange(frequencies), (*range(points.ndim - 1), -1))
+    angles = (points[..., None, :] * octaves).reshape(*points.shape[:-1], -1)
+    return jnp.concatenate([points, jnp.sin(angles), jnp.cos(angles)], axis=-1)
 
 
 class ConcatenatedField(nn.Module):
     """MLP(concat(gamma(x), z)) with a skip that concatenates the same input again half-way.
 
-    A layer on a concatenation is the sum of two layers, W [x; z] = W_x x + W_z z. The latent's share
-    W_z z is the same for all samples of an image, so :meth:`condition` computes it once per image.
+    A layer on a concatenation is the sum of two layers, W [x; z] = W_x x + W_z z. The term W_z z is the same for all
+    samples of an image, so :meth:`condition` computes it once per image.
     """
 
     width: int
@@ -40,29 +81,29 @@ class ConcatenatedField(nn.Module):
         self.output_layer = dense(4, self.precision, name="output")
 
     def condition(self, latents: Float[Array, "images latent"]) -> list[Float[Array, "images width"]]:
-        """The latent's share W_z z of the two layers that see it."""
+        """The term W_z z of the two layers that the latent code enters."""
         return [layer(latents) for layer in self.latent_layers]
 
     def __call__(
-        self, shares: list[Float[Array, "images width"]], points: Float[Array, "images points 3"]
+        self, latent_terms: list[Float[Array, "images width"]], points: Float[Array, "images points 3"]
     ) -> Float[Array, "images points 4"]:
-        """Raw density and raw colour of points, each under its image's code."""
+        """Raw density and raw colour of points, with their image's latent code."""
         encoded = positional_encoding(points, self.frequencies)
-        seen = [
-            point_layer(encoded) + share[:, None]
-            for point_layer, share in zip(self.point_layers, shares, strict=True)
+        inputs = [
+            point_layer(encoded) + latent_term[:, None]
+            for point_layer, latent_term in zip(self.point_layers, latent_terms, strict=True)
         ]
-        hidden = jax.nn.relu(seen[0])
+        hidden = jax.nn.relu(inputs[0])
         for layer, hidden_layer in enumerate(self.hidden_layers, start=1):
             hidden = hidden_layer(hidden)
             if layer == self.skip:
-                hidden = hidden + seen[1]
+                hidden = hidden + inputs[1]
             hidden = jax.nn.relu(hidden)
         return self.output_layer(hidden)
 
 
 class BackgroundField(nn.Module):
-    """g(d | z): colour of a ray's background from its direction and the code, in [0, 1]."""
+    """g(d | z): colour of a ray's background from its direction and the latent code, in [0, 1]."""
 
     width: int
     depth: int
@@ -86,5 +127,5 @@ class BackgroundField(nn.Module):
 
 
 def softplus_density(raw: Float[Array, "*batch"], scale: float) -> Float[Array, "*batch"]:
-    """Density per world unit; the shift makes space nearly empty at the start."""
+    """Density per world unit; the shift makes space nearly empty initially."""
     return scale * jax.nn.softplus(raw - 1.5)

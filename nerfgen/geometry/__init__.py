@@ -1,39 +1,50 @@
 """Pinhole cameras, poses, rays and camera paths. Reads no files."""
 
-from nerfgen.geometry.camera import (
-    OPENGL_AXES,
-    Cameras,
-    intrinsic_matrix,
-    optical_axis,
-    pixel_centers,
-    pixel_rays,
-    project,
-    sphere_window,
-    window_intrinsics,
-)
-from nerfgen.geometry.path import (
-    angle_grid,
-    field_intrinsics,
-    field_of_view,
-    framing_intrinsics,
-    looking,
-    looking_camera,
-    orbit_angles,
-    turned_cameras,
-    turned_views,
-)
-from nerfgen.geometry.pose import (
-    FRONTAL_ROTATION,
-    aimed_at_origin,
-    invert_rigid,
-    rigid,
-    rotation_angle,
-    rotation_from_vector,
-    similarity_between,
-    skew,
-    turned_camera,
-    yaw_pitch_roll,
-)
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.geometry.camera import (
+        OPENGL_AXES,
+        Cameras,
+        array_namespace,
+        intrinsic_matrix,
+        matmul,
+        optical_axis,
+        pixel_centers,
+        pixel_rays,
+        project,
+        sphere_window,
+        window_intrinsics,
+    )
+    from nerfgen.geometry.path import (
+        angle_grid,
+        camera_at,
+        field_intrinsics,
+        field_of_view,
+        framing_intrinsics,
+        orbit_angles,
+        pose_at,
+        turned_cameras,
+        turned_views,
+    )
+    from nerfgen.geometry.pose import (
+        FRONTAL_ROTATION,
+        aimed_at_origin,
+        corrected_cameras,
+        invert_rigid,
+        rigid,
+        rotation_angle,
+        rotation_from_vector,
+        similarity_between,
+        skew,
+        turned_camera,
+        with_focal,
+        yaw_pitch_roll,
+    )
+
+__getattr__ = lazy_imports(__name__)
 
 __all__ = [
     "FRONTAL_ROTATION",
@@ -41,17 +52,20 @@ __all__ = [
     "Cameras",
     "aimed_at_origin",
     "angle_grid",
+    "array_namespace",
+    "camera_at",
+    "corrected_cameras",
     "field_intrinsics",
     "field_of_view",
     "framing_intrinsics",
     "intrinsic_matrix",
     "invert_rigid",
-    "looking",
-    "looking_camera",
+    "matmul",
     "optical_axis",
     "orbit_angles",
     "pixel_centers",
     "pixel_rays",
+    "pose_at",
     "project",
     "rigid",
     "rotation_angle",
@@ -63,5 +77,6 @@ __all__ = [
     "turned_cameras",
     "turned_views",
     "window_intrinsics",
+    "with_focal",
     "yaw_pitch_roll",
 ]

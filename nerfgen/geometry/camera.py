@@ -1,4 +1,4 @@
-"""Pinhole cameras: projection, rays and square windows of a photograph.
+"""Pinhole cameras: projection, rays and square windows of an image.
 
 Conventions, everywhere in nerfgen: cameras are OpenCV (x right, y down, z forward);
 pixel coordinates are continuous with (0, 0) at the outer corner of the first pixel, so
@@ -10,6 +10,7 @@ Every function takes numpy or JAX arrays, with any leading batch axes, and retur
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -19,15 +20,15 @@ from jaxtyping import Float
 Array = Any
 
 
-# What turns the camera axes of OpenCV into OpenGL's (x right, y up, z backward), and back: pose @ OPENGL_AXES.
+# Converts OpenCV camera axes to OpenGL's (x right, y up, z backward) and back: pose @ OPENGL_AXES.
 OPENGL_AXES = np.diag([1.0, -1.0, -1.0, 1.0])
 
 
 class Cameras(NamedTuple):
-    """Pinhole cameras of square pictures, whatever the pictures' size.
+    """Pinhole cameras of square images, independent of the images' size.
 
     Attributes:
-        intrinsics: matrices of pictures whose edge is 1.
+        intrinsics: pinhole matrices of images of size 1.
         cam_to_world: poses.
     """
 
@@ -35,7 +36,7 @@ class Cameras(NamedTuple):
     cam_to_world: Float[np.ndarray, "views 4 4"]
 
     def matrices(self, size: int) -> Float[np.ndarray, "views 3 3"]:
-        """Intrinsics of pictures of ``size`` x ``size`` pixels."""
+        """Intrinsics of images of ``size`` x ``size`` pixels."""
         return self.intrinsics * np.array([[size], [size], [1.0]])
 
 
@@ -47,25 +48,37 @@ def array_namespace(*arrays: Array) -> ModuleType:
     return np
 
 
+def matmul(
+    left: Float[Array, "*#batch rows inner"], right: Float[Array, "*#batch inner columns"]
+) -> Float[Array, "*batch rows columns"]:
+    """Matrix product at full precision, on every device.
+
+    The default precision of JAX rounds float32 factors to bfloat16 on TPUs and to TF32 on GPUs, which moves rays by
+    more than a pixel.
+    """
+    xp = array_namespace(left, right)
+    return left @ right if xp is np else xp.matmul(left, right, precision="highest")
+
+
 def project(
-    points: Float[Array, "*batch points 3"],
-    intrinsics: Float[Array, "*batch 3 3"],
-    cam_to_world: Float[Array, "*batch 4 4"],
+    points: Float[Array, "*#batch points 3"],
+    intrinsics: Float[Array, "*#batch 3 3"],
+    cam_to_world: Float[Array, "*#batch 4 4"],
 ) -> tuple[Float[Array, "*batch points 2"], Float[Array, "*batch points"]]:
     """Pixel coordinates and depth of world points.
 
     Points at or behind the camera plane have depth <= 0 and meaningless pixels.
     """
     rotation = cam_to_world[..., :3, :3]
-    local = (points - cam_to_world[..., None, :3, 3]) @ rotation
-    homogeneous = local @ _transpose(intrinsics)
+    local = matmul(points - cam_to_world[..., None, :3, 3], rotation)
+    homogeneous = matmul(local, _transpose(intrinsics))
     return homogeneous[..., :2] / homogeneous[..., 2:], local[..., 2]
 
 
 def pixel_rays(
-    pixels: Float[Array, "*batch pixels 2"],
-    intrinsics: Float[Array, "*batch 3 3"],
-    cam_to_world: Float[Array, "*batch 4 4"],
+    pixels: Float[Array, "*#batch pixels 2"],
+    intrinsics: Float[Array, "*#batch 3 3"],
+    cam_to_world: Float[Array, "*#batch 4 4"],
 ) -> tuple[Float[Array, "*batch pixels 3"], Float[Array, "*batch pixels 3"]]:
     """World-space origins and unit directions of the rays through ``pixels``.
 
@@ -76,7 +89,7 @@ def pixel_rays(
     focal = xp.stack([intrinsics[..., 0, 0], intrinsics[..., 1, 1]], axis=-1)
     plane = (pixels - intrinsics[..., None, :2, 2]) / focal[..., None, :]
     local = xp.concatenate([plane, xp.ones_like(plane[..., :1])], axis=-1)
-    directions = local @ _transpose(cam_to_world[..., :3, :3])
+    directions = matmul(local, _transpose(cam_to_world[..., :3, :3]))
     directions = directions / xp.linalg.norm(directions, axis=-1, keepdims=True)
     origins = xp.broadcast_to(cam_to_world[..., None, :3, 3], directions.shape)
     return origins, directions
@@ -94,8 +107,8 @@ def pixel_centers(size: int) -> Float[np.ndarray, "pixels 2"]:
 
 
 def intrinsic_matrix(
-    focal: Float[Array, "*batch"], center: Float[Array, "*batch 2"]
-) -> Float[Array, "*batch 3 3"]:
+    focal: Float[Array, "*batch"] | float, center: Float[Array, "*batch 2"] | Sequence[float]
+) -> Float[np.ndarray, "*batch 3 3"]:
     """Pinhole matrix with square pixels; ``focal`` and ``center`` in pixels."""
     focal, center = np.asarray(focal, float), np.asarray(center, float)
     matrix = np.zeros((*focal.shape, 3, 3))
@@ -108,9 +121,9 @@ def intrinsic_matrix(
 def window_intrinsics(
     intrinsics: Float[Array, "*batch 3 3"], window: Float[Array, "*batch 3"], size: int
 ) -> Float[Array, "*batch 3 3"]:
-    """Intrinsics of the ``size`` x ``size`` raster that a photo's square window is resampled to.
+    """Intrinsics of the ``size`` x ``size`` raster that a square window of an image is resampled to.
 
-    ``window`` is (x0, y0, side) in photo pixels: corner and edge length.
+    ``window`` is (x0, y0, side) in pixels of the image: corner and side length.
     """
     xp = array_namespace(intrinsics, window)
     scale = size / window[..., 2]
@@ -121,7 +134,7 @@ def window_intrinsics(
 def sphere_window(
     intrinsics: Float[Array, "*batch 3 3"], cam_to_world: Float[Array, "*batch 4 4"], radius: float = 1.0
 ) -> Float[Array, "*batch 3"]:
-    """The square window (x0, y0, side), in photo pixels, that shows a sphere about the world origin.
+    """The square window (x0, y0, side), in pixels of the image, that shows a sphere about the world origin.
 
     Centred on the projection of the origin; its half side is that of the sphere's outline on the
     optical axis, focal * r / sqrt(d^2 - r^2), with d the distance of the camera (at least 1.05 r).

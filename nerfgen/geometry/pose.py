@@ -1,14 +1,17 @@
-"""Rotations and rigid motions. numpy or JAX arrays in, the same kind out."""
+"""Rotations, rigid motions and small corrections of cameras. Arrays as in :mod:`nerfgen.geometry.camera`."""
 
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Real
 
-from nerfgen.geometry.camera import Array, array_namespace
+from nerfgen.geometry.camera import Array, array_namespace, matmul
 
 # A camera that looks at a frontal object: world axes (x right, y up, z to the viewer) in OpenCV axes.
 FRONTAL_ROTATION = np.diag([1.0, -1.0, -1.0])
+# Masks of the focal lengths in a pinhole matrix, and of the translation in a pose.
+_FOCAL = np.diag([1.0, 1.0, 0.0])
+_TRANSLATION = np.outer([1.0, 1.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0])
 
 
 def skew(vector: Float[Array, "*batch 3"]) -> Float[Array, "*batch 3 3"]:
@@ -34,7 +37,8 @@ def rotation_from_vector(vector: Float[Array, "*batch 3"]) -> Float[Array, "*bat
     first = xp.where(small, 1 - squared / 6, xp.sin(angle) / angle)
     second = xp.where(small, 0.5 - squared / 24, (1 - xp.cos(angle)) / safe)
     cross = skew(vector)
-    return xp.eye(3, dtype=cross.dtype) + first * cross + second * (cross @ cross)
+    identity = xp.broadcast_to(xp.eye(3, dtype=cross.dtype), cross.shape)
+    return identity + first * cross + second * matmul(cross, cross)
 
 
 def rotation_angle(
@@ -61,20 +65,20 @@ def invert_rigid(pose: Float[Array, "*batch 4 4"]) -> Float[Array, "*batch 4 4"]
     """Inverse of a rigid motion (no scale): camera-to-world to world-to-camera and back."""
     xp = array_namespace(pose)
     rotation = xp.swapaxes(pose[..., :3, :3], -1, -2)
-    return rigid(rotation, -(rotation @ pose[..., :3, 3:])[..., 0])
+    return rigid(rotation, -matmul(rotation, pose[..., :3, 3:])[..., 0])
 
 
 def turned_camera(
-    yaw: Float[Array, "*batch"],
-    pitch: Float[Array, "*batch"],
-    distance: Float[Array, "*batch"],
-    roll: Float[Array, "*batch"] = 0.0,
+    yaw: Real[Array, "*#batch"] | float,
+    pitch: Real[Array, "*#batch"] | float,
+    distance: Real[Array, "*#batch"] | float,
+    roll: Real[Array, "*#batch"] | float = 0.0,
 ) -> Float[np.ndarray, "*batch 4 4"]:
-    """``cam_to_world`` of a camera at ``distance`` from the origin that sees the object turned.
+    """``cam_to_world`` of a camera at ``distance`` from the origin that shows the object turned.
 
-    Angles in degrees. The object turns before a fixed camera: first by ``yaw`` about +y (a face turns
+    Angles in degrees. The object turns in front of a fixed camera: first by ``yaw`` about +y (a face turns
     to the viewer's right), then by ``pitch`` about the viewer's +x (it nods: it is seen from above),
-    then by ``roll`` about the viewer's +z (counter-clockwise in the picture).
+    then by ``roll`` about the viewer's +z (counter-clockwise in the image).
     """
     yaw, pitch, roll, distance = np.broadcast_arrays(
         *(np.asarray(a, float) for a in (yaw, pitch, roll, distance))
@@ -100,9 +104,9 @@ def yaw_pitch_roll(cam_to_world: Float[np.ndarray, "*batch 4 4"]) -> Float[np.nd
 
 
 def aimed_at_origin(cam_to_world: Float[np.ndarray, "*batch 4 4"]) -> Float[np.ndarray, "*batch 4 4"]:
-    """Cameras turned where they stand, by the smallest rotation, so that the world's origin is on their axis.
+    """Cameras rotated in place by the smallest angle that puts the world's origin on their optical axis.
 
-    What they see of an object stays the same but for where it lies in the picture.
+    Only the position of objects in the image changes.
     """
     cam_to_world = np.asarray(cam_to_world, float)
     rotation, position = cam_to_world[..., :3, :3], cam_to_world[..., :3, 3]
@@ -129,3 +133,25 @@ def similarity_between(
     rotation = (left * signs) @ right
     scale = float((singular * signs).sum() / (source**2).sum())
     return scale, rotation, target_mean - scale * rotation @ source_mean
+
+
+def corrected_cameras(
+    cam_to_world: Float[Array, "images 4 4"], corrections: Float[Array, "images 6"], mean: Float[Array, "6"]
+) -> Float[Array, "images 4 4"]:
+    """Cameras moved by their corrections: rotation about the world origin (radians), then translation.
+
+    The ``mean`` of all corrections is subtracted, which fixes the gauge: moving all cameras and the world together
+    changes no rendering.
+    """
+    free = corrections - mean[None]
+    return matmul(rigid(rotation_from_vector(free[..., :3]), free[..., 3:]), cam_to_world)
+
+
+def with_focal(
+    intrinsics: Float[Array, "images 3 3"],
+    cam_to_world: Float[Array, "images 4 4"],
+    factor: Float[Array, ""] | Float[Array, "images 1 1"] | float,
+) -> tuple[Float[Array, "images 3 3"], Float[Array, "images 4 4"]]:
+    """Focal lengths and distances from the world origin times ``factor``: only the perspective changes."""
+    change = factor - 1
+    return intrinsics * (1 + change * _FOCAL[None]), cam_to_world * (1 + change * _TRANSLATION[None])

@@ -1,7 +1,7 @@
-"""EG3D's ``dataset.json``: a folder or a zip of square pictures, each with 25 numbers.
+"""EG3D's ``dataset.json``: a folder or a zip of square images, each with 25 numbers.
 
-The first 16 are the camera-to-world matrix, row by row, OpenCV axes; the other 9 the pinhole matrix of a picture whose
-edge is 1.
+The first 16 are the camera-to-world matrix, row by row, OpenCV axes; the other 9 the pinhole matrix in units of the
+image size.
 """
 
 from __future__ import annotations
@@ -9,55 +9,53 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
-from nerfgen import artifact
+from nerfgen import storage
 from nerfgen.errors import InputError
-from nerfgen.interchange.posed import Listed, PosedImages, images_beside
+from nerfgen.image import EXTENSIONS
+from nerfgen.interchange.posed_images import ListedImage, PosedImages, unlisted_images
 from nerfgen.parallel import Progress, silent
-from nerfgen.photo import EXTENSIONS
 
 LABELS = "dataset.json"
 _NUMBERS = 25
 
 
-def finds(source: Path) -> bool:
-    """Whether a folder, or a zip, holds such a dataset."""
+def matches(source: Path) -> bool:
+    """Whether a folder, file or zip is such a dataset."""
     if source.is_file():
         return source.name == LABELS or (zipfile.is_zipfile(source) and LABELS in _names(source))
     return (source / LABELS).is_file()
 
 
-def read(folder: Path) -> tuple[list[Listed], list[str]]:
-    """The labelled images of a folder, those beside them without label, and the file that labels them.
+def read(folder: Path) -> tuple[list[ListedImage], list[str]]:
+    """The labelled images of a folder, the images beside them without label, and the name of the label file.
 
     Raises:
-        InputError: ``dataset.json`` is absent or has other content.
+        InputError: ``dataset.json`` is absent or invalid, or has an unsafe name.
     """
-    path = folder / LABELS
-    labels = _labels(path)
     listed = []
-    for name, numbers in labels:
+    for name, numbers in _labels(folder / LABELS):
         values = np.array(numbers)
         listed.append(
-            Listed(
+            ListedImage(
                 name,
                 name,
                 values[16:].reshape(3, 3),
                 cam_to_world=values[:16].reshape(4, 4),
             )
         )
-    unlisted = images_beside(folder, [one.image for one in listed])
-    return listed + [Listed(name, name) for name in unlisted], [LABELS]
+    unlisted = unlisted_images(folder, [one.image for one in listed])
+    return listed + [ListedImage(name, name) for name in unlisted], [LABELS]
 
 
 def write(folder: Path, posed: PosedImages, names: Sequence[str]) -> None:
     """Write ``dataset.json``.
 
     Args:
-        names: where the images lie below ``folder``.
+        names: paths of the images in ``folder``.
     """
     labels = []
     for row, name in enumerate(names):
@@ -68,12 +66,10 @@ def write(folder: Path, posed: PosedImages, names: Sequence[str]) -> None:
 
 
 def unpack(archive: Path, folder: Path, *, progress: Progress = silent) -> None:
-    """Unpack the pictures and labels of a zip into ``folder``, each file whole or not at all.
-
-    What is there already with the same content is kept.
+    """Unpack the images and labels of a zip into ``folder``, each file atomically; equal existing files are kept.
 
     Raises:
-        InputError: the zip is damaged or names files outside of itself, or ``folder`` holds another file of the name.
+        InputError: the zip is damaged or has an unsafe name, or ``folder`` has another file of a member's name.
     """
     try:
         with zipfile.ZipFile(archive) as content:
@@ -91,16 +87,13 @@ def unpack(archive: Path, folder: Path, *, progress: Progress = silent) -> None:
 
 
 def _unpack_one(content: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path, folder: Path) -> None:
-    name = PurePosixPath(member.filename)
-    if name.is_absolute() or ".." in name.parts or "\\" in member.filename:
-        raise InputError(f"{archive} names a file outside of itself ({member.filename}); unpack it yourself")
-    path = folder / name
+    path = folder / storage.safe_relative_path(member.filename, archive)
     data = content.read(member)
     if path.exists():
         if path.is_file() and path.read_bytes() == data:
             return
-        raise InputError(f"{path} is another file than the one in {archive}; choose an empty folder with -o")
-    with artifact.atomic_path(path, tidy=False) as temporary:
+        raise InputError(f"{path} differs from the file in {archive}; set `output` to an empty folder")
+    with storage.atomic_path(path, tidy=False) as temporary:
         temporary.write_bytes(data)
 
 
@@ -117,9 +110,9 @@ def _labels(path: Path) -> list[tuple[str, list[float]]]:
             raise ValueError
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(
-            f"{path} is not EG3D's: it holds `labels`, a list of [image, {_NUMBERS} numbers] "
+            f"{path} is not a dataset.json of EG3D: expected `labels`, a list of [image, {_NUMBERS} numbers] "
             "(camera to world, then intrinsics)"
         ) from error
     if not found:
         raise InputError(f"{path} labels no image")
-    return found
+    return [(storage.safe_relative_path(name, path), numbers) for name, numbers in found]

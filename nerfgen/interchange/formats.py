@@ -1,4 +1,4 @@
-"""The formats with cameras: what each is called, which axes its world has, and how it is told."""
+"""The camera formats of other programs: names, conventions and detection."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from nerfgen.interchange import eg3d, srn, transforms
 
 @dataclass(frozen=True)
 class Format:
-    """A format that says where cameras are.
+    """A format with cameras.
 
     Attributes:
-        description: for people.
-        object_class: class that its images are taken to show; "" where it may be any.
-        up: axis of its world that points up; "" where that differs and is told by the cameras.
-        aims: whether objects lie at the origin of its world.
+        description: name for people.
+        object_class: default class of its objects; "" for any class.
+        up: axis of its world that points up; "" if it is estimated from the cameras.
+        centered: whether objects are at the origin of its world.
     """
 
     description: str
     object_class: str
     up: str
-    aims: bool
+    centered: bool
 
     def require_class(self) -> str:
-        """The name of its class.
+        """The default class.
 
         Raises:
-            InputError: it has none.
+            InputError: there is none.
         """
         if not self.object_class:
-            raise InputError(f"{self.description} may show any class; say with --class which it is")
+            raise InputError(f"{self.description} may show any class; set `object_class`")
         return self.object_class
 
 
-FORMATS = {
+FORMATS: dict[str, Format] = {
     "srn": Format("SRN folders (rgb/, pose/, intrinsics.txt)", "car", "", True),
     "eg3d": Format("EG3D's dataset.json, in a folder or a zip", "face", "+y", True),
     "transforms": Format("transforms.json of instant-ngp and nerfstudio", "", "", False),
 }
 
-# The front of an object where it is not known otherwise, by what points up. ShapeNet's objects face -z with y up, which
-# programs with z up read as +y; other worlds with z up are modelled with the front to -y, those with y up to +z.
+# Default front by the up axis. ShapeNet's objects face -z with y up, which programs with z up convert to +y; in other
+# worlds objects face -y with z up and +z with y up.
 _SHAPENET_FRONT = {"+y": "-z", "+z": "+y"}
-_USUAL_FRONT = {"+y": "+z", "+z": "-y", "-y": "-z"}
+_DEFAULT_FRONT = {"+y": "+z", "+z": "-y", "-y": "-z"}
 
 
-def usual_front(name: str, up: str) -> str:
-    """The axis that a format's objects face in a world with that axis up."""
-    known = _SHAPENET_FRONT if name == "srn" else _USUAL_FRONT
-    return known.get(up, "+z" if up[1] != "z" else "+y")
+def default_front(name: str, up: str) -> str:
+    """The axis that a format's objects face in a world with this up axis."""
+    fronts = _SHAPENET_FRONT if name == "srn" else _DEFAULT_FRONT
+    return fronts.get(up, "+z" if up[1] != "z" else "+y")
 
 
-def told(source: Path) -> str:
-    """Name of the format of a file or folder; "" where it is none of these."""
-    finders = {"eg3d": eg3d.finds, "transforms": transforms.finds, "srn": srn.finds}
-    return next((name for name, finds in finders.items() if finds(source)), "")
+def detect_format(source: Path) -> str:
+    """The format of a file or folder; "" if it is none of these."""
+    detectors = {"eg3d": eg3d.matches, "transforms": transforms.matches, "srn": srn.matches}
+    return next((name for name, matches in detectors.items() if matches(source)), "")

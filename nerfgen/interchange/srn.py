@@ -1,14 +1,14 @@
 """The folders of Scene Representation Networks: one per object, with ``rgb``, ``pose`` and ``intrinsics.txt``.
 
-``pose/NAME.txt`` holds the 16 numbers of a camera-to-world matrix, row by row, OpenCV axes. ``intrinsics.txt`` holds
-the focal length and the principal point of a picture of the size in its last line, height before width::
+``pose/NAME.txt`` has the 16 numbers of a camera-to-world matrix, row by row, OpenCV axes. ``intrinsics.txt`` has the
+focal length and the principal point for an image of the size in its last line, height before width::
 
     focal cx cy 0.
     origin
     scale
     height width
 
-Some files have the distance of the near plane before the scale, and some a last line 1, by which the poses are
+Some files have the distance of the near plane before the scale. Some have a last line 1: their poses are
 world-to-camera matrices.
 """
 
@@ -23,73 +23,72 @@ from jaxtyping import Float
 
 from nerfgen.errors import InputError
 from nerfgen.geometry import intrinsic_matrix, invert_rigid
-from nerfgen.interchange.posed import Listed, PosedImages
-from nerfgen.photo import is_image
+from nerfgen.image import is_image
+from nerfgen.interchange.posed_images import ListedImage, PosedImages
 
-# The first line of intrinsics.txt that may be its size.
-_SIZE_FROM = 2
+# First line of intrinsics.txt that may be the size.
+_FIRST_SIZE_LINE = 2
 
 
-class _Lens(NamedTuple):
-    """What ``intrinsics.txt`` says; ``inverted``: poses are world-to-camera matrices."""
+class _Intrinsics(NamedTuple):
+    """Content of ``intrinsics.txt``; ``inverted``: poses are world-to-camera matrices."""
 
     matrix: Float[np.ndarray, "3 3"]
     size: tuple[float, float]
     inverted: bool
 
 
-def finds(folder: Path) -> bool:
-    """Whether a folder holds objects in this layout."""
+def matches(folder: Path) -> bool:
+    """Whether a folder has objects in this layout."""
     return folder.is_dir() and next(_objects(folder), None) is not None
 
 
-def read(folder: Path) -> tuple[list[Listed], list[str]]:
-    """The images of all objects below a folder, in order, and the files that say their cameras.
+def read(folder: Path) -> tuple[list[ListedImage], list[str]]:
+    """The images of all objects in a folder, in order, and the names of the camera files.
 
-    A picture without pose and a pose without picture are listed too.
+    Images without pose and poses without image are listed too.
 
     Raises:
-        InputError: there is no object, or a file has other content.
+        InputError: there is no object, or a file is invalid.
     """
-    listed: list[Listed] = []
+    listed: list[ListedImage] = []
     sources: list[str] = []
     for place in sorted(_objects(folder)):
         below = place.relative_to(folder).as_posix()
         prefix = "" if below == "." else f"{below}/"
         instance = place.resolve().name if below == "." else below
-        lens = _read_intrinsics(place / "intrinsics.txt")
+        intrinsics = _read_intrinsics(place / "intrinsics.txt")
         sources.append(f"{prefix}intrinsics.txt")
         poses = {path.stem: path for path in (place / "pose").glob("*.txt")}
-        pictures = {
+        images = {
             path.stem: path.name
             for path in sorted((place / "rgb").iterdir() if (place / "rgb").is_dir() else ())
             if is_image(path.name)
         }
-        for stem in sorted(poses.keys() | pictures.keys()):
-            name = f"{prefix}rgb/{pictures.get(stem, f'{stem}.png')}"
+        for stem in sorted(poses.keys() | images.keys()):
+            name = f"{prefix}rgb/{images.get(stem, f'{stem}.png')}"
             if stem not in poses:
-                listed.append(Listed(name, instance))
+                listed.append(ListedImage(name, instance))
                 continue
             sources.append(f"{prefix}pose/{poses[stem].name}")
             pose = _read_pose(poses[stem])
-            listed.append(
-                Listed(name, instance, lens.matrix, lens.size, invert_rigid(pose) if lens.inverted else pose)
-            )
+            cam_to_world = invert_rigid(pose) if intrinsics.inverted else pose
+            listed.append(ListedImage(name, instance, intrinsics.matrix, intrinsics.size, cam_to_world))
     if not listed:
         raise InputError(
-            f"{folder} holds no object in the SRN layout (rgb/, pose/ and intrinsics.txt in a folder of its own)"
+            f"{folder} has no object in the SRN layout (a folder with rgb/, pose/ and intrinsics.txt)"
         )
     return listed, sources
 
 
 def layout(posed: PosedImages) -> list[str]:
-    """Where each image lies in this layout: ``OBJECT/rgb/NUMBER.SUFFIX``, or where it is, if it is so already."""
+    """Path of each image in this layout: its own if it fits, else ``OBJECT/rgb/NUMBER.SUFFIX``."""
     names = [""] * len(posed.images)
     for instance, rows in posed.by_instance().items():
         own = [PurePosixPath(posed.images[row]) for row in rows]
-        kept = all(path.parent == PurePosixPath(instance) / "rgb" for path in own)
+        fits = all(path.parent == PurePosixPath(instance) / "rgb" for path in own)
         for number, (row, path) in enumerate(zip(rows, own, strict=True)):
-            name = path.name if kept else f"{number:06d}{path.suffix or '.png'}"
+            name = path.name if fits else f"{number:06d}{path.suffix or '.png'}"
             names[row] = f"{instance}/rgb/{name}"
     return names
 
@@ -98,20 +97,20 @@ def write(folder: Path, posed: PosedImages, names: Sequence[str]) -> None:
     """Write ``intrinsics.txt`` and the poses of every object.
 
     Args:
-        names: where the images lie, see :func:`layout`.
+        names: paths of the images, see :func:`layout`.
 
     Raises:
-        InputError: the layout can't say these cameras: it has one focal length and one size for an object.
+        InputError: an object's images differ in focal length or size, which the layout cannot represent.
     """
     for instance, rows in posed.by_instance().items():
         matrix, size = posed.intrinsics[rows[0]], posed.image_size[rows[0]]
-        alike = np.allclose(posed.intrinsics[rows], matrix, rtol=1e-9) and (
+        equal = np.allclose(posed.intrinsics[rows], matrix, rtol=1e-9) and (
             (posed.image_size[rows] == size).all()
         )
-        if not alike or not np.isclose(matrix[0, 0], matrix[1, 1], rtol=1e-6) or abs(matrix[0, 1]) > 1e-9:
+        if not equal or not np.isclose(matrix[0, 0], matrix[1, 1], rtol=1e-6) or abs(matrix[0, 1]) > 1e-9:
             raise InputError(
-                f"the SRN layout has one focal length for x and y and all pictures of an object; those of {instance} "
-                "differ; give --format transforms"
+                f"the images of {instance} differ in focal length or size, or the focal lengths differ in x and y; "
+                "the SRN layout cannot represent that; set `format_name` to transforms"
             )
         write_object(
             folder / instance,
@@ -130,8 +129,8 @@ def write_object(
     """Write the text files of one object.
 
     Args:
-        size: width and height of its pictures, pixels.
-        poses: ``cam_to_world`` of each picture, by its name without suffix.
+        size: width and height of its images, pixels.
+        poses: ``cam_to_world`` of each image, by its name without suffix.
     """
     (folder / "pose").mkdir(parents=True, exist_ok=True)
     focal, x, y = (float(intrinsics[place]) for place in ((0, 0), (0, 2), (1, 2)))
@@ -143,7 +142,7 @@ def write_object(
 
 
 def _objects(folder: Path) -> Iterator[Path]:
-    """Folders that hold one object each."""
+    """Folders of one object each."""
     for path in [folder / "intrinsics.txt", *folder.glob("**/intrinsics.txt")]:
         if path.is_file() and (path.parent / "pose").is_dir():
             yield path.parent
@@ -151,20 +150,20 @@ def _objects(folder: Path) -> Iterator[Path]:
                 return
 
 
-def _read_intrinsics(path: Path) -> _Lens:
+def _read_intrinsics(path: Path) -> _Intrinsics:
     lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
     try:
         focal, x, y = (float(word) for word in lines[0][:3])
-        at = next(number for number in range(_SIZE_FROM, len(lines)) if len(lines[number]) == 2)
+        at = next(number for number in range(_FIRST_SIZE_LINE, len(lines)) if len(lines[number]) == 2)
         height, width = (float(word) for word in lines[at])
         inverted = len(lines) > at + 1 and lines[at + 1] == ["1"]
         if not (focal > 0 and height > 0 and width > 0):
             raise ValueError
     except (ValueError, IndexError, StopIteration) as error:
         raise InputError(
-            f"{path} is not SRN's: its first line is `focal cx cy 0.`, its fourth `height width`"
+            f"{path} is not an intrinsics.txt of SRN: expected `focal cx cy 0.` in line 1 and `height width` in line 4"
         ) from error
-    return _Lens(intrinsic_matrix(focal, np.array([x, y])), (width, height), inverted)
+    return _Intrinsics(intrinsic_matrix(focal, np.array([x, y])), (width, height), inverted)
 
 
 def _read_pose(path: Path) -> Float[np.ndarray, "4 4"]:
@@ -172,4 +171,6 @@ def _read_pose(path: Path) -> Float[np.ndarray, "4 4"]:
         numbers = [float(word) for word in path.read_text(encoding="utf-8", errors="replace").split()]
         return np.array(numbers).reshape(4, 4)
     except ValueError as error:
-        raise InputError(f"{path} is not SRN's: a pose is 16 numbers, a 4 x 4 matrix row by row") from error
+        raise InputError(
+            f"{path} is not a pose of SRN: expected 16 numbers, a 4 x 4 matrix row by row"
+        ) from error

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from nerfgen.artifact import file_digest
 from nerfgen.errors import InputError
-from nerfgen.mediapipe_check import installation_warnings
+from nerfgen.image import InputImage
+from nerfgen.landmark.face_networks import face_networks
 from nerfgen.objectclass import ObjectClass
-from nerfgen.photo import Photograph
+from nerfgen.pretrained import PublishedNetwork, installation_warnings
+from nerfgen.storage import file_digest
 
 
 @dataclass(frozen=True)
 class Detection:
-    """What an estimator found in one photograph; points in its pixels, NaN where nothing was found.
+    """What an estimator found in one image; points in its pixels, NaN where nothing was found.
 
     Attributes:
-        status: one of ``nerfgen.artifact.STATUSES``.
+        status: one of ``nerfgen.storage.STATUSES``.
         landmarks: x, y of the class's named points.
         mesh: x, y and relative depth (smaller is nearer) of the estimator's dense points.
         score: confidence of the detection, 0 to 1.
         num_objects: objects of the class that were found.
+        image_size: width and height of the upright image; 0 for an unreadable one.
     """
 
     status: str
@@ -34,90 +37,113 @@ class Detection:
     mesh: Float[np.ndarray, "mesh 3"]
     score: float = 0.0
     num_objects: int = 0
+    image_size: tuple[int, int] = (0, 0)
 
 
-class Landmarker(Protocol):
-    """A landmark estimator of one class. It is made once in every worker process."""
+class LandmarkEstimator(Protocol):
+    """Finds the landmarks of one class. It is built once in every worker process."""
 
     names: tuple[str, ...]
     mesh_index: Int[np.ndarray, " mesh"]
 
-    def __call__(self, photo: Photograph) -> Detection:
-        """The landmarks of the class's largest object in a photograph of any size.
+    def __call__(self, image: InputImage) -> Detection:
+        """The landmarks of the class's largest object in an image of any size.
 
         Raises:
-            nerfgen.photo.UnreadableImageError: the photograph can't be decoded.
+            nerfgen.image.UnreadableImageError: the image can't be decoded.
         """
         ...
 
 
 @dataclass(frozen=True)
-class EstimatorEntry:
-    """Where an estimator is defined, so that it is imported only where it runs.
+class EstimatorSpec:
+    """An estimator before it is built: a value that is sent to worker processes, which import what they need.
 
     Attributes:
-        module, name: of the estimator's class.
-        identity: what landmarks come from, for the provenance of files.
-        arguments: what the class is made with, in every worker process.
-        needs_mediapipe: whether MediaPipe runs it.
+        module, name: where the estimator's class is defined.
+        identity: what the landmarks depend on beside the image, for the provenance of files.
+        arguments: of the class.
+        network: the published network that the class takes as its last argument.
+        models: the network's model file or a folder that holds it; searched for if None.
     """
 
     module: str
     name: str
     identity: str
     arguments: tuple[Any, ...] = ()
-    needs_mediapipe: bool = False
+    network: PublishedNetwork | None = None
+    models: Path | None = None
 
-    def load(self) -> Any:
-        """The estimator's class, whose ``mesh_index`` can be read without making one.
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What every worker imports beforehand."""
+        return (self.module, *self.network.modules) if self.network else (self.module,)
+
+    @property
+    def mesh_index(self) -> Int[np.ndarray, " mesh"]:
+        """Indices of the dense points that the estimator finds.
 
         Raises:
             MissingDependencyError: a package or library that it needs is absent.
         """
-        return getattr(importlib.import_module(self.module), self.name)
+        return getattr(importlib.import_module(self.module), self.name).mesh_index
 
-    def make(self) -> Landmarker:
-        """A new estimator.
+    def prepared(self, notify: Callable[[str], None] = lambda line: None) -> EstimatorSpec:
+        """The same with the path of the network's model file, which is downloaded if need be.
+
+        Args:
+            notify: called with one line before a download starts.
+
+        Raises:
+            InputError: the model file is missing from ``models`` or damaged.
+            MissingDependencyError: MediaPipe or a system library is absent, or the file can't be downloaded.
+        """
+        return replace(self, models=self.network.prepare(self.models, notify)) if self.network else self
+
+    def build(self) -> LandmarkEstimator:
+        """A new estimator, for one process, of a prepared spec.
 
         Raises:
             MissingDependencyError: a package or library that it needs is absent.
             InputError: its file does not fit the class.
         """
-        return self.load()(*self.arguments)
+        arguments = (*self.arguments, self.network.build(self.models)) if self.network else self.arguments
+        return getattr(importlib.import_module(self.module), self.name)(*arguments)
 
     def warnings(self) -> list[str]:
-        """What is odd about the installation without being an obstacle, one line each."""
-        return installation_warnings() if self.needs_mediapipe else []
+        """What is incomplete in the installation without being an obstacle, one line each."""
+        return installation_warnings() if self.network else []
 
 
-_FACE_MESH = EstimatorEntry(
-    "nerfgen.landmark.face_mesh", "FaceMesh", "mediapipe-face-mesh-0.10.21", needs_mediapipe=True
-)
-
-
-def estimator_for(described: ObjectClass, model: Path | None = None) -> EstimatorEntry:
+def estimator_for(
+    described: ObjectClass, file: Path | None = None, *, models: Path | None = None
+) -> EstimatorSpec:
     """The landmark estimator of a class.
 
     Args:
-        model: file of `nerfgen train-landmarker`, for any class with landmarks.
+        file: a trained estimator (``landmarker/1``), for any class with landmarks.
+        models: the model file of a published network or a folder that holds it; searched for if None.
 
     Raises:
-        InputError: there is none, it has to be trained, or the model is one of other landmarks or classes.
+        InputError: the class has none, it has to be trained, or the file is for other landmarks or classes.
     """
-    if model:
-        from nerfgen.landmarker import load_landmarker  # imports the networks
+    if file:
+        from nerfgen.landmark.estimator_file import load_estimator
 
-        if not model.is_file():
-            raise InputError(f"{model} does not exist; make it with `{_training(described)} -o {model}`")
-        load_landmarker(model).label_of(described, model)
-        identity = f"trained-{file_digest(model)[1]}"
-        return EstimatorEntry("nerfgen.landmark.trained", "Trained", identity, (described, model))
+        if not file.is_file():
+            raise InputError(f"{file} does not exist; make it with `{_training(described)} -o {file}`")
+        load_estimator(file).label_of(described, file)
+        identity = f"trained-{file_digest(file)[1]}"
+        module = "nerfgen.landmark.network_estimator"
+        return EstimatorSpec(module, "NetworkEstimator", identity, (described, file))
     if described.landmarker == "face_mesh":
-        return _FACE_MESH
+        network = face_networks()
+        module = "nerfgen.landmark.face_mesh"
+        return EstimatorSpec(module, "FaceMesh", network.identity, network=network, models=models)
     if described.landmarker == "trained":
         raise InputError(
-            f"the landmark estimator of class {described.name} has to be trained: give --model FILE, made by "
-            f"`{_training(described)} -o FILE`"
+            f"the landmark estimator of class {described.name} has to be trained: give the file that "
+            f"`{_training(described)} -o FILE` writes"
         )
     raise InputError(f"there is no landmark estimator for class {described.name}")
 

@@ -1,37 +1,66 @@
-"""Landmarks of a whole folder: one worker a core, one writer, every image in the file."""
+"""The stage: landmarks of one image, of many in worker processes, and of a folder."""
 
 from __future__ import annotations
 
-import hashlib
+import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerfgen import artifact
-from nerfgen.landmark.estimator import Detection, EstimatorEntry, Landmarker, estimator_for
+from nerfgen import storage
+from nerfgen.image import InputImage, UnreadableImageError, digest_images, find_images
+from nerfgen.landmark.estimator import Detection, EstimatorSpec, LandmarkEstimator, estimator_for
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
 from nerfgen.parallel import Progress, map_ordered, silent
-from nerfgen.photo import Photograph, UnreadableImageError, digest_images, find_images
 
 SCHEMA = "landmarks/1"
+# Raise when equal images and parameters give other landmarks.
+_VERSION = 1
 _BLOCK = 64
+_NO_LANDMARKS, _NO_MESH = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32)
 
 
-class _Measured(NamedTuple):
-    """One image's row of the file; points as float32 so that little goes between processes."""
+def estimate_landmarks(image: InputImage, estimator: LandmarkEstimator) -> Detection:
+    """The landmarks of the largest object in one image, in the precision of files (float32).
 
-    status: str
-    size: tuple[int, int]
-    num_bytes: int
-    sha256: str
-    score: float
-    num_objects: int
-    landmarks: np.ndarray | None
-    mesh: np.ndarray | None
+    Whatever is wrong with the image becomes the detection's status.
+    """
+    try:
+        found, size = estimator(image), image.size
+    except UnreadableImageError:
+        landmarks = np.full((len(estimator.names), 2), np.nan, np.float32)
+        mesh = np.full((len(estimator.mesh_index), 3), np.nan, np.float32)
+        return Detection("unreadable", landmarks, mesh)
+    return replace(
+        found,
+        landmarks=found.landmarks.astype(np.float32),
+        mesh=found.mesh.astype(np.float32),
+        image_size=size,
+    )
+
+
+def map_landmarks(
+    images: Sequence[InputImage],
+    spec: EstimatorSpec,
+    *,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Iterator[Detection]:
+    """:func:`estimate_landmarks` of many images in worker processes, in order.
+
+    Args:
+        workers: processes; one per core by default.
+
+    Raises:
+        MissingDependencyError: a package or library of the estimator is absent.
+    """
+    for detection, _ in _map(images, spec.prepared(), workers=workers, progress=progress):
+        yield detection
 
 
 def landmark_folder(
@@ -40,18 +69,22 @@ def landmark_folder(
     *,
     object_class: ObjectClass | str = "face",
     model: Path | None = None,
-    workers: int = 0,
+    models: Path | None = None,
+    workers: int | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
+) -> storage.Record:
     """Estimate the landmarks of every image below a folder and write a ``landmarks/1`` file.
 
+    A killed or interrupted run is continued: finished images are kept in a hidden journal beside the output.
+
     Args:
-        model: estimator that `nerfgen train-landmarker` made, for classes that bring none.
-        workers: processes; 0 for one a core.
+        model: a trained estimator (`nerfgen train-landmarker`), for classes that bring none.
+        models: the model file of MediaPipe or a folder that holds it; searched for if None.
+        workers: processes; one per core by default.
         overwrite: replace an existing output. Without it, one from the same images is kept.
-        warn: told, in one line each, what is odd about the installation.
+        warn: called with one line for each part of the installation that is incomplete, and before a download.
 
     Returns:
         ``images``, ``detected`` (usable), ``detected_fraction``, ``statuses`` (count of each) and
@@ -63,58 +96,63 @@ def landmark_folder(
         OutputExistsError: the output exists and came from other images or parameters.
     """
     described = named_class(object_class)
-    entry = estimator_for(described, model)
+    spec = estimator_for(described, model, models=models)
     paths = find_images(data)
-    parameters = {"estimator": entry.identity}
+    stage = storage.Stage(
+        output, SCHEMA, described, parameters={"estimator": spec.identity}, version=_VERSION
+    )
     if output.exists() and not overwrite:
-        inputs = [artifact.folder_record(paths, digest_images(data, paths))]
-        if artifact.is_current(output, SCHEMA, object_class=described, parameters=parameters, inputs=inputs):
-            with artifact.reading(output, SCHEMA) as file:
-                return {**_summary(artifact.strings(file["status"])), "kept": True}
-    mesh_index, names = entry.load().mesh_index, described.landmark_names
-    for line in entry.warnings():
+        inputs = [storage.folder_record(paths, digest_images(data, paths))]
+        if replace(stage, inputs=inputs).is_current():
+            with storage.reading(output, SCHEMA) as file:
+                return {**_summary(storage.strings(file["status"])), "kept": True}
+    spec = spec.prepared(warn)
+    mesh_index, names = spec.mesh_index, described.landmark_names
+    for line in spec.warnings():
         warn(line)
     num_images, num_points, num_mesh = len(paths), len(names), len(mesh_index)
-    rows: list[_Measured] = []
-    with artifact.create(output, SCHEMA, object_class=described, parameters=parameters, inputs=[]) as file:
+    found: list[Detection] = []
+    digests: list[tuple[int, str]] = []
+    with stage.journal() as journal, stage.create() as file:
         landmarks = np.full((num_images, num_points, 2), np.nan, np.float32)
-        mesh = artifact.allocate(file, "mesh", (num_images, num_mesh, 3))
+        mesh = storage.allocate(file, "mesh", (num_images, num_mesh, 3))
         block = np.full((_BLOCK, num_mesh, 3), np.nan, np.float32)
-        measured = map_ordered(
-            _measure,
-            [str(data / path) for path in paths],
-            workers=workers,
-            initializer=_start,
-            initializer_arguments=(entry,),
-            preload=[__name__, entry.module],
-            progress=progress,
-        )
-        for index, row in enumerate(measured):
+        images = [InputImage(data / path) for path in paths]
+
+        def estimate(indices: Sequence[int]) -> Iterator[tuple[storage.Row, storage.Digest]]:
+            chosen = [images[index] for index in indices]
+            for detection, digest in _map(chosen, spec, workers=workers, progress=progress):
+                yield vars(detection), digest
+
+        if journal:
+            warn(f"{len(journal)} images were finished by an earlier run, which is continued")
+        rows = journal.rows(paths, partial(digest_images, data), estimate)
+        for index, (row, digest) in enumerate(rows):
+            detection = Detection(**{**row, "image_size": tuple(row["image_size"])})
             place = index % _BLOCK
-            landmarks[index] = np.nan if row.landmarks is None else row.landmarks
-            block[place] = np.nan if row.mesh is None else row.mesh
-            rows.append(row._replace(landmarks=None, mesh=None))
+            landmarks[index], block[place] = detection.landmarks, detection.mesh
+            found.append(replace(detection, landmarks=_NO_LANDMARKS, mesh=_NO_MESH))
+            digests.append(digest)
             if place == _BLOCK - 1 or index == num_images - 1:
                 mesh[index - place : index + 1] = block[: place + 1]
-        statuses = [row.status for row in rows]
-        artifact.put(file, "image", paths)
-        artifact.put(file, "status", statuses)
-        artifact.put(file, "image_size", [row.size for row in rows])
-        artifact.put(file, "image_bytes", [row.num_bytes for row in rows])
-        artifact.put(file, "image_sha256", [row.sha256 for row in rows])
-        artifact.put(file, "landmark_names", names)
-        artifact.put(file, "landmarks", landmarks)
-        artifact.put(file, "score", [row.score for row in rows])
-        artifact.put(file, "num_objects", [row.num_objects for row in rows])
-        artifact.put(file, "mesh_index", mesh_index)
-        # The digests are those of the bytes that the workers read, so they are known only now.
-        digests = [(row.num_bytes, row.sha256) for row in rows]
-        artifact.put_inputs(file, [artifact.folder_record(paths, digests)])
+        statuses = [detection.status for detection in found]
+        storage.put(file, "image", paths)
+        storage.put(file, "status", statuses)
+        storage.put(file, "image_size", [detection.image_size for detection in found])
+        storage.put(file, "image_bytes", [num_bytes for num_bytes, _ in digests])
+        storage.put(file, "image_sha256", [sha256 for _, sha256 in digests])
+        storage.put(file, "landmark_names", names)
+        storage.put(file, "landmarks", landmarks)
+        storage.put(file, "score", [detection.score for detection in found])
+        storage.put(file, "num_objects", [detection.num_objects for detection in found])
+        storage.put(file, "mesh_index", mesh_index)
+        # The workers computed the digests of what they read.
+        storage.put_inputs(file, [storage.folder_record(paths, digests)])
     return {**_summary(statuses), "kept": False}
 
 
-def _summary(statuses: list[str]) -> dict[str, Any]:
-    detected = int(artifact.usable(statuses).sum())
+def _summary(statuses: list[str]) -> storage.Record:
+    detected = int(storage.usable(statuses).sum())
     return {
         "images": len(statuses),
         "detected": detected,
@@ -123,36 +161,31 @@ def _summary(statuses: list[str]) -> dict[str, Any]:
     }
 
 
-_landmarker: Landmarker
+_estimator: LandmarkEstimator
 
 
-def _start(entry: EstimatorEntry) -> None:
-    """Make this worker's estimator."""
-    global _landmarker
-    _landmarker = entry.make()
-
-
-def _measure(path: str) -> _Measured:
-    """One image: whatever is wrong with it becomes its status."""
-    try:
-        source = Path(path).read_bytes()
-    except OSError:
-        source = b""
-    size, detection = (0, 0), Detection("unreadable", np.empty(0), np.empty(0))
-    try:
-        photo = Photograph(source)
-        detection = _landmarker(photo)
-        size = photo.size
-    except UnreadableImageError:
-        pass
-    found = detection.num_objects > 0
-    return _Measured(
-        detection.status,
-        size,
-        len(source),
-        hashlib.sha256(source).hexdigest(),
-        detection.score,
-        detection.num_objects,
-        detection.landmarks.astype(np.float32) if found else None,
-        detection.mesh.astype(np.float32) if found else None,
+def _map(
+    images: Sequence[InputImage], spec: EstimatorSpec, *, workers: int | None, progress: Progress
+) -> Iterator[tuple[Detection, tuple[int, str]]]:
+    """The detections in images, and the digests of the images."""
+    return map_ordered(
+        _estimate,
+        images,
+        workers=workers,
+        initializer=_start,
+        initializer_arguments=(spec,),
+        preload=[__name__, *spec.modules],
+        progress=progress,
     )
+
+
+def _start(spec: EstimatorSpec) -> None:
+    """Build this worker's estimator."""
+    global _estimator
+    _estimator = spec.build()
+
+
+def _estimate(image: InputImage) -> tuple[Detection, tuple[int, str]]:
+    # A copy, so that decoded pixels are freed even where a single process does all.
+    image = copy.copy(image)
+    return estimate_landmarks(image, _estimator), image.digest

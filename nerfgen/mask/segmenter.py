@@ -1,4 +1,4 @@
-"""What a segmenter is, and what it is told of an image."""
+"""What a segmenter is, and what it is given."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from nerfgen.photo import Photograph
+from nerfgen.image import InputImage
 
 Window = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
-class Scene:
-    """A photograph, where to look in it, and what is known of the object there.
+class SegmentationRequest:
+    """An image, the window of it that is segmented, and what is known of the object there.
 
     Attributes:
-        photo: the photograph.
-        window: (x0, y0, side) in the photograph's pixels; beyond it nothing is foreground.
-        size: pixels along either side of the mask that is wanted.
-        path: the photograph's path relative to its folder, with ``/`` between folders.
-        bounds: half edges of the box about the world's origin that holds the object, world units.
-        intrinsics, cam_to_world: the photograph's camera, pixels; None where there is none.
-        landmarks: points on the object, pixels; NaN where not found, no rows where there are none.
+        image: the image.
+        window: (x0, y0, side) in the image's pixels; beyond it nothing is foreground.
+        size: pixels along either side of the mask.
+        path: the image's path relative to its folder, with ``/`` between folders.
+        bounds: half sizes of the box about the world's origin that holds the object, world units.
+        intrinsics, cam_to_world: the image's camera, pixels; None where unknown.
+        landmarks: points on the object, pixels; NaN where not found, None where unknown.
     """
 
-    photo: Photograph
+    image: InputImage
     window: Window
     size: int
     path: str = ""
@@ -39,23 +39,28 @@ class Scene:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """A mask in the raster of the window that was asked for, or the status that says why there is none.
+    """The mask of a request's window, or the status that says why there is none.
 
-    ``method`` is the method that decided.
+    Attributes:
+        status: one of ``nerfgen.storage.STATUSES``.
+        mask: 0 to 255.
+        method: the method that decided.
+        image_size: width and height of the upright image; 0 for an unreadable one.
     """
 
     status: str
     mask: UInt8[np.ndarray, "size size"] | None = None
     method: str = ""
+    image_size: tuple[int, int] = (0, 0)
 
 
 class Segmenter(Protocol):
-    """A way to tell foreground from background. It is made once in every worker process."""
+    """Separates foreground from background. It is built once in every worker process."""
 
-    def __call__(self, scene: Scene) -> Segmentation:
-        """The foreground of a scene.
+    def __call__(self, request: SegmentationRequest) -> Segmentation:
+        """The foreground of a request's window.
 
         Raises:
-            nerfgen.photo.UnreadableImageError: the photograph can't be decoded.
+            nerfgen.image.UnreadableImageError: the image can't be decoded.
         """
         ...

@@ -2,48 +2,61 @@
 
 from __future__ import annotations
 
-import hashlib
+import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from nerfgen import artifact
-from nerfgen.errors import InputError
-from nerfgen.mask.methods import Choice, Settings
-from nerfgen.mask.segmenter import Scene, Segmentation, Segmenter, Window
+from nerfgen import storage
+from nerfgen.image import InputImage, UnreadableImageError, digest_images
+from nerfgen.mask.methods import SegmenterSpec
+from nerfgen.mask.segmenter import Segmentation, SegmentationRequest, Segmenter
+from nerfgen.mask.settings import MaskSettings
 from nerfgen.parallel import Progress, map_ordered, silent
-from nerfgen.photo import Photograph, UnreadableImageError, digest_images
 
 SCHEMA = "masks/1"
-# Less foreground than this part of the window is no object.
+# Raise when equal inputs and parameters give other masks.
+_VERSION = 1
+# A smaller fraction of foreground in the window is no object.
 _MIN_FOREGROUND = 0.005
 
 
-class _Item(NamedTuple):
-    """What a worker is to do; without a window it only reads the file for its digest."""
+def segment_image(request: SegmentationRequest, segmenter: Segmenter) -> Segmentation:
+    """The mask of one image. Whatever is wrong with the image becomes the status."""
+    try:
+        size = request.image.size
+        found = segmenter(request)
+    except UnreadableImageError:
+        return Segmentation("unreadable")
+    found = replace(found, image_size=size)
+    if found.mask is not None and (found.mask > 127).mean() < _MIN_FOREGROUND:
+        return replace(found, status="no_mask", mask=None)
+    return found
 
-    data: str
-    path: str
-    window: Window | None
-    size: int
-    bounds: tuple[float, float, float]
-    intrinsics: np.ndarray
-    cam_to_world: np.ndarray
-    landmarks: np.ndarray | None
 
+def map_masks(
+    requests: Sequence[SegmentationRequest],
+    spec: SegmenterSpec,
+    *,
+    workers: int | None = None,
+    progress: Progress = silent,
+) -> Iterator[Segmentation]:
+    """:func:`segment_image` of many images in worker processes, in order.
 
-class _Row(NamedTuple):
-    """What became of one image; ``mask`` is None unless it was segmented."""
+    Args:
+        workers: processes; one per core by default.
 
-    status: str
-    method: str
-    mask: np.ndarray | None
-    image_size: tuple[int, int]
-    num_bytes: int
-    sha256: str
+    Raises:
+        MissingDependencyError: a package or library of the segmenter is absent.
+    """
+    for segmentation, _ in _map(
+        [(request.image, request) for request in requests], spec.prepared(), workers, progress
+    ):
+        yield segmentation
 
 
 def segment_folder(
@@ -52,26 +65,24 @@ def segment_folder(
     *,
     cameras: Path | None = None,
     landmarks: Path | None = None,
-    method: str = "auto",
-    settings: Settings | None = None,
-    size: int = 256,
-    workers: int = 0,
+    settings: MaskSettings = MaskSettings(),
+    models: Path | None = None,
+    workers: int | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:
+) -> storage.Record:
     """Mask every image in the window of its camera and write a ``masks/1`` file.
 
     Args:
         cameras: a ``cameras/1`` or ``truth/1`` file; ``data / "cameras.h5"`` if None.
-        landmarks: a ``landmarks/1`` file, for the methods that look at landmarks; ``data / "landmarks.h5"``
-            if None and it is there.
-        method: one of :data:`nerfgen.mask.METHOD_NAMES`.
-        settings: what the method is told.
-        size: pixels along either side of every mask.
-        workers: processes; 0 for one a core.
+        landmarks: a ``landmarks/1`` file, for the methods that use landmarks; ``data / "landmarks.h5"`` if
+            None and it exists.
+        settings: the method and what it takes.
+        models: the model file of MediaPipe or a folder that holds it; searched for if None.
+        workers: processes; one per core by default.
         overwrite: replace an existing output. Without it, one from the same inputs is kept.
-        warn: told, in one line each, what is odd about the installation.
+        warn: called with one line for each part of the installation that is incomplete, and before a download.
 
     Returns:
         ``images``, ``masked`` (usable), ``masked_fraction``, ``statuses`` (count of each), ``methods`` (how many
@@ -83,89 +94,87 @@ def segment_folder(
         MissingDependencyError: a package or library of the segmenter is absent.
         OutputExistsError: the output exists and came from other inputs or parameters.
     """
-    if size < 1:
-        raise InputError(f"a mask of {size} pixels is impossible; give a size of 1 or more")
     cameras = cameras or data / "cameras.h5"
     made_by = f"nerfgen fit-cameras {data}"
-    with artifact.reading(cameras, "cameras/1", "truth/1", made_by=made_by) as file:
-        object_class = artifact.class_of(file)
-        paths = artifact.strings(file["image"])
+    with storage.reading(cameras, "cameras/1", "truth/1", made_by=made_by) as file:
+        object_class = storage.class_of(file)
+        paths = storage.strings(file["image"])
         windows = file["window"][:]
         intrinsics, poses = file["intrinsics"][:], file["cam_to_world"][:]
         image_sizes = file["image_size"][:]
-        usable = artifact.usable(artifact.strings(file["status"])) & np.isfinite(windows).all(axis=1)
-    choice = Choice(method, settings or Settings(), object_class)
-    parameters = {**choice.parameters(paths), "size": size}
-    records = [artifact.file_record(cameras)]
+        usable = storage.usable(storage.strings(file["status"])) & np.isfinite(windows).all(axis=1)
+    spec = SegmenterSpec(settings, object_class, models)
+    parameters, size = spec.parameters(paths), settings.size
+    records = [storage.file_record(cameras)]
     points: list[np.ndarray | None] = [None] * len(paths)
     if landmarks or (data / "landmarks.h5").is_file():
         landmarks = landmarks or data / "landmarks.h5"
-        if choice.landmarks:
+        if spec.uses_landmarks:
             points = _landmarks(landmarks, paths)
-            records.append(artifact.file_record(landmarks))
+            records.append(storage.file_record(landmarks))
+    stage = storage.Stage(
+        output, SCHEMA, object_class, parameters=parameters, inputs=records, version=_VERSION
+    )
     if output.exists() and not overwrite:
-        inputs = [*records, artifact.folder_record(paths, digest_images(data, paths))]
-        if artifact.is_current(
-            output, SCHEMA, object_class=object_class, parameters=parameters, inputs=inputs
-        ):
-            with artifact.reading(output, SCHEMA) as file:
-                present = artifact.strings(file["status"])
-                chosen = artifact.strings(file["method"]) if "method" in file else []
+        inputs = [*records, storage.folder_record(paths, digest_images(data, paths))]
+        if replace(stage, inputs=inputs).is_current():
+            with storage.reading(output, SCHEMA) as file:
+                present = storage.strings(file["status"])
+                chosen = storage.strings(file["method"]) if "method" in file else []
             return {**_summary(present, chosen), "kept": True}
-    for line in choice.load():
-        warn(line)
-    choice.make()  # what is wrong with a setting is said here, once
+    spec = spec.prepared(warn)
+    spec.build()  # an error in a setting is raised here, once
+    requests = [
+        SegmentationRequest(InputImage(data / path), tuple(window), size, path, object_class.bounds, *known)
+        for path, window, *known in zip(paths, windows.tolist(), intrinsics, poses, points, strict=True)
+    ]
     items = [
-        _Item(str(data), path, tuple(window) if use else None, size, object_class.bounds, *known)
-        for path, window, use, *known in zip(
-            paths, windows.tolist(), usable, intrinsics, poses, points, strict=True
-        )
+        (request.image, request if segmented else None)
+        for request, segmented in zip(requests, usable, strict=True)
     ]
     statuses: list[str] = []
     methods: list[str] = []
     digests: list[tuple[int, str]] = []
-    with artifact.create(
-        output, SCHEMA, object_class=object_class, parameters=parameters, inputs=records
-    ) as file:
-        masks = artifact.allocate(file, "mask", (len(paths), size, size))
-        rows = map_ordered(
-            _segment,
-            items,
-            workers=workers,
-            initializer=_start,
-            initializer_arguments=(choice,),
-            preload=[__name__, *choice.modules],
-            progress=progress,
-        )
-        for index, row in enumerate(rows):
-            statuses.append(row.status)
-            methods.append(row.method)
-            digests.append((row.num_bytes, row.sha256))
-            if row.mask is not None:
-                masks[index] = row.mask
-                image_sizes[index] = row.image_size
-        placed = artifact.usable(statuses)
-        artifact.put(file, "image", paths)
-        artifact.put(file, "status", statuses)
-        artifact.put(file, "method", methods)
-        artifact.put(file, "image_size", image_sizes)
-        artifact.put(file, "mask_window", np.where(placed[:, None], windows, np.nan))
-        # The digests are those of the bytes that the workers read, so they are known only now.
-        artifact.put_inputs(file, [*records, artifact.folder_record(paths, digests)])
+
+    def segment(indices: Sequence[int]) -> Iterator[tuple[storage.Row, storage.Digest]]:
+        chosen = [items[index] for index in indices]
+        for segmentation, digest in _map(chosen, spec, workers, progress):
+            yield vars(segmentation), digest
+
+    with stage.journal() as journal, stage.create() as file:
+        masks = storage.allocate(file, "mask", (len(paths), size, size))
+        if journal:
+            warn(f"{len(journal)} images were finished by an earlier run, which is continued")
+        for index, (row, digest) in enumerate(journal.rows(paths, partial(digest_images, data), segment)):
+            found = Segmentation(**{**row, "image_size": tuple(row["image_size"])})
+            statuses.append(found.status)
+            methods.append((found.method or settings.method) if found.mask is not None else "")
+            digests.append(digest)
+            if found.mask is not None:
+                masks[index] = found.mask
+                image_sizes[index] = found.image_size
+        placed = storage.usable(statuses)
+        storage.put(file, "image", paths)
+        storage.put(file, "status", statuses)
+        storage.put(file, "method", methods)
+        storage.put(file, "image_size", image_sizes)
+        storage.put(file, "mask_window", np.where(placed[:, None], windows, np.nan))
+        # The workers computed the digests of what they read.
+        storage.put_inputs(file, [*records, storage.folder_record(paths, digests)])
     return {**_summary(statuses, methods), "kept": False}
 
 
 def _landmarks(landmarks: Path, paths: list[str]) -> list[np.ndarray | None]:
-    """The landmarks of every image, pixels; None where there are none."""
-    with artifact.reading(landmarks, "landmarks/1", made_by="nerfgen landmark DATA") as file:
+    """The landmarks of every image, pixels; None for images without."""
+    with storage.reading(landmarks, "landmarks/1", made_by="nerfgen landmark DATA") as file:
         points = file["landmarks"][:]
-        known = artifact.usable(artifact.strings(file["status"]))
-        rows = artifact.positions(paths, artifact.strings(file["image"]))
+        known = storage.usable(storage.strings(file["status"]))
+        rows = storage.positions(paths, storage.strings(file["image"]))
     return [points[row].astype(np.float64) if row >= 0 and known[row] else None for row in rows]
 
 
-def _summary(statuses: list[str], methods: list[str]) -> dict[str, Any]:
-    masked = int(artifact.usable(statuses).sum())
+def _summary(statuses: list[str], methods: list[str]) -> storage.Record:
+    masked = int(storage.usable(statuses).sum())
     return {
         "images": len(statuses),
         "masked": masked,
@@ -175,48 +184,35 @@ def _summary(statuses: list[str], methods: list[str]) -> dict[str, Any]:
     }
 
 
+# An image, whose digest is computed, and the request for its mask, if there is one.
+_Item = tuple[InputImage, SegmentationRequest | None]
 _segmenter: Segmenter
 
 
-_default_method = ""
+def _map(
+    items: Sequence[_Item], spec: SegmenterSpec, workers: int | None, progress: Progress
+) -> Iterator[tuple[Segmentation, tuple[int, str]]]:
+    """The segmentations of images, and the digests of the images."""
+    return map_ordered(
+        _segment,
+        items,
+        workers=workers,
+        initializer=_start,
+        initializer_arguments=(spec,),
+        preload=[__name__, *spec.modules],
+        progress=progress,
+    )
 
 
-def _start(choice: Choice) -> None:
-    """Make this worker's segmenter."""
-    global _segmenter, _default_method
-    _segmenter, _default_method = choice.make(), choice.method
+def _start(spec: SegmenterSpec) -> None:
+    """Build this worker's segmenter."""
+    global _segmenter
+    _segmenter = spec.build()
 
 
-def _segment(item: _Item) -> _Row:
-    """One image: whatever is wrong with it becomes its status."""
-    try:
-        source = (Path(item.data) / item.path).read_bytes()
-    except OSError:
-        source = b""
-    image_size = (0, 0)
-    if item.window is None:
-        segmentation = Segmentation("skipped")
-    else:
-        try:
-            photo = Photograph(source)
-            image_size = photo.size
-            segmentation = _segmenter(
-                Scene(
-                    photo,
-                    item.window,
-                    item.size,
-                    path=item.path,
-                    bounds=item.bounds,
-                    intrinsics=item.intrinsics,
-                    cam_to_world=item.cam_to_world,
-                    landmarks=item.landmarks,
-                )
-            )
-        except UnreadableImageError:
-            segmentation = Segmentation("unreadable")
-    status, mask = segmentation.status, segmentation.mask
-    if mask is not None and (mask > 127).mean() < _MIN_FOREGROUND:
-        status, mask = "no_mask", None
-    digest = hashlib.sha256(source).hexdigest()
-    method = segmentation.method or _default_method
-    return _Row(status, method if mask is not None else "", mask, image_size, len(source), digest)
+def _segment(item: _Item) -> tuple[Segmentation, tuple[int, str]]:
+    # A copy, so that decoded pixels are freed even where a single process does all.
+    image, request = copy.copy(item[0]), item[1]
+    if request is None:
+        return Segmentation("skipped"), image.digest
+    return segment_image(replace(request, image=image), _segmenter), image.digest

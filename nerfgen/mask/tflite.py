@@ -1,4 +1,4 @@
-"""Any segmentation model in TensorFlow Lite's format, run by MediaPipe's own calculators.
+"""Any segmentation model in TensorFlow Lite's format, run by the installed MediaPipe.
 
 Importing this module raises :class:`nerfgen.errors.MissingDependencyError` where MediaPipe can't be loaded, so it
 is imported inside functions, never at the top of a command.
@@ -7,16 +7,22 @@ is imported inside functions, never at the top of a command.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
 from nerfgen.errors import InputError
-from nerfgen.mask.segmenter import Scene, Segmentation
+from nerfgen.image import inside_image, resample_window
+from nerfgen.mask.segmenter import Segmentation, SegmentationRequest
 from nerfgen.mask.tflite_model import TFLiteModel
-from nerfgen.mediapipe_graph import silenced
-from nerfgen.photo import inside_photo, resample_window
+from nerfgen.pretrained import TASKS, mediapipe_interface, silenced
+
+if mediapipe_interface() == TASKS:
+    _runtime = importlib.import_module("nerfgen.pretrained.tasks")
+else:
+    _runtime = importlib.import_module("nerfgen.pretrained.graphs")
 
 # The network sees a little more than the window, for context.
 _CONTEXT = 1.15
@@ -64,18 +70,18 @@ node {
 class TFLite:
     """The foreground probability of a segmentation network of any input size.
 
-    A network of one output channel gives the probability itself, or its logit if a value lies outside of 0 to 1.
-    One of several gives one channel a category: probabilities that sum to 1, or the argument of a softmax.
+    A network with one output channel gives the probability, or its logit if a value lies outside 0 to 1. A network with
+    several has one channel per category: probabilities that sum to 1, or logits.
 
     Args:
         model: the ``.tflite`` file.
-        category: name or number of the category that is foreground; None for a model of one channel, or for all
-            but the first category, the background.
-        labels: text file of the categories' names, one a line; None for those that the model carries.
-        pixel_range: what black and white are for the network; None for what the model says, else 0 and 1.
+        category: name or number of the foreground category; None for a model with one channel, or for all but the first
+            category, the background.
+        labels: text file of the categories' names, one per line; None for the names in the model.
+        pixel_range: the network's values of black and white; None for those in the model, else 0 and 1.
 
     Raises:
-        InputError: the file is no such model, there is no such category, or the file of names can't be read.
+        InputError: the file is not such a model, there is no such category, or the names can't be read.
     """
 
     def __init__(
@@ -87,18 +93,24 @@ class TFLite:
     ) -> None:
         self._model = described = TFLiteModel(model, labels)
         self._category = described.category(category)
-        self._network = _Network(described, pixel_range or described.pixel_range)
+        self._network: Callable[[np.ndarray], np.ndarray]
+        if mediapipe_interface() == TASKS:
+            self._network = _TaskNetwork(described, pixel_range)
+        else:
+            self._network = _GraphNetwork(described, pixel_range or described.pixel_range)
         self._probability(np.zeros((described.height, described.width, 3), np.uint8))
 
-    def __call__(self, scene: Scene) -> Segmentation:
-        """The foreground of a scene.
+    def __call__(self, request: SegmentationRequest) -> Segmentation:
+        """The foreground of a request's window.
 
         Raises:
-            nerfgen.photo.UnreadableImageError: the photograph can't be decoded.
+            nerfgen.image.UnreadableImageError: the image can't be decoded.
         """
-        photo, (x0, y0, side) = scene.photo, scene.window
+        source, (x0, y0, side) = request.image, request.window
         network_side = max(self._model.width, self._model.height)
-        image, (scale, scale_y) = photo.pixels(int(np.ceil(max(photo.size) * min(1.0, network_side / side))))
+        image, (scale, scale_y) = source.pixels(
+            int(np.ceil(max(source.size) * min(1.0, network_side / side)))
+        )
         margin = (_CONTEXT - 1) / 2 * side
         wide = (x0 - margin) * scale, (y0 - margin) * scale_y, _CONTEXT * side * scale
         raster, _ = resample_window(image, wide, network_side)  # MediaPipe squeezes it to the network's shape
@@ -107,8 +119,8 @@ class TFLite:
         square, _ = resample_window(_square(seen)[..., None], (0, 0, max(seen.shape)), network_side)
         inner = network_side / _CONTEXT
         start = (network_side - inner) / 2
-        mask, _ = resample_window(square, (start, start, inner), scene.size)
-        inside = inside_photo(photo.size, scene.window, scene.size)
+        mask, _ = resample_window(square, (start, start, inner), request.size)
+        inside = inside_image(source.size, request.window, request.size)
         return Segmentation("ok", np.where(inside, mask[..., 0], 0))
 
     def _probability(self, raster: UInt8[np.ndarray, "side side 3"]) -> Float[np.ndarray, "rows columns"]:
@@ -123,8 +135,35 @@ class TFLite:
         return 1 - values[..., 0] if self._category is None else values[..., self._category]
 
 
-class _Network:
-    """The network as a function of an image, on one thread: the process pool provides the parallelism."""
+class _TaskNetwork:
+    """The network as a function of an image, by MediaPipe Tasks, which take models with metadata only."""
+
+    def __init__(self, model: TFLiteModel, pixel_range: tuple[float, float] | None) -> None:
+        if pixel_range is not None:
+            raise InputError(
+                "`pixel_range` needs MediaPipe 0.10.21: later releases take it from the model only"
+            )
+        self._path = model.path
+        try:
+            self._task = _runtime.Task(
+                "image_segmenter", "ImageSegmenter", model.path.read_bytes(), output_confidence_masks=True
+            )
+        except (RuntimeError, ValueError) as error:
+            raise InputError(_refused(model.path, error)) from error
+
+    def __call__(self, image: UInt8[np.ndarray, "side side 3"]) -> Float[np.ndarray, "side side channels"]:
+        try:
+            masks = self._task.run(image).confidence_masks
+        except (RuntimeError, ValueError) as error:
+            raise InputError(_refused(self._path, error)) from error
+        # MediaPipe scales each mask to the image. The arrays are views of memory that goes with the result.
+        return np.stack(
+            [np.array(mask.numpy_view(), np.float32).reshape(image.shape[:2]) for mask in masks], -1
+        )
+
+
+class _GraphNetwork:
+    """The network as a function of an image, by a single-threaded graph of MediaPipe 0.10.21."""
 
     def __init__(self, model: TFLiteModel, pixel_range: tuple[float, float]) -> None:
         for name in (
@@ -185,12 +224,12 @@ class _Network:
 
 def _refused(path: Path, error: Exception) -> str:
     return (
-        f"{path}: MediaPipe can't run this model ({' '.join(str(error).split())[:200]}); give another --model"
+        f"{path}: MediaPipe can't run this model ({' '.join(str(error).split())[:200]}); give another `model`"
     )
 
 
 def _square(mask: UInt8[np.ndarray, "rows columns"]) -> UInt8[np.ndarray, "side side"]:
-    """A mask stretched to a square, as the picture was squeezed for the network."""
+    """A mask stretched to a square, which reverses the squeezing of the network's input."""
     from PIL import Image
 
     side = max(mask.shape)

@@ -1,4 +1,4 @@
-"""What a TensorFlow Lite model file says of itself."""
+"""The description that a TensorFlow Lite model file contains."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy as np
 
 from nerfgen.errors import InputError
 
-# Kinds of numbers, as TensorFlow Lite counts them.
+# Types of tensors in TensorFlow Lite's numbering.
 _FLOAT, _INTEGERS = 0, (3, 9)
 _UNSIGNED_BYTE = 3
-# Categories that an error lists at most.
-_LISTED = 40
+# Largest number of categories that an error lists.
+_MAX_LISTED = 40
 
 
 class TFLiteModel:
@@ -26,20 +26,20 @@ class TFLiteModel:
 
     Args:
         path: the ``.tflite`` file.
-        labels: text file of names, one a line, in place of those in the model.
+        labels: text file of names, one per line, instead of those in the model.
 
     Raises:
-        InputError: it is no such file, not made for images, or ``labels`` can't be read.
+        InputError: it is not such a file or not for images, or ``labels`` can't be read.
 
     Attributes:
         path: the file.
-        width, height: of the image that the network takes.
-        takes_bytes: whether that is an image of bytes.
-        output: which of the outputs is the segmentation.
+        width, height: of the network's input.
+        takes_bytes: whether the input has 8-bit values.
+        output: index of the output that is the segmentation.
         output_shape: its rows, columns and channels.
-        gives_integers: whether its numbers are quantised.
-        names: the categories; empty where they have no names.
-        pixel_range: what black and white are for the network.
+        gives_integers: whether the output is quantised.
+        names: of the categories; empty if they have none.
+        pixel_range: the network's values of black and white.
     """
 
     def __init__(self, path: Path, labels: Path | None = None) -> None:
@@ -49,22 +49,22 @@ class TFLiteModel:
         except OSError as error:
             raise InputError(f"{path} can't be read ({error.strerror}); give a .tflite file") from error
         if content[4:8] != b"TFL3":
-            raise InputError(f"{path} is no TensorFlow Lite model; give a .tflite file")
+            raise InputError(f"{path} is not a TensorFlow Lite model; give a .tflite file")
         try:
             self._read(content)
         except InputError:
             raise
         except Exception as error:  # a damaged buffer makes its reader raise anything
-            raise InputError(f"{path} is a damaged TensorFlow Lite model; get it anew") from error
+            raise InputError(f"{path} is a damaged TensorFlow Lite model; download it again") from error
         self.names = _names(content) if labels is None else _lines(labels)
 
     def category(self, given: str | None) -> int | None:
         """The channel of a category, given by name or number.
 
-        None for None: all but the first channel, or the only one.
+        None stands for all but the first channel, or for the only one.
 
         Raises:
-            InputError: there is no such category; the message lists those that there are.
+            InputError: there is no such category; the message lists the categories.
         """
         channels = self.output_shape[2]
         if given is None or (channels == 1 and given in ("0", *self.names)):
@@ -73,11 +73,11 @@ class TFLiteModel:
             return self.names.index(given)
         if given.isdecimal() and int(given) < channels:
             return int(given)
-        listed = ", ".join(self.names[:_LISTED]) + (", ..." if len(self.names) > _LISTED else "")
+        listed = ", ".join(self.names[:_MAX_LISTED]) + (", ..." if len(self.names) > _MAX_LISTED else "")
         known = (
             f"its categories are {listed}"
             if self.names
-            else f"give a number from 0 to {channels - 1}, or --labels"
+            else f"give a number from 0 to {channels - 1}, or give `labels`"
         )
         raise InputError(f"{self.path} has no category {given!r}; {known}")
 
@@ -111,7 +111,7 @@ class TFLiteModel:
 
 
 def _pixel_range(model: Any) -> tuple[float, float]:
-    """What 0 and 255 become by the mean and deviation that the metadata state; 0 and 1 where they state none."""
+    """What 0 and 255 become by the mean and deviation in the metadata; 0 and 1 without metadata."""
     for index in range(model.MetadataLength()):
         entry = model.Metadata(index)
         if entry.Name() != b"TFLITE_METADATA":
@@ -138,7 +138,7 @@ def _pixel_range(model: Any) -> tuple[float, float]:
 
 
 def _names(content: bytes) -> list[str]:
-    """The names in the archive that a model with metadata ends in; none without."""
+    """The names in the archive at the end of a model with metadata; none without."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             texts = [name for name in archive.namelist() if name.endswith(".txt")]
@@ -155,5 +155,5 @@ def _lines(labels: Path) -> list[str]:
         return labels.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"{labels} can't be read as text ({error}); give a file with a category's name a line"
+            f"{labels} can't be read as text ({error}); give a file with one category name per line"
         ) from error

@@ -1,23 +1,36 @@
-"""Image, depth, camera and distribution metrics: arrays in, figures out."""
+"""Metrics of images, depth, cameras and distributions: arrays in, estimates with confidence intervals out."""
 
-from nerfgen.metric.camera import frame_rotation, frame_similarity, rotation_errors, translation_errors
-from nerfgen.metric.correlation import PooledCorrelation, pearson, spearman
-from nerfgen.metric.distribution import (
-    Coverage,
-    FrechetDistance,
-    InceptionScore,
-    KernelDistance,
-    covered,
-    frechet_distance,
-    inception_score,
-    kernel_distance,
-)
-from nerfgen.metric.estimate import Estimate, Mean, Metric, bootstrap
-from nerfgen.metric.image import intersection_over_union, psnr, ssim
-from nerfgen.metric.normals import angles_between, depth_normals
-from nerfgen.metric.pretrained import Inception, Perceptual
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.metric.camera_error import (
+        frame_rotation,
+        frame_similarity,
+        rotation_errors,
+        translation_errors,
+    )
+    from nerfgen.metric.depth_error import PooledCorrelation, angles_between, depth_normals, pearson, spearman
+    from nerfgen.metric.distribution import (
+        Coverage,
+        FrechetDistance,
+        InceptionScore,
+        KernelDistance,
+        covered_points,
+        frechet_distance,
+        inception_score,
+        kernel_distance,
+    )
+    from nerfgen.metric.estimate import RESAMPLES, Estimate, Mean, Metric, bootstrap
+    from nerfgen.metric.feature_networks import MIN_PERCEPTUAL_SIZE, Inception, Perceptual, available_networks
+    from nerfgen.metric.image_quality import intersection_over_union, psnr, ssim
+
+__getattr__ = lazy_imports(__name__)
 
 __all__ = [
+    "MIN_PERCEPTUAL_SIZE",
+    "RESAMPLES",
     "Coverage",
     "Estimate",
     "FrechetDistance",
@@ -29,8 +42,9 @@ __all__ = [
     "Perceptual",
     "PooledCorrelation",
     "angles_between",
+    "available_networks",
     "bootstrap",
-    "covered",
+    "covered_points",
     "depth_normals",
     "frame_rotation",
     "frame_similarity",

@@ -1,9 +1,9 @@
-"""How alike two sets of pictures are as sets, by features of each: FID, KID, IS and coverage.
+"""Distances between sets of images by features of each image: FID, KID, IS and coverage.
 
-Parts that were measured apart are joined by their features. The intervals of FID, KID and IS come from halves of the
-pictures, drawn without replacement (the delete-half jackknife; Shao and Wu, "A general theory for jackknife variance
-estimation", 1989): a bootstrap would draw pictures twice, which these figures take for likeness. They tell how the
-figure spreads, not how far it is off: FID is too high and IS too low for few pictures.
+Intervals of FID, KID and IS are from random halves of the images, drawn without replacement (delete-half jackknife,
+Shao and Wu, "A general theory for jackknife variance estimation", 1989): a bootstrap repeats images, which these
+metrics mistake for similarity. The intervals cover the variance of a metric, not its bias: FID is too high and IS too
+low for few images.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from jaxtyping import Bool, Float, Int
 
 from nerfgen.metric.estimate import CONFIDENCE, Estimate, Mean
 
-# Draws for an interval, and of KID also for the figure (Binkowski et al. 2018).
+# Random subsets for an interval, and of KID also for the value (Binkowski et al. 2018).
 DRAWS = 100
-# Pictures of a draw for KID, at most.
+# Most images of a subset for KID.
 KERNEL_SUBSET = 1000
-# FID of more pictures than this comes without an interval: hours of decompositions.
+# Most images for an interval of FID: with more, the decompositions take hours.
 FRECHET_INTERVAL = 1000
 
 
 @dataclass(frozen=True)
 class _Sets:
-    """Features of real and of generated pictures."""
+    """Features of real and of generated images."""
 
     real: Float[np.ndarray, "real features"]
     generated: Float[np.ndarray, "generated features"]
@@ -39,95 +39,100 @@ class _Sets:
 
 
 class FrechetDistance(_Sets):
-    """:func:`frechet_distance` (FID, of Inception features), as a figure with an interval."""
+    """:func:`frechet_distance` with a confidence interval: FID, of Inception features."""
 
     def estimate(self, seed: int = 0) -> Estimate:
-        """The distance; ``n`` is of generated pictures. Without bounds above 1000 pictures, NaN for a single one."""
+        """The distance; ``n`` counts generated images. NaN for fewer than two images, without bounds above 1000."""
         real, generated = self.real, self.generated
         if min(len(real), len(generated)) < 2:
-            return _nothing(len(generated))
-        figure = frechet_distance(real, generated)
+            return _unmeasured(len(generated))
+        value = frechet_distance(real, generated)
         if min(len(real), len(generated)) < 4 or max(len(real), len(generated)) > FRECHET_INTERVAL:
-            return Estimate(figure, float("nan"), float("nan"), len(generated))
+            return Estimate(value, float("nan"), float("nan"), len(generated))
         halves = [
             frechet_distance(real[first], generated[second])
-            for first, second in _draws(len(real), len(generated), len(real) // 2, len(generated) // 2, seed)
+            for first, second in _random_subsets(
+                len(real), len(generated), len(real) // 2, len(generated) // 2, seed
+            )
         ]
-        return _spread(figure, halves, len(generated))
+        return _with_spread(value, halves, len(generated))
 
 
 class KernelDistance(_Sets):
-    """:func:`kernel_distance` (KID, of Inception features), as a figure with an interval.
+    """:func:`kernel_distance` with a confidence interval: KID, of Inception features.
 
-    The figure is the mean over 100 draws of at most 1000 pictures of either set, as published, and of at most half of
-    the smaller set.
+    The value is the mean over 100 random subsets of at most 1000 images of either set, as published, and at most half
+    of the smaller set.
     """
 
     def estimate(self, seed: int = 0) -> Estimate:
-        """The distance; ``n`` is of generated pictures. NaN for fewer than four of either."""
+        """The distance; ``n`` counts generated images. NaN for fewer than four images of either set."""
         real, generated = self.real, self.generated
         count = min(len(real), len(generated))
         size = min(KERNEL_SUBSET, count // 2)
         if size < 2:
-            return _nothing(len(generated))
+            return _unmeasured(len(generated))
         found = np.array(
             [
                 kernel_distance(real[first], generated[second])
-                for first, second in _draws(len(real), len(generated), size, size, seed)
+                for first, second in _random_subsets(len(real), len(generated), size, size, seed)
             ]
         )
-        # Draws of less than half spread by more than halves do.
-        return _spread(float(found.mean()), found * np.sqrt(size / (count - size)), len(generated))
+        # Subsets smaller than half vary more than halves do.
+        return _with_spread(float(found.mean()), found * np.sqrt(size / (count - size)), len(generated))
 
 
 @dataclass(frozen=True)
 class InceptionScore:
-    """:func:`inception_score`, as a figure with an interval.
+    """:func:`inception_score` with a confidence interval.
 
     Attributes:
-        probabilities: of the classes, of each generated picture.
+        probabilities: class probabilities of each generated image.
     """
 
-    probabilities: Float[np.ndarray, "pictures classes"]
+    probabilities: Float[np.ndarray, "images classes"]
 
     def __add__(self, other: InceptionScore) -> InceptionScore:
         return InceptionScore(np.concatenate([self.probabilities, other.probabilities]))
 
     def estimate(self, seed: int = 0) -> Estimate:
-        """The score of all pictures together."""
+        """The score over all images."""
         count = len(self.probabilities)
         if not count:
-            return _nothing(0)
-        figure = inception_score(self.probabilities)
+            return _unmeasured(0)
+        value = inception_score(self.probabilities)
         if count < 4:
-            return Estimate(figure, float("nan"), float("nan"), count)
+            return Estimate(value, float("nan"), float("nan"), count)
         halves = [
-            inception_score(self.probabilities[chosen]) for chosen, _ in _draws(count, 1, count // 2, 1, seed)
+            inception_score(self.probabilities[chosen])
+            for chosen, _ in _random_subsets(count, 1, count // 2, 1, seed)
         ]
-        return _spread(figure, halves, count)
+        return _with_spread(value, halves, count)
 
 
 @dataclass(frozen=True)
 class Coverage(_Sets):
-    """:func:`covered`, as the share of real points that are; its interval is by bootstrap over them.
+    """Fraction of real points that are covered (:func:`covered_points`), with a bootstrap interval over real points.
 
     Attributes:
-        neighbours: see there.
+        neighbours: nearest neighbours that define coverage.
     """
 
     neighbours: int = 5
 
     def __add__(self, other: Coverage) -> Coverage:
         if self.neighbours != other.neighbours:
-            raise ValueError("coverages by different numbers of neighbours have no sum")
+            raise ValueError("coverages with different `neighbours` cannot be added")
         joined = _Sets(self.real, self.generated) + _Sets(other.real, other.generated)
         return Coverage(joined.real, joined.generated, self.neighbours)
 
     def estimate(self, seed: int = 0) -> Estimate:
-        """The share; ``n`` is of real points, and none where there are too few for their neighbours."""
+        """The fraction; ``n`` counts real points, and is 0 if there are not more of them than neighbours."""
         if len(self.real) <= self.neighbours:
-            return _nothing(0)
-        return Mean(covered(self.real, self.generated, self.neighbours).astype(np.float64)).estimate(seed)
+            return _unmeasured(0)
+        return Mean(covered_points(self.real, self.generated, self.neighbours).astype(np.float64)).estimate(
+            seed
+        )
 
 
 def frechet_distance(
@@ -137,11 +142,11 @@ def frechet_distance(
 
     Heusel et al., "GANs trained by a two time-scale update rule converge to a local Nash equilibrium", 2017.
     """
-    apart = ((real.mean(0, dtype=np.float64) - generated.mean(0, dtype=np.float64)) ** 2).sum()
+    mean_distance = ((real.mean(0, dtype=np.float64) - generated.mean(0, dtype=np.float64)) ** 2).sum()
     first, second = _covariance_factor(real), _covariance_factor(generated)
     # The root of C C' = A^T A A'^T A' has the trace that A A'^T has as the sum of its singular values.
     shared = np.linalg.svd(first @ second.T, compute_uv=False).sum()
-    return float(max(apart + (first**2).sum() + (second**2).sum() - 2 * shared, 0.0))
+    return float(max(mean_distance + (first**2).sum() + (second**2).sum() - 2 * shared, 0.0))
 
 
 def kernel_distance(
@@ -160,11 +165,11 @@ def kernel_distance(
     return float(within(real) + within(generated) - 2 * _kernel(real, generated).mean())
 
 
-def inception_score(probabilities: Float[np.ndarray, "pictures classes"]) -> float:
-    """exp of the mean of KL(p(class | picture) || p(class)), over all pictures together.
+def inception_score(probabilities: Float[np.ndarray, "images classes"]) -> float:
+    """exp of the mean of KL(p(class | image) || p(class)), over all images.
 
-    Salimans et al., "Improved techniques for training GANs", 2016, who take the mean over ten parts of 50,000 pictures.
-    From 1, where all pictures are of the same classes, to the number of classes.
+    Salimans et al., "Improved techniques for training GANs", 2016, who take the mean over ten parts of 50,000 images.
+    It is 1 if all images have the same class probabilities, and at most the number of classes.
     """
     probabilities = np.asarray(probabilities, np.float64)
     tiny = np.finfo(np.float64).tiny
@@ -172,30 +177,32 @@ def inception_score(probabilities: Float[np.ndarray, "pictures classes"]) -> flo
     return float(np.exp((probabilities * ratio).sum(axis=1).mean()))
 
 
-def covered(
+def covered_points(
     real: Float[np.ndarray, "real features"],
     generated: Float[np.ndarray, "generated features"],
     neighbours: int = 5,
 ) -> Bool[np.ndarray, "real"]:
-    """Whether a generated point is nearer to a real point than its ``neighbours``-th nearest real one.
+    """Which real points have a generated point nearer than their ``neighbours``-th nearest real point.
 
-    Naeem et al., "Reliable fidelity and diversity metrics for generative models", 2020; the share of points of which it
-    is true is their coverage.
+    The fraction of these points is the coverage of Naeem et al., "Reliable fidelity and diversity metrics for
+    generative models", 2020.
 
     Raises:
-        ValueError: there are not more real points than neighbours.
+        ValueError: there are at most as many real points as neighbours.
     """
     if len(real) <= neighbours:
-        raise ValueError(f"coverage by {neighbours} neighbours needs more than {neighbours} real points")
+        raise ValueError(
+            f"coverage by {neighbours} neighbours needs more than {neighbours} real points, not {len(real)}"
+        )
     if not len(generated):
         return np.zeros(len(real), bool)
-    # A point is its own nearest.
+    # Index 0 is the point itself.
     radius = np.partition(_squared_distances(real, real), neighbours, axis=1)[:, neighbours]
     return _squared_distances(real, generated).min(axis=1) < radius
 
 
 def _covariance_factor(points: Float[np.ndarray, "points features"]) -> Float[np.ndarray, "rows features"]:
-    """A matrix A of few rows whose A^T A is the covariance of the points."""
+    """A matrix A with at most as many rows as columns and A^T A the covariance of the points."""
     deviations = (points - points.mean(0, dtype=np.float64)) / np.sqrt(len(points) - 1)
     return np.asarray(np.linalg.qr(deviations, mode="r")) if len(points) > points.shape[1] else deviations
 
@@ -203,7 +210,7 @@ def _covariance_factor(points: Float[np.ndarray, "points features"]) -> Float[np
 def _squared_distances(
     first: Float[np.ndarray, "first features"], second: Float[np.ndarray, "second features"]
 ) -> Float[np.ndarray, "first second"]:
-    # About a common centre, so that the differences of squares lose few digits.
+    # Centring limits the loss of digits in the difference of squares.
     center = first.mean(0, dtype=np.float64)
     first, second = first - center, second - center
     squared = (first**2).sum(1)[:, None] + (second**2).sum(1) - 2 * first @ second.T
@@ -216,10 +223,10 @@ def _kernel(
     return (first @ second.T / first.shape[1] + 1) ** 3
 
 
-def _draws(
+def _random_subsets(
     count: int, other_count: int, size: int, other_size: int, seed: int
 ) -> Iterator[tuple[Int[np.ndarray, "size"], Int[np.ndarray, "other_size"]]]:
-    """So many of the places of each of two sets, without replacement, again and again."""
+    """Random subsets of the indices of two sets, drawn without replacement, for each draw."""
     generator = np.random.default_rng(seed)
     for _ in range(DRAWS):
         yield (
@@ -228,11 +235,11 @@ def _draws(
         )
 
 
-def _spread(figure: float, drawn: list[float] | Float[np.ndarray, "draws"], count: int) -> Estimate:
-    """A figure with the spread of drawn ones about it, whatever their mean."""
+def _with_spread(value: float, drawn: list[float] | Float[np.ndarray, "draws"], count: int) -> Estimate:
+    """A value with the spread of subset values about it, whatever their mean."""
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]) - np.mean(drawn)
-    return Estimate(figure, float(figure + low), float(figure + high), count)
+    return Estimate(value, float(value + low), float(value + high), count)
 
 
-def _nothing(count: int) -> Estimate:
+def _unmeasured(count: int) -> Estimate:
     return Estimate(float("nan"), float("nan"), float("nan"), count)

@@ -1,4 +1,4 @@
-"""What is measured item by item, as a figure with an interval; parts that were measured apart are added."""
+"""Means of measurements over items, with bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure with its uncertainty.
+    """A value with its uncertainty.
 
     Attributes:
-        mean: the figure; NaN where nothing could be measured.
-        low, high: bounds of its 95% interval, by bootstrap over items.
-        n: how many items it is of.
+        mean: the value; NaN if nothing could be measured.
+        low: lower bound of the 95% confidence interval.
+        high: upper bound.
+        n: number of items.
     """
 
     mean: float
@@ -30,18 +31,18 @@ class Estimate:
 
 
 class Metric(Protocol):
-    """Something measured on items. Parts of the items may be measured apart: their sum is as if measured together."""
+    """A measurement of items that can be accumulated: the sum of two parts equals the measurement of all items."""
 
     def __add__(self, other: Self) -> Self: ...
 
     def estimate(self, seed: int = 0) -> Estimate:
-        """The figure over all items."""
+        """The estimate over all items."""
         ...
 
 
 @dataclass(frozen=True)
 class Mean:
-    """The mean of one value an item; items whose value is NaN could not be measured, and don't count."""
+    """The mean of one value per item; NaN marks items that could not be measured, which are left out."""
 
     values: Float[np.ndarray, "items"]
 
@@ -49,21 +50,21 @@ class Mean:
         return Mean(np.concatenate([self.values, other.values]))
 
     def estimate(self, seed: int = 0) -> Estimate:
-        """The mean over the items that could be measured."""
+        """The mean over the measured items."""
         values = np.asarray(self.values, np.float64)
         values = values[np.isfinite(values)]
         return bootstrap(len(values), lambda chosen: float(values[chosen].mean()), seed)
 
 
-def bootstrap(count: int, figure: Callable[[Int[np.ndarray, "chosen"]], float], seed: int = 0) -> Estimate:
-    """A figure of ``count`` items, and the interval that it lies in for 95% of resamples of them (Efron 1979).
+def bootstrap(count: int, statistic: Callable[[Int[np.ndarray, "chosen"]], float], seed: int = 0) -> Estimate:
+    """A statistic of ``count`` items, and the interval that contains it for 95% of bootstrap resamples (Efron 1979).
 
     Args:
-        figure: of the items of these numbers, some of which are there more than once in a resample.
+        statistic: value for item indices; a resample repeats some of them.
     """
     if not count:
         return Estimate(float("nan"), float("nan"), float("nan"), 0)
     generator = np.random.default_rng(seed)
-    found = [figure(generator.integers(count, size=count)) for _ in range(RESAMPLES)]
+    found = [statistic(generator.integers(count, size=count)) for _ in range(RESAMPLES)]
     low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Estimate(figure(np.arange(count)), float(low), float(high), count)
+    return Estimate(statistic(np.arange(count)), float(low), float(high), count)

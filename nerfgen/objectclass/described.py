@@ -1,4 +1,4 @@
-"""What is known of a class, as a value."""
+"""What is known of an object class, as a value."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ class ObjectClass:
         name, description: for people.
         landmarker: default estimator: ``face_mesh``, ``trained`` (by `nerfgen train-landmarker`), or "" for none.
         segmenter: default method of `nerfgen segment`.
-        bounds: half edges (x, y, z) of the box about the origin that holds the object, world units.
-        reach: radius of the sphere about the origin that a photograph's window shows, world units.
-        focal: focal length in units of a photograph's longer side, where nothing else is known.
+        bounds: half sizes (x, y, z) of the box about the origin that holds the object, world units.
+        reach: radius of the sphere about the origin that an image's window shows, world units.
+        focal: focal length in units of an image's longer side, if nothing else is known.
         largest_angle: largest angle of a camera from the frontal one, degrees.
-        turn: how far a turntable swings to either side, degrees; 180 or more is all the way round.
+        turn: range of a turntable to either side, degrees; 180 or more is a full turn.
         mirror: whether objects are about mirror-symmetric in x.
         landmark_names: names of the method's landmarks.
-        canonical: their 3D positions, world units; no rows where they are to be estimated from photographs.
+        canonical: their 3D positions, world units; no rows if they are estimated from images.
         symmetry: pairs of landmarks that a mirror exchanges; all others lie on the mirror plane x = 0.
         unit: two landmarks whose distance in an image is the unit of errors; None for the root mean square
             distance of all from their centroid.
-        groups: landmarks whose errors are told together, by the name of the group.
+        groups: landmarks whose errors are reported together, by the name of the group.
         nearest: landmarks that lie nearer to a frontal camera than the centroid of all.
         spread: root mean square distance of canonical points that were estimated from their centroid, world units.
         center: where that centroid lies, world units.
         mesh_index, mesh_canonical: dense canonical points, by index in the estimator's numbering.
-        text: the file that describes the class; "" for a class that ships.
+        text: content of the file that describes the class; "" for a class that ships with nerfgen.
     """
 
     name: str
@@ -58,7 +58,7 @@ class ObjectClass:
     text: str = ""
 
     def __eq__(self, other: object) -> bool:
-        """A class is its name and its file: all else follows from them."""
+        """Classes are equal if their names and files are: all else follows from them."""
         return isinstance(other, ObjectClass) and (self.name, self.text) == (other.name, other.text)
 
     def __hash__(self) -> int:
@@ -66,7 +66,7 @@ class ObjectClass:
 
     @property
     def mirrored(self) -> Int[np.ndarray, "landmarks"]:
-        """Place of the landmark that each one becomes in a mirrored photograph."""
+        """Index of the landmark that each landmark becomes in a mirrored image."""
         partner = {name: other for pair in self.symmetry for name, other in (pair, pair[::-1])}
         place = {name: index for index, name in enumerate(self.landmark_names)}
         return np.array([place[partner.get(name, name)] for name in self.landmark_names], np.int64)

@@ -20,7 +20,7 @@ LANDMARKERS = ("face_mesh", "trained", "")
 SEGMENTERS = ("selfie", "alpha", "color", "grabcut")
 _SUFFIXES = (".toml", ".json")
 
-# What a file need not say. ``canonical`` may be "estimate", or a table with a point for each landmark.
+# Keys that a file may omit. ``canonical`` may be "estimate", or a table with a point for each landmark.
 _DEFAULTS: dict[str, Any] = {
     "description": "",
     "landmarks": [],
@@ -40,7 +40,7 @@ _DEFAULTS: dict[str, Any] = {
     "spread": 0.7,
     "center": [0.0, 0.0, 0.0],
 }
-# Dense points are measured with an estimator, whose numbering no file can know: only a class that ships has them.
+# Dense points are in an estimator's numbering, so only classes that ship have them.
 _SHIPPED_ONLY = ("mesh", "mesh_landmarks")
 
 
@@ -99,7 +99,7 @@ def _shipped_text(name: str) -> str:
 
 
 class _Reader:
-    """One file: its values, and errors that name the line."""
+    """Reads one file; errors name the line."""
 
     def __init__(self, text: str, source: str, *, shipped: bool) -> None:
         self._text, self._source, self._shipped = text, source, shipped
@@ -178,7 +178,7 @@ class _Reader:
             if like not in CLASS_NAMES:
                 self._fail(("like",), f"like must be one of {', '.join(CLASS_NAMES)}, not {like!r}")
             inherited = _Reader(_shipped_text(like), f"{like}.toml", shipped=True)._values
-            # What belongs to the landmarks of the other class means nothing for others.
+            # Keys about landmarks of the base class do not apply to other landmarks.
             of_landmarks = (*_SHIPPED_ONLY, "canonical", "symmetry", "unit", "groups", "nearest")
             drop = of_landmarks if "landmarks" in self._own else ()
             base = {**_DEFAULTS, **{key: value for key, value in inherited.items() if key not in drop}}
@@ -275,13 +275,13 @@ class _Reader:
         return self._checked(key, lambda value: isinstance(value, bool), "true or false")
 
     def _one_of(self, key: str, choices: tuple[str, ...]) -> str:
-        told = " or ".join(repr(choice) for choice in choices)
-        return self._checked(key, lambda value: value in choices, told)
+        allowed = " or ".join(repr(choice) for choice in choices)
+        return self._checked(key, lambda value: value in choices, allowed)
 
-    def _checked(self, key: str, fits: Callable[[Any], bool], told: str) -> Any:
+    def _checked(self, key: str, fits: Callable[[Any], bool], expected: str) -> Any:
         value = self._values[key]
         if not fits(value):
-            self._fail((key,), f"{key} must be {told}, not {value!r}")
+            self._fail((key,), f"{key} must be {expected}, not {value!r}")
         return value
 
     def _number(self, key: str, *, least: float, most: float = np.inf) -> float:
@@ -306,7 +306,7 @@ class _Reader:
         raise InputError(f"{self._source}, line {self._line(path)}: {message}")
 
     def _line(self, path: tuple[str, ...]) -> int:
-        """Line on which a key stands; 1 where it is missing or inherited."""
+        """Line of a key; 1 if it is missing or inherited."""
         start = 0
         for key in path:
             name = re.escape(key)

@@ -1,19 +1,54 @@
-"""What was found out about models: reports, comparisons and studies as values, files, pages and text."""
+"""Evaluation results of models: reports, comparisons and studies as values, files, HTML pages and text."""
 
-from nerfgen.report.file import Report, load_report, save_report
-from nerfgen.report.study import Point, Study, load_study, save_study
-from nerfgen.report.table import Measured, Pictures, Points, Table
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.report.catalogue import METRICS, TABLES
+    from nerfgen.report.comparison import Comparison, compare
+    from nerfgen.report.pages import report_page, save_page, study_page
+    from nerfgen.report.report_file import (
+        REPORT_SCHEMA,
+        ImageGrid,
+        ItemValues,
+        Report,
+        ScatterPoints,
+        Table,
+        is_report,
+        load_report,
+        merge_tables,
+        save_report,
+    )
+    from nerfgen.report.study_file import STUDY_SCHEMA, Point, Study, load_study, save_study
+    from nerfgen.report.text import comparison_text, report_text, study_text
+
+__getattr__ = lazy_imports(__name__)
 
 __all__ = [
-    "Measured",
-    "Pictures",
+    "METRICS",
+    "REPORT_SCHEMA",
+    "STUDY_SCHEMA",
+    "TABLES",
+    "Comparison",
+    "ImageGrid",
+    "ItemValues",
     "Point",
-    "Points",
     "Report",
+    "ScatterPoints",
     "Study",
     "Table",
+    "compare",
+    "comparison_text",
+    "is_report",
     "load_report",
     "load_study",
+    "merge_tables",
+    "report_page",
+    "report_text",
+    "save_page",
     "save_report",
     "save_study",
+    "study_page",
+    "study_text",
 ]

@@ -1,22 +1,26 @@
-"""The figures of a report: what they are called, their units and which way is better."""
+"""Titles, units and directions of metrics, and numbers as text."""
 
 from __future__ import annotations
 
+import math
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from nerfgen.metric import Estimate
+
 
 @dataclass(frozen=True)
-class Figure:
-    """What a metric is.
+class MetricInfo:
+    """Description of a metric.
 
     Attributes:
-        title: for people.
-        unit: of its values; empty for a ratio.
-        digits: behind the point.
-        better: which way is better; empty where neither is.
-        description: what is measured, in a sentence.
+        title: name for people.
+        unit: unit of its values; empty for ratios.
+        digits: decimal places.
+        better: which direction is better; empty if neither.
+        description: what is measured, in a phrase.
     """
 
     title: str
@@ -27,125 +31,189 @@ class Figure:
 
 
 TABLES = {
-    "train": "Reconstruction of training photographs",
-    "fit": "Reconstruction of new photographs by latent fitting",
-    "novel": "Views that the photograph did not show",
-    "depth": "Predicted against true depth",
+    "train": "Reconstruction of training images",
+    "fit": "Reconstruction of held-out images by latent fitting",
+    "novel": "Novel views",
+    "depth": "Predicted and true depth",
     "samples": "New objects",
-    "cameras": "Cameras of the training photographs",
+    "cameras": "Cameras of the training images",
 }
 
+# Headings of image grids whose stored title is another.
+GRID_TITLES = {"new photographs": "held-out images"}
+
 METRICS = {
-    "psnr_db": Figure("PSNR", "dB", 2, "higher", "peak signal-to-noise ratio"),
-    "ssim": Figure(
+    "psnr_db": MetricInfo("PSNR", "dB", 2, "higher", "peak signal-to-noise ratio"),
+    "ssim": MetricInfo(
         "SSIM", "", 3, "higher", "structural similarity (Wang et al. 2004), Gaussian window of 11 pixels"
     ),
-    "lpips": Figure("LPIPS", "", 3, "lower", "learned perceptual distance (Zhang et al. 2018), AlexNet"),
-    "psnr_2x_db": Figure("PSNR at 2x", "dB", 2, "higher", "the same at twice the training resolution"),
-    "ssim_2x": Figure("SSIM at 2x", "", 3, "higher", "the same at twice the training resolution"),
-    "lpips_2x": Figure("LPIPS at 2x", "", 3, "lower", "the same at twice the training resolution"),
-    "mean_code_psnr_db": Figure(
-        "PSNR of the mean", "dB", 2, "", "what the mean code, one average object, scores"
+    "lpips": MetricInfo("LPIPS", "", 3, "lower", "learned perceptual distance (Zhang et al. 2018), AlexNet"),
+    "psnr_2x_db": MetricInfo("PSNR at 2x", "dB", 2, "higher", "PSNR at twice the training resolution"),
+    "ssim_2x": MetricInfo("SSIM at 2x", "", 3, "higher", "SSIM at twice the training resolution"),
+    "lpips_2x": MetricInfo("LPIPS at 2x", "", 3, "lower", "LPIPS at twice the training resolution"),
+    "mean_code_psnr_db": MetricInfo(
+        "PSNR of the mean code",
+        "dB",
+        2,
+        "",
+        "PSNR of the mean latent code, one average object, as a baseline",
     ),
-    "mask_iou": Figure("mask IoU", "", 3, "higher", "intersection over union of the masks"),
-    "pearson": Figure(
+    "mask_iou": MetricInfo("mask IoU", "", 3, "higher", "intersection over union of the foreground masks"),
+    "pearson": MetricInfo(
         "Pearson",
         "",
         3,
         "higher",
-        "correlation of predicted and true depth within an image, over the mask; at "
-        "keypoints where the truth has no more",
+        "correlation of predicted and true depth within an image over its mask, or over its keypoints if there are no "
+        "true depth maps",
     ),
-    "spearman": Figure("Spearman", "", 3, "higher", "the same of ranks"),
-    "pearson_pooled": Figure(
+    "spearman": MetricInfo("Spearman", "", 3, "higher", "the same for ranks"),
+    "pearson_pooled": MetricInfo(
         "Pearson, pooled", "", 3, "higher", "correlation over the points of all images together"
     ),
-    "spearman_pooled": Figure("Spearman, pooled", "", 3, "higher", "the same of ranks"),
-    "keypoint_pearson": Figure("Pearson at keypoints", "", 3, "higher", "within an image, at keypoints"),
-    "keypoint_spearman": Figure("Spearman at keypoints", "", 3, "higher", "the same of ranks"),
-    "keypoint_pearson_pooled": Figure(
-        "Pearson at keypoints, pooled", "", 3, "higher", "at keypoints of all images"
+    "spearman_pooled": MetricInfo("Spearman, pooled", "", 3, "higher", "the same for ranks"),
+    "keypoint_pearson": MetricInfo(
+        "Pearson at keypoints", "", 3, "higher", "correlation of predicted and true depth within an image"
     ),
-    "keypoint_spearman_pooled": Figure("Spearman at keypoints, pooled", "", 3, "higher", "the same of ranks"),
-    "normals_error_deg": Figure(
-        "normals error", "degrees", 1, "lower", "mean angle between normals over the mask"
+    "keypoint_spearman": MetricInfo("Spearman at keypoints", "", 3, "higher", "the same for ranks"),
+    "keypoint_pearson_pooled": MetricInfo(
+        "Pearson at keypoints, pooled",
+        "",
+        3,
+        "higher",
+        "correlation over the keypoints of all images together",
     ),
-    "detected_fraction": Figure(
-        "detected", "", 3, "higher", "samples in which the landmarker finds the object"
+    "keypoint_spearman_pooled": MetricInfo(
+        "Spearman at keypoints, pooled", "", 3, "higher", "the same for ranks"
     ),
-    "pose_error_deg": Figure(
+    "normals_error_deg": MetricInfo(
+        "normals error", "degrees", 1, "lower", "mean angle between predicted and true normals over the mask"
+    ),
+    "detected_fraction": MetricInfo(
+        "detected", "", 3, "higher", "fraction of samples in which the landmark estimator detects an object"
+    ),
+    "pose_error_deg": MetricInfo(
         "pose error",
         "degrees",
         2,
         "lower",
-        "angle between the pose that a turned sample was asked for and the pose that its landmarks tell",
+        "angle between the pose that a sample was rendered at and the pose fitted to its detected landmarks",
     ),
-    "nearest_distance": Figure(
+    "nearest_distance": MetricInfo(
         "nearest training row",
         "",
         3,
         "",
-        "distance of a sample's code to the nearest training row; about 1 for "
-        "independent draws, 0 for a training object again",
+        "distance of a sample's latent code to the nearest training row; about 1 for independent draws, 0 for "
+        "a copy of a training object",
     ),
-    "memorised_fraction": Figure(
+    "memorised_fraction": MetricInfo(
         "memorised",
         "",
         3,
         "lower",
-        "samples nearer to a training row than the nearest 1% of rows are to another",
+        "fraction of samples nearer to a training row than 99% of rows are to their nearest row",
     ),
-    "coverage": Figure(
+    "coverage": MetricInfo(
         "coverage",
         "",
         3,
         "higher",
-        "share of training objects that have a sample among their nearest objects "
-        "(Naeem et al. 2020), in pictures from one camera",
+        "fraction of training objects with a sample among their nearest objects (Naeem et al. 2020), by renderings "
+        "from one camera",
     ),
-    "fid": Figure("FID", "", 1, "lower", "Fréchet distance of Inception features (Heusel et al. 2017)"),
-    "kid": Figure(
+    "fid": MetricInfo("FID", "", 1, "lower", "Fréchet distance of Inception features (Heusel et al. 2017)"),
+    "kid": MetricInfo(
         "KID x 1000",
         "",
         2,
         "lower",
         "kernel distance of Inception features (Binkowski et al. 2018), x 1000",
     ),
-    "inception_score": Figure("IS", "", 2, "higher", "Inception score (Salimans et al. 2016)"),
-    "reprojection_px": Figure(
+    "inception_score": MetricInfo("IS", "", 2, "higher", "Inception score (Salimans et al. 2016)"),
+    "reprojection_px": MetricInfo(
         "reprojection error",
         "pixels",
         2,
         "lower",
-        "root mean square distance of landmarks to the reprojected "
-        "canonical points, in the photograph, by the model's cameras",
+        "root mean square distance of landmarks to the canonical points reprojected by the model's cameras, in pixels "
+        "of the image",
     ),
-    "fitted_reprojection_px": Figure(
+    "fitted_reprojection_px": MetricInfo(
         "reprojection error before training",
         "pixels",
         2,
         "lower",
-        "the same by the cameras that landmarks alone gave",
+        "the same for the cameras fitted to landmarks, before training refined them",
     ),
-    "rotation_error_deg": Figure(
+    "rotation_error_deg": MetricInfo(
         "rotation error",
         "degrees",
         2,
         "lower",
-        "angle to the true rotation, after the best rotation of the world",
+        "angle to the true rotation, after the best global rotation",
     ),
-    "translation_error": Figure(
+    "translation_error": MetricInfo(
         "translation error",
         "",
         4,
         "lower",
-        "distance to the true camera centre as a share of its distance from the "
-        "object, after the best similarity of the world",
+        "distance to the true camera centre as a fraction of its distance from the object, after the best global "
+        "similarity",
     ),
 }
 
+# Stands for a value that could not be measured.
+DASH = "–"
 
-def in_order(known: Iterable[str], names: Iterable[str]) -> list[str]:
-    """Names, each once, by an order of the catalogue; those that it lacks come last."""
-    there, order = dict.fromkeys(names), dict.fromkeys(known)
-    return [*(name for name in order if name in there), *(name for name in there if name not in order)]
+
+def sort_names(order: Iterable[str], names: Iterable[str]) -> list[str]:
+    """Distinct names in the given order; unknown names come last."""
+    present, known = dict.fromkeys(names), dict.fromkeys(order)
+    return [*(name for name in known if name in present), *(name for name in present if name not in known)]
+
+
+def metric_info(metric: str) -> MetricInfo:
+    """Description of a metric; its bare name if the catalogue lacks it, as in reports of later versions."""
+    return METRICS.get(metric) or MetricInfo(metric, "", 3, "", "")
+
+
+def metric_title(metric: str) -> str:
+    """Title with unit, such as ``PSNR, dB``."""
+    info = metric_info(metric)
+    return f"{info.title}, {info.unit}" if info.unit else info.title
+
+
+def format_value(metric: str, value: float, signed: bool = False) -> str:
+    """The number with the metric's decimal places; a dash for NaN."""
+    if not math.isfinite(value):
+        return DASH
+    digits = metric_info(metric).digits
+    # Adding zero removes the sign of negative zero.
+    return f"{round(value, digits) + 0.0:{'+' if signed else ''}.{digits}f}"
+
+
+def format_interval(metric: str, estimate: Estimate, signed: bool = False) -> str:
+    """The bounds of the confidence interval; a dash without one."""
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+        return DASH
+    return f"{format_value(metric, estimate.low, signed)} to {format_value(metric, estimate.high, signed)}"
+
+
+def verdict(metric: str, difference: Estimate) -> str:
+    """``better``, ``worse``, ``higher`` or ``lower`` if the interval of a difference excludes zero."""
+    if not math.isfinite(difference.mean):
+        return ""
+    if difference.n < 2 or difference.low <= 0 <= difference.high:
+        return "no clear difference"
+    direction = "higher" if difference.mean > 0 else "lower"
+    better = metric_info(metric).better
+    if not better:
+        return direction
+    return "better" if direction == better else "worse"
+
+
+def report_letter(place: int) -> str:
+    """Short name of a report in narrow columns: A, B, ..., Z, A2, ..."""
+    turn, letter = divmod(place, 26)
+    return string.ascii_uppercase[letter] + (str(turn + 1) if turn else "")

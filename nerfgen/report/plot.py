@@ -1,4 +1,4 @@
-"""Plots as SVG for pages: their text and colours are the page's, so that they follow its scheme."""
+"""Plots as SVG for pages. Text and colours are those of the page and follow its light or dark scheme."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nerfgen.metric import Estimate, pearson
 
-# Stand-ins that no plot would use, for the variables of the page's style sheet.
+# Colours that stand for variables of the page's style sheet; no plot uses them otherwise.
 _VARIABLES = {
     "#0a0b00": "--ink",
     "#0a0b01": "--soft",
@@ -55,44 +55,44 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Curve:
-    """Figures over a setting, such as one metric of one table."""
+    """Estimates over a setting, such as one metric of one table."""
 
     label: str
     x: Sequence[float]
-    figures: Sequence[Estimate]
+    estimates: Sequence[Estimate]
 
 
-def distribution(
+def histogram(
     values: Sequence[Float[np.ndarray, "_"]], labels: Sequence[str], x_label: str, name: str
 ) -> str:
-    """How single values are distributed: bars, an outline for each further report, and a line at each mean.
+    """Histogram of single values with a line at each mean; several reports are drawn as outlines.
 
     Args:
-        labels: of the reports; of one it is not shown.
-        name: of the plot in its page, which no other has.
+        labels: letters of the reports; hidden for a single one.
+        name: unique name of the plot in its page.
     """
     with _style():
         figure, axes = _axes(3.1, 1.75)
-        held = [each[np.isfinite(each)] for each in values]
-        edges = np.histogram_bin_edges(np.concatenate(held), bins=16).tolist()
-        for place, each in enumerate(held):
+        series = [each[np.isfinite(each)] for each in values]
+        edges = np.histogram_bin_edges(np.concatenate(series), bins=16).tolist()
+        for place, each in enumerate(series):
             color, dash = _SERIES[place % 6], _DASHES[place % 4]
             axes.hist(
                 each,
                 edges,
-                histtype="stepfilled" if len(held) == 1 else "step",
+                histtype="stepfilled" if len(series) == 1 else "step",
                 color=color,
-                alpha=0.55 if len(held) == 1 else 1,
+                alpha=0.55 if len(series) == 1 else 1,
                 linestyle=dash,
                 linewidth=1.3,
             )
             if len(each):
-                own = color if len(held) > 1 else _INK
+                own = color if len(series) > 1 else _INK
                 axes.axvline(each.mean(), color=own, linestyle=dash, label=f"{labels[place]}, mean")
         axes.set_xlabel(x_label)
         axes.set_ylabel("items")
         axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-        if len(held) > 1:
+        if len(series) > 1:
             axes.legend(loc="best", handlelength=1.6)
         return _svg(figure, name, f"Distribution of {x_label}")
 
@@ -107,10 +107,13 @@ def scatter(
     small: bool = False,
     fitted: bool = True,
 ) -> str:
-    """Points, with the line y = x where both axes cover about the same range, and least-squares lines.
+    """Scatter plot with least-squares lines, and with the line y = x if both axes have similar ranges.
 
     Args:
-        pairs: x and y of each series; of more than some thousand points, evenly spaced ones are drawn.
+        pairs: x and y of each series; at most 1500 evenly spaced points are drawn.
+        labels: letters of the reports; hidden for a single one.
+        name: unique name of the plot in its page.
+        small: make a smaller plot.
         fitted: draw the least-squares line of each series.
     """
     with _style():
@@ -149,19 +152,21 @@ def scatter(
 
 
 def curves(
-    held: Sequence[Curve], x_label: str, y_label: str, name: str, ticks: Sequence[str], logarithmic: bool
+    lines: Sequence[Curve], x_label: str, y_label: str, name: str, ticks: Sequence[str], logarithmic: bool
 ) -> str:
-    """Figures over a setting, their intervals as bands.
+    """Estimates over a setting, with confidence intervals as bands or bars.
 
     Args:
-        ticks: what is written at 0, 1, ... where the setting is no number; empty where it is one.
+        name: unique name of the plot in its page.
+        ticks: labels at 0, 1, ... for settings that are not numbers; empty for numbers.
+        logarithmic: use a logarithmic x axis.
     """
     with _style():
-        figure, axes = _axes(4.4, 2.7) if len(held) > 1 else _axes(3.1, 2.2)
-        for place, curve in enumerate(held):
+        figure, axes = _axes(4.4, 2.7) if len(lines) > 1 else _axes(3.1, 2.2)
+        for place, curve in enumerate(lines):
             color = _SERIES[place % 6]
-            bounds = np.array([[figure.low, figure.high] for figure in curve.figures])
-            means = [each.mean for each in curve.figures]
+            bounds = np.array([[each.low, each.high] for each in curve.estimates])
+            means = [each.mean for each in curve.estimates]
             if ticks:
                 axes.errorbar(
                     curve.x,
@@ -191,20 +196,20 @@ def curves(
         else:
             if logarithmic:
                 axes.set_xscale("log")
-            places = sorted({x for curve in held for x in curve.x})
+            places = sorted({x for curve in lines for x in curve.x})
             axes.set_xticks(places, [f"{x:g}" for x in places])
             axes.set_xticks([], minor=True)
         axes.grid(axis="y", color=_LINE, linewidth=0.5)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
-        if len(held) > 1:
+        if len(lines) > 1:
             axes.legend(loc="best")
         return _svg(figure, name, f"{y_label} over {x_label}")
 
 
 @contextmanager
 def _style() -> Iterator[None]:
-    """The style of all plots, whatever the user's own is."""
+    """The style of all plots, independent of the user's configuration."""
     with rc_context():
         rcdefaults()
         rcParams.update(_STYLE)
@@ -212,14 +217,14 @@ def _style() -> Iterator[None]:
 
 
 def _axes(width: float, height: float) -> tuple[Figure, Axes]:
-    """An empty plot, inches."""
+    """An empty plot; size in inches."""
     figure = Figure(figsize=(width, height))
     FigureCanvasSVG(figure)
     return figure, figure.add_subplot()
 
 
 def _identity(axes: Axes, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> None:
-    """Draw y = x if the ranges of x and y overlap by half."""
+    """Draw y = x if the common range is more than half of the whole."""
     if not (x := np.concatenate([x for x, _ in pairs])).size:
         return
     y = np.concatenate([y for _, y in pairs])
@@ -229,7 +234,7 @@ def _identity(axes: Axes, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Non
 
 
 def _svg(figure: Figure, name: str, label: str) -> str:
-    """The plot as an element of a page; its ids are prefixed, for a page has many."""
+    """The plot as an element of a page. Its ids are prefixed: a page has many plots."""
     stream = io.StringIO()
     figure.savefig(
         stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}

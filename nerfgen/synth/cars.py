@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nerfgen.synth.render import Color, Light, Surface
 from nerfgen.synth.sdf import (
     Triple,
     Values,
@@ -19,6 +18,7 @@ from nerfgen.synth.sdf import (
     smooth_min,
     step,
 )
+from nerfgen.synth.shading import Color, Light, Material
 
 _GLASS: Triple = (0.03, 0.045, 0.06)
 _TYRE: Triple = (0.022, 0.022, 0.024)
@@ -31,7 +31,7 @@ _TAIL_LIGHT: Triple = (0.62, 0.015, 0.012)
 class Style:
     """Proportions of one body style; ranges are drawn from evenly.
 
-    ``cabin_front`` and ``cabin_back``: where the glasshouse begins and ends at the belt line, as a share
+    ``cabin_front`` and ``cabin_back``: where the glasshouse begins and ends at the belt line, as a fraction
     of half the length; ``windshield`` and ``rear`` lean: horizontal run for each unit of height.
     """
 
@@ -61,7 +61,7 @@ STYLES = {
 
 
 class Car:
-    """One car: a solid of :class:`nerfgen.synth.render.Solid`, drawn by ``rng``. Mirrored in x."""
+    """One car: a solid of :class:`nerfgen.synth.shading.Solid`, drawn by ``rng``. Mirrored in x."""
 
     unit = 1.2
     origin: Triple = (0.0, 0.0, 0.0)
@@ -121,7 +121,7 @@ class Car:
     def distance(self, x: Values, y: Values, z: Values) -> Values:
         return np.minimum.reduce(self._parts(np.abs(x), y, z))
 
-    def surface(self, x: Values, y: Values, z: Values) -> Surface:
+    def surface(self, x: Values, y: Values, z: Values) -> Material:
         ax = np.abs(x)
         part = np.stack(self._parts(ax, y, z)).argmin(axis=0)
         albedo = self._body_paint(ax, y, z)
@@ -140,7 +140,7 @@ class Car:
         albedo = np.where((part == 3)[:, None], lamp, albedo).astype(np.float32)
         matt = (part == 1) & (hub < 0.5)
         gloss = np.where(matt, 0.02, 0.22 + 0.2 * glass * (part == 0)).astype(np.float32)
-        return Surface(albedo, gloss, np.full_like(x, 30.0))
+        return Material(albedo, gloss, np.full_like(x, 30.0))
 
     def keypoints(self) -> dict[str, Triple]:
         hub_x = self.half_width + 0.01
@@ -209,7 +209,7 @@ class Car:
         return np.maximum(solid, self.bottom + 0.02 - y)
 
     def _glass(self, ax: Values, y: Values, z: Values) -> Values:
-        """Share of glass, 0 to 1: panes inside their frames on the four sides of the cabin."""
+        """Fraction of glass, 0 to 1: panes inside their frames on the four sides of the cabin."""
         side, front, rear, top = self._cabin_sides(ax, y, z)
         above = np.minimum(y - self.belt - 0.025, -top - 0.035)
         ends = np.minimum(-front, -rear) - 0.035

@@ -1,4 +1,4 @@
-"""What tells one head from another: about forty numbers and the colours, drawn at random. Lengths in cm."""
+"""The identity of a head: about forty random parameters and the colours. Lengths in cm."""
 
 from __future__ import annotations
 
@@ -103,8 +103,8 @@ class Identity:
 def draw_identity(rng: np.random.Generator) -> Identity:
     """A head at random: sizes by clipped normals of 3 to 7% (nose 11%, lips 17%)."""
 
-    def vary(mean: float, share: float) -> float:
-        return mean * (1.0 + share * _clipped(rng))
+    def vary(mean: float, deviation: float) -> float:
+        return mean * (1.0 + deviation * _clipped(rng))
 
     def shift(mean: float, deviation: float) -> float:
         return mean + deviation * _clipped(rng)

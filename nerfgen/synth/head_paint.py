@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from jaxtyping import Float
 
 from nerfgen.synth.head_identity import Identity
-from nerfgen.synth.render import Color, Surface
 from nerfgen.synth.sdf import Triple, Values, bump, step
+from nerfgen.synth.shading import Color, Material
 
 _SCLERA: Triple = (0.74, 0.72, 0.70)
 _DARK: Triple = (0.012, 0.009, 0.008)
@@ -22,8 +23,8 @@ def almond(who: Identity, ax: Values, y: Values) -> Values:
     return np.maximum(v - who.lid_up * arch, -v - who.lid_down * arch)
 
 
-def paint(who: Identity, part: np.ndarray, x: Values, y: Values, z: Values) -> Surface:
-    """Colours at surface points; ``part`` numbers what each belongs to: skin, eye, hair, clothes."""
+def paint(who: Identity, part: np.ndarray, x: Values, y: Values, z: Values) -> Material:
+    """Colours at surface points; ``part`` is the part of each: 0 skin, 1 eye, 2 hair, 3 clothes."""
     albedo = np.empty((len(x), 3), np.float32)
     gloss, sharpness = np.empty_like(x), np.empty_like(x)
     painters: tuple[tuple[Callable[..., Color], float, float], ...] = (
@@ -37,14 +38,14 @@ def paint(who: Identity, part: np.ndarray, x: Values, y: Values, z: Values) -> S
         if len(chosen):
             albedo[chosen] = painter(who, x[chosen], y[chosen], z[chosen])
             gloss[chosen], sharpness[chosen] = strength, exponent
-    return Surface(albedo, gloss, sharpness)
+    return Material(albedo, gloss, sharpness)
 
 
 def _flat(color: Triple, count: int) -> Color:
     return np.tile(np.asarray(color, np.float32), (count, 1))
 
 
-def _blend(base: Color, color: Triple | Color, amount: Values) -> Color:
+def _blend(base: Color, color: Triple | Float[np.ndarray, "*points 3"], amount: Values) -> Color:
     return base + amount[:, None] * (np.asarray(color, np.float32) - base)
 
 

@@ -6,7 +6,6 @@ import numpy as np
 
 from nerfgen.synth import head_paint
 from nerfgen.synth.head_identity import Identity, draw_identity
-from nerfgen.synth.render import Light, Surface
 from nerfgen.synth.sdf import (
     Triple,
     Values,
@@ -17,6 +16,7 @@ from nerfgen.synth.sdf import (
     smooth_min,
     sphere,
 )
+from nerfgen.synth.shading import Light, Material
 
 # Features of the face change the distance to its bulk by less than this.
 _DETAIL_DEPTH = 0.9
@@ -26,7 +26,7 @@ SKIN, EYE, HAIR, CLOTHES = range(4)
 
 
 class Head:
-    """One person: a solid of :class:`nerfgen.synth.render.Solid`, drawn by ``rng``."""
+    """One person: a solid of :class:`nerfgen.synth.shading.Solid`, drawn by ``rng``."""
 
     unit = 13.5
     origin: Triple = (0.0, 2.2, -2.5)
@@ -60,7 +60,7 @@ class Head:
             result[near] = np.minimum(np.minimum(skin, self._eyeball(ax, y, z)), others[near])
         return result
 
-    def surface(self, x: Values, y: Values, z: Values) -> Surface:
+    def surface(self, x: Values, y: Values, z: Values) -> Material:
         ax = np.abs(x)
         skin = self._features(self._bulk(ax, y, z), ax, y, z)
         parts = np.stack([skin, self._eyeball(ax, y, z), self._hair(ax, x, y, z), self._clothes(ax, y, z)])

@@ -124,13 +124,13 @@ def _march(
         room = value - spread * t
         finished = room < (0.1 * spread + tolerance) * t
         result[active[finished]] = t[finished]
-        # At least a sample's width on: along a grazed surface distances alone would creep.
+        # At least the width of a sample, because distances alone make tiny steps along a grazed surface.
         following = t + np.maximum(_STEP * room, 4.0 * tolerance * t)
         going = np.flatnonzero(~finished & (following < end))
         # Compaction: finished rays cost nothing from here on.
         active, t, end, room = active[going], following[going], end[going], room[going]
         x, y, z = x[going], y[going], z[going]
-    # What grazes a surface for so long: cones are left to their rays, rays end where they all but touch it.
+    # Steps ran out along a grazed surface: cones are left to their rays, rays end where they almost touch it.
     touching = room < (np.inf if spread else 16.0 * tolerance) * t
     result[active[touching]] = t[touching]
     return result

@@ -1,27 +1,33 @@
-"""The training engine: data, losses, step, checkpoints and the run that joins them."""
+"""The training engine: the state, its step, and the run that joins them with files."""
 
-from nerfgen.train.cache import PixelCache, pixel_cache
-from nerfgen.train.data import Framed, for_cameras, load_framed
-from nerfgen.train.estimate import estimate
-from nerfgen.train.execution import Execution
-from nerfgen.train.loop import TrainingFiles, train
-from nerfgen.train.preset import PRESETS, Preset
-from nerfgen.train.run import DivergedError
-from nerfgen.train.start import Start, going_on
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.train.dry_run import estimate_run
+    from nerfgen.train.machine import Machine
+    from nerfgen.train.metrics_log import DivergedError
+    from nerfgen.train.rehearsal import load_base_model
+    from nerfgen.train.setup import Setup, continued_recipe, effective_recipe, set_up
+    from nerfgen.train.stage import Observers, TrainingFiles, train
+    from nerfgen.train.step import StepInput, StepPlan, make_step
+
+__getattr__ = lazy_imports(__name__)
 
 __all__ = [
-    "PRESETS",
     "DivergedError",
-    "Execution",
-    "Framed",
-    "PixelCache",
-    "Preset",
-    "Start",
+    "Machine",
+    "Observers",
+    "Setup",
+    "StepInput",
+    "StepPlan",
     "TrainingFiles",
-    "estimate",
-    "for_cameras",
-    "going_on",
-    "load_framed",
-    "pixel_cache",
+    "continued_recipe",
+    "effective_recipe",
+    "estimate_run",
+    "load_base_model",
+    "make_step",
+    "set_up",
     "train",
 ]

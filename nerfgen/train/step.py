@@ -1,357 +1,394 @@
-"""One step of the auto-decoder: draw rays, render, differentiate, update. A pure function of its state.
+"""One step of the auto-decoder: sample a batch, render, differentiate, update. Pure functions of a state.
 
-It is one program over a mesh of devices. The images of a batch are dealt out among them, networks and pixels are
-on each, and every device holds a block of the tables' rows.
+A step is one program over a mesh of devices: the images of a batch are divided among them, networks and pixels are on
+each, and every device holds a block of the tables' rows. All functions here but :func:`make_step` run inside
+:func:`jax.shard_map`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float, Int, PyTree
 
-from nerfgen.field import GenerativeField, roughness
-from nerfgen.geometry import pixel_rays, rigid, rotation_from_vector
-from nerfgen.scene import foreground_of, see
-from nerfgen.train.batch import Batch, Pixels, draw, take
-from nerfgen.train.execution import keep_freed_memory, platform
-from nerfgen.train.loss import training_losses
-from nerfgen.train.preset import Preset
-from nerfgen.train.rows import TableRows
-from nerfgen.train.start import Start
-from nerfgen.train.table import AXIS, Table, looked_up, new_table, stepped, touched_rows
-from nerfgen.volume import refreshed, visual_hull, widened
+from nerfgen.data import Batch, PixelTable, SamplingPlan, TableRows, gather_batch, sample_indices
+from nerfgen.field import plane_smoothness, radiance_field, render_rays
+from nerfgen.geometry import corrected_cameras, pixel_rays, with_focal
+from nerfgen.model import Recipe
+from nerfgen.optimize import AXIS, RowGradient, apply_row_update, gather_rows, keep_freed_memory, platform
+from nerfgen.train.state import (
+    LOSSES,
+    STATE_SPECS,
+    Parameters,
+    TrainState,
+    active_latents,
+    network_optimizer,
+    table_optimizer,
+)
+from nerfgen.volume import dilate, training_losses, update_occupancy
 
-OCCUPANCY_SIZE = 40
 _OCCUPANCY_EVERY = 16
 _OCCUPANCY_CODES = 8
-_B1 = 0.9
-
-LOSSES = ("loss", "rgb", "mask", "hard", "smooth")
-TERMS = (*LOSSES, "gradient_norm", "latent_norm")
 
 
-@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class State:
-    """Everything that training changes.
+class StepPlan:
+    """What does not change during a run; hashable, because steps are compiled for it.
 
     Attributes:
-        networks: ``field``, and ``log_focal``, the logarithm of the factor that all focal lengths share.
-        moments: of Adam, for the networks.
-        latents: the table Z.
-        cameras: corrections of the cameras, six numbers each.
-        camera_sum: sum of all corrections.
-        occupancy: class-shared grid.
-        guide: the same, widened, which guides the samples.
-        step: steps done.
+        recipe: the recipe.
+        bounds: half edges of the box that holds the object, world units.
+        seed: random numbers of a step depend on it and on the step's number only.
+        num_images, num_rows: images, and rows of the table.
+        num_base, num_rehearsal: rows of a base model and its rehearsal renderings, which both stay as they are.
+        one_image_per_row: whether row and image are the same number.
+        num_devices: devices that a batch is divided among.
+        images_per_pass: images per device in one pass; the gradients of passes add up to those of the batch.
+        precision: of the factors of the networks' matrix products, ``float32`` or ``bfloat16``.
+        rematerialise: compute the network's layers again for the gradient instead of keeping them.
     """
 
-    networks: dict[str, Any]
-    moments: Any
-    latents: Table
-    cameras: Table
-    camera_sum: Float[Array, "6"]
-    occupancy: Float[Array, "grid grid grid"]
-    guide: Float[Array, "grid grid grid"]
-    step: Int[Array, ""]
+    recipe: Recipe
+    bounds: tuple[float, float, float]
+    seed: int
+    num_images: int
+    num_rows: int
+    num_base: int
+    num_rehearsal: int
+    one_image_per_row: bool
+    num_devices: int
+    images_per_pass: int
+    precision: str = "float32"
+    rematerialise: bool = False
 
-
-def corrected_cameras(
-    cam_to_world: Float[Array, "images 4 4"], corrections: Float[Array, "images 6"], mean: Float[Array, "6"]
-) -> Float[Array, "images 4 4"]:
-    """Cameras moved by their corrections: rotation about the world origin (radians), then translation.
-
-    The ``mean`` of all corrections is taken off: moving all cameras together moves nothing in the pictures,
-    and would only turn the world away from its frame.
-    """
-    free = corrections - mean
-    return rigid(rotation_from_vector(free[..., :3]), free[..., 3:]) @ cam_to_world
-
-
-def with_focal(
-    intrinsics: Float[Array, "images 3 3"], cam_to_world: Float[Array, "images 4 4"], factor: Float[Array, ""]
-) -> tuple[Float[Array, "images 3 3"], Float[Array, "images 4 4"]]:
-    """Focal lengths and distances from the world origin times ``factor``: perspective changes, size does not."""
-    stretch = jnp.array([1.0, 1.0, 0.0])[:, None] * jnp.array([1.0, 1.0, 0.0])
-    matrix = intrinsics * (1 + (factor - 1) * stretch * jnp.eye(3))
-    away = jnp.zeros((4, 4)).at[:3, 3].set(1.0)
-    return matrix, cam_to_world * (1 + (factor - 1) * away)
-
-
-def active_latents(
-    latents: Float[Array, "*rows latent"], preset: Preset, progress: Float[Array, ""]
-) -> Array:
-    """The codes as they are used: while the cameras are mended, only their first numbers; the rest fades in after."""
-    if preset.camera_learning_rate <= 0 or preset.pose_share <= 0:
-        return latents
-    fade = jnp.clip((progress - preset.pose_share) / preset.pose_fade, 0.0, 1.0)
-    return latents * jnp.where(jnp.arange(preset.latent_size) < preset.pose_latent_size, 1.0, fade)
-
-
-def state_specs() -> State:
-    """Where each part of a state lies on a mesh: tables by rows, all else on every device."""
-    return State(P(), P(), P(AXIS), P(AXIS), P(), P(), P(), P())  # type: ignore[arg-type]
-
-
-def placed(state: State, mesh: Mesh) -> State:
-    """A state (of any arrays) on the devices of a mesh; tables grow by empty rows to a multiple of their number."""
-
-    def grown(array: Any) -> Any:
-        missing = -len(array) % mesh.size
-        return np.pad(np.asarray(array), [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
-
-    tables = {name: jax.tree.map(grown, getattr(state, name)) for name in ("latents", "cameras")}
-    state = dataclasses.replace(state, **tables)
-    shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), state_specs())
-    return jax.device_put(state, shardings)
-
-
-def no_totals(mesh: Mesh) -> Float[jax.Array, "terms"]:
-    """Sums of the loss terms (``TERMS``) before any step, on the devices of a mesh."""
-    return jax.device_put(np.zeros(len(TERMS), np.float32), NamedSharding(mesh, P()))
-
-
-def initial_state(
-    preset: Preset,
-    bounds: tuple[float, float, float],
-    rows: TableRows,
-    seed: int,
-    hull: Float[np.ndarray, "grid grid grid"],
-    start: Start | None = None,
-) -> State:
-    """Networks and tables drawn from ``seed``, and the occupancy to begin with.
-
-    With ``start``, networks and occupancy are the model's; its rows come before those of the images, which begin about
-    their mean. Its pictures have cameras, after those of the images, that stay.
-    """
-    model = GenerativeField(preset.field_config(bounds))
-
-    @jax.jit
-    def initialise(occupancy: Array) -> State:
-        network_key, table_key = jax.random.split(jax.random.key(seed))
-        point = jnp.zeros((1, 1, 3))
-        networks = {
-            "field": model.init(network_key, jnp.zeros((1, preset.latent_size)), point, point)["params"],
-            "log_focal": jnp.zeros(()),
-        }
-        latents = preset.latent_std * jax.random.normal(table_key, (len(rows.first), preset.latent_size))
-        if start:
-            networks["field"] = jax.tree.map(jnp.asarray, start.model.parameters)
-            latents = jnp.concatenate([start.model.latents, start.model.latents.mean(axis=0) + latents])
-            occupancy = jnp.asarray(start.model.occupancy)
-        return State(
-            networks=networks,
-            moments=_adam(preset).init(networks),
-            latents=new_table(latents),
-            cameras=new_table(jnp.zeros((len(rows.of), 6))),
-            camera_sum=jnp.zeros(6),
-            occupancy=occupancy,
-            guide=widened(occupancy),
-            step=jnp.zeros((), jnp.int32),
+    @classmethod
+    def of_rows(
+        cls, recipe: Recipe, bounds: tuple[float, float, float], rows: TableRows, seed: int, **execution: Any
+    ) -> StepPlan:
+        """The plan of a run over these rows; ``execution`` are the other attributes."""
+        return cls(
+            recipe,
+            bounds,
+            seed,
+            rows.num_images,
+            rows.count,
+            rows.num_base,
+            rows.num_rehearsal,
+            rows.one_image_per_row,
+            **execution,
         )
 
-    return initialise(jnp.asarray(hull))
+    @property
+    def sampling(self) -> SamplingPlan:
+        """How the pixels of a step are sampled."""
+        recipe = self.recipe
+        return SamplingPlan(
+            self.seed,
+            self.num_images,
+            recipe.images_per_batch,
+            recipe.rays_per_image,
+            recipe.foreground_fraction,
+            self.num_rehearsal,
+        )
+
+    @property
+    def images_per_device(self) -> int:
+        """Images of a batch on each device."""
+        return self.recipe.images_per_batch // self.num_devices
 
 
-def hull_of(
-    masks: np.ndarray, intrinsics: np.ndarray, cam_to_world: np.ndarray, bounds: tuple[float, float, float]
-) -> Float[np.ndarray, "grid grid grid"]:
-    """The occupancy to begin with: the soft visual hull of some masks (images, size, size)."""
-    carve = jax.jit(visual_hull, static_argnums=(3, 4))
-    cameras = (jnp.asarray(array, jnp.float32) for array in (intrinsics, cam_to_world))
-    return np.asarray(carve(jnp.asarray(masks), *cameras, OCCUPANCY_SIZE, bounds))
+class StepInput(NamedTuple):
+    """What a step reads besides the state.
+
+    Attributes:
+        pixels: all pixels, of which the step samples its batch, or a batch.
+        row_of_image: row of the table of every image.
+        fraction: fraction of the run that is done, in [0, 1].
+    """
+
+    pixels: PixelTable | Batch
+    row_of_image: Int[Array, "images"]
+    fraction: Float[Array, ""]
 
 
-def make_step(
-    preset: Preset,
-    bounds: tuple[float, float, float],
-    table: TableRows,
-    seed: int,
-    mesh: Mesh,
-    *,
-    images_at_a_time: int,
-    precision: str = "float32",
-    rematerialise: bool = False,
-    streamed: bool = False,
-) -> Any:
-    """The compiled step ``(state, totals, data, progress) -> (state, totals)``, which takes over the memory of
-    ``state`` and ``totals``.
+class StepBatch(NamedTuple):
+    """The batch of a step.
 
-    ``totals`` are sums of ``TERMS`` over steps, to which this step's are added. ``data`` are all :class:`Pixels`, of
-    which it draws its own batch or, if ``streamed``, a :class:`Batch`. ``progress`` in [0, 1] is the share of the run
-    that is done: it sets the learning rates. The random numbers of a step depend on ``seed`` and its number only.
+    Attributes:
+        images, rows: of the whole batch, the same on all devices.
+        own: this device's part of it.
+        keys: random keys of the device's images, for the samples on their rays.
+    """
 
-    On a CPU, the process keeps from now on what it frees (:func:`keep_freed_memory`).
+    images: Int[Array, "batch"]
+    rows: Int[Array, "batch"]
+    own: Batch
+    keys: Array
+
+
+class ImageUnknowns(NamedTuple):
+    """What is learned of each image of a batch: the correction of its camera, and its latent code."""
+
+    cameras: Float[Array, "images 6"]
+    latents: Float[Array, "images latent"]
+
+
+class Gradients(NamedTuple):
+    """Gradients of a loss: of the networks, and of each image's unknowns."""
+
+    networks: Parameters
+    images: ImageUnknowns
+
+
+def make_step(plan: StepPlan, mesh: Mesh, *, streamed: bool) -> Any:
+    """The jitted step ``(state, input) -> state``, which reuses the memory of ``state``.
+
+    On a CPU, the process keeps from now on the memory that it frees (:func:`keep_freed_memory`).
 
     Args:
-        table: row of every image. A former model's rows stay as they are, and so do the cameras of its pictures.
-        images_at_a_time: images per device in one pass; passes are made one after the other, and their gradients
-            added up, until the device's share of the batch is done.
+        streamed: whether the input's pixels are a :class:`Batch`.
     """
-    config = preset.field_config(bounds)
-    adam = _adam(preset)
-    batch_size, rays_per_image = preset.images_per_batch, preset.rays_per_image
-    own = batch_size // mesh.size
-    passes = own // images_at_a_time
-    num_images, goes_on = len(table.of), table.former > 0
-
-    def losses(unknown: dict[str, Any], batch: Batch, guide: Array, keys: Array, progress: Array) -> Any:
-        """The loss of one pass, as its share of the mean over the whole batch."""
-        intrinsics, poses = batch.intrinsics, batch.cam_to_world
-        if preset.camera_learning_rate > 0:
-            poses = corrected_cameras(poses, unknown["cameras"], jnp.zeros(6))
-        if preset.focal_learning_rate > 0:
-            intrinsics, poses = with_focal(intrinsics, poses, jnp.exp(unknown["networks"]["log_focal"]))
-        origins, directions = pixel_rays(batch.centers, intrinsics, poses)
-        field, latents = unknown["networks"]["field"], active_latents(unknown["latents"], preset, progress)
-        rays, background = see(
-            config,
-            field,
-            latents,
-            origins,
-            directions,
-            samples=preset.samples,
-            occupancy=guide if preset.sampler == "guided" else None,
-            key=keys,
-            precision=precision,
-            rematerialise=rematerialise,
-        )
-        target = batch.rgb_mask / 255.0
-        terms = training_losses(rays, background, target[..., :3], target[..., 3])
-        total = terms["rgb"] + preset.lambda_mask * terms["mask"] + preset.lambda_hard * terms["hard"]
-        terms["smooth"] = jnp.zeros(())
-        if config.kind == "planes":
-            terms["smooth"] = roughness(field["foreground"]["planes"], latents, config.plane_size)
-            # It grows with the run: smooth planes from the start would take features for errors of the cameras.
-            total = total + preset.lambda_smooth * progress * terms["smooth"]
-        share = 1.0 / (passes * mesh.size)
-        values = jnp.stack([total, *(terms[name] for name in LOSSES[1:])])
-        return share * total, share * values
-
-    differentiate = jax.grad(losses, has_aux=True)
-
-    def gradients(
-        networks: dict[str, Any],
-        each: dict[str, Array],
-        batch: Batch,
-        guide: Array,
-        keys: Array,
-        progress: Array,
-    ) -> tuple[dict[str, Any], dict[str, Array], Array]:
-        """Of the networks, summed over this device's passes; of codes and cameras, each; and the losses."""
-        if passes == 1:
-            gradient, terms = differentiate({"networks": networks, **each}, batch, guide, keys, progress)
-            return gradient.pop("networks"), gradient, terms
-        parts = jax.tree.map(
-            lambda array: array.reshape(passes, images_at_a_time, *array.shape[1:]), (each, batch, keys)
-        )
-
-        def one_pass(sums: Any, part: Any) -> Any:
-            some, its_batch, its_keys = part
-            gradient, terms = differentiate(
-                {"networks": networks, **some}, its_batch, guide, its_keys, progress
-            )
-            return jax.tree.map(jnp.add, sums, (gradient.pop("networks"), terms)), gradient
-
-        zeros = (jax.tree.map(jnp.zeros_like, networks), jnp.zeros(len(LOSSES)))
-        (summed, terms), gradient = jax.lax.scan(one_pass, zeros, parts)
-        return summed, jax.tree.map(lambda array: array.reshape(own, *array.shape[2:]), gradient), terms
-
-    def refresh(state: State, networks: dict[str, Any], latents: Table, key: Array, progress: Array) -> Any:
-        row_key, cell_key = jax.random.split(key)
-        rows = jax.random.randint(row_key, (_OCCUPANCY_CODES,), 0, table.count)
-        codes = active_latents(looked_up(latents, rows), preset, progress)
-        foreground = foreground_of(config, networks["field"], codes, precision=precision)
-        occupancy = refreshed(state.occupancy, foreground, cell_key, bounds, _OCCUPANCY_CODES)
-        return occupancy, widened(occupancy)
-
-    def step(state: State, totals: Array, data: Pixels | Batch, progress: Array) -> tuple[State, Array]:
-        key = jax.random.fold_in(jax.random.key(seed), state.step)
-        sample_key, cell_key = jax.random.split(key)
-        mine = partial(
-            jax.lax.dynamic_slice_in_dim, start_index=jax.lax.axis_index(AXIS) * own, slice_size=own
-        )
-        if isinstance(data, Pixels):
-            images, places = draw(seed, state.step, num_images, batch_size, rays_per_image, table.pictures)
-            batch = take(data, mine(images), mine(places), preset.foreground_share)
-        else:
-            images, batch = jax.lax.all_gather(data.images, AXIS, tiled=True), data
-        keys = mine(jax.random.split(sample_key, batch_size))
-        rows = images if table.one_an_image else jnp.asarray(table.of)[images]
-        codes, corrections = looked_up(state.latents, rows), looked_up(state.cameras, images)
-        if not goes_on:  # else the former objects hold the world in its place
-            corrections = corrections - state.camera_sum / num_images
-        each = {"latents": mine(codes), "cameras": mine(corrections)}
-        summed, gradient, terms = gradients(state.networks, each, batch, state.guide, keys, progress)
-        summed, terms = jax.lax.psum((summed, terms), AXIS)
-        gradient = jax.lax.all_gather(gradient, AXIS, tiled=True)
-        if goes_on:
-            gradient = jax.tree.map(lambda of: jnp.where((rows < table.former)[:, None], 0.0, of), gradient)
-
-        rates = _rates(preset, progress)
-        moves, moments = adam.update(summed, state.moments)
-        networks = {
-            name: jax.tree.map(lambda value, move, rate=rates[name]: value - rate * move, values, moves[name])
-            for name, values in state.networks.items()
-        }
-        touched = touched_rows(state.latents, rows)
-        latents, _ = stepped(
-            state.latents, touched, gradient["latents"], rates["latents"], _B1, preset.adam_b2
-        )
-        cameras, camera_sum = state.cameras, state.camera_sum
-        if preset.camera_learning_rate > 0:
-            touched = touched if table.one_an_image else touched_rows(cameras, images)
-            cameras, moved = stepped(
-                cameras, touched, gradient["cameras"], rates["cameras"], _B1, preset.adam_b2
-            )
-            camera_sum = camera_sum + moved
-        occupancy, guide = state.occupancy, state.guide
-        if preset.sampler == "guided":
-            occupancy, guide = jax.lax.cond(
-                state.step % _OCCUPANCY_EVERY == _OCCUPANCY_EVERY - 1,
-                lambda: refresh(state, networks, latents, cell_key, progress),
-                lambda: (occupancy, guide),
-            )
-        norms = [_norm((summed, gradient)), jnp.mean(jnp.linalg.norm(codes, axis=-1))]
-        after = State(networks, moments, latents, cameras, camera_sum, occupancy, guide, state.step + 1)
-        return after, totals + jnp.concatenate([terms, jnp.stack(norms)])
-
-    specs = state_specs()
+    inputs = StepInput(P(AXIS) if streamed else P(), P(), P())  # type: ignore[arg-type]
     parallel = jax.shard_map(
-        step,
+        partial(step, plan),
         mesh=mesh,
-        in_specs=(specs, P(), P(AXIS) if streamed else P(), P()),
-        out_specs=(specs, P()),
+        in_specs=(STATE_SPECS, inputs),
+        out_specs=STATE_SPECS,
         check_vma=False,
     )
     if platform(mesh) == "cpu":
         keep_freed_memory()
-    return jax.jit(parallel, donate_argnums=(0, 1))
+    return jax.jit(parallel, donate_argnums=0)
 
 
-def _adam(preset: Preset) -> optax.GradientTransformation:
-    return optax.scale_by_adam(b1=_B1, b2=preset.adam_b2)
+def step(plan: StepPlan, state: TrainState, given: StepInput) -> TrainState:
+    """One step: batch, gradients, update of networks, table and cameras, now and then of the occupancy."""
+    sample_key, occupancy_key = step_keys(plan.seed, state.step)
+    batch = draw_batch(plan, state.step, given, sample_key)
+    unknowns = image_unknowns(plan, state, batch)
+    gradients, losses = batch_gradients(plan, state, batch, own_part(plan, unknowns), given.fraction)
+    gradients, losses = sum_over_devices(plan, gradients, losses, batch)
+    updated = update_parameters(plan, state, gradients, batch, given.fraction)
+    updated = refresh_occupancy(plan, updated, occupancy_key, given.fraction)
+    norms = [_norm(gradients), jnp.mean(jnp.linalg.norm(unknowns.latents, axis=-1))]
+    totals = state.totals + jnp.concatenate([losses, jnp.stack(norms)])
+    return dataclasses.replace(updated, totals=totals, step=state.step + 1)
 
 
-def _norm(tree: Any) -> Array:
-    return jnp.sqrt(sum(jnp.vdot(array, array) for array in jax.tree.leaves(tree)))
+def step_keys(seed: int, number: int | Int[Array, ""]) -> tuple[Array, Array]:
+    """Random keys of a step: of the samples on its rays, and of the occupancy."""
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), number))
+    return keys[0], keys[1]
 
 
-def _rates(preset: Preset, progress: Array) -> dict[str, Array]:
-    decay = preset.final_rate**progress
-    started = progress >= preset.camera_start
-    return {
-        "field": preset.learning_rate * decay,
-        "log_focal": preset.focal_learning_rate * decay * started,
-        "latents": preset.latent_learning_rate * decay,
-        "cameras": preset.camera_learning_rate * decay * started,
+def draw_batch(plan: StepPlan, number: Int[Array, ""], given: StepInput, key: Array) -> StepBatch:
+    """The images and pixels of a step."""
+    if isinstance(given.pixels, PixelTable):
+        images, places = sample_indices(plan.sampling, number)
+        own_images, own_places = own_part(plan, (images, places))
+        own = gather_batch(given.pixels, own_images, own_places, plan.recipe.foreground_fraction)
+    else:
+        images, own = jax.lax.all_gather(given.pixels.images, AXIS, tiled=True), given.pixels
+    rows = images if plan.one_image_per_row else given.row_of_image[images]
+    keys = jax.random.split(key, plan.recipe.images_per_batch)
+    return StepBatch(images, rows, own, own_part(plan, keys))
+
+
+def image_unknowns(plan: StepPlan, state: TrainState, batch: StepBatch) -> ImageUnknowns:
+    """Latent codes and camera corrections of the whole batch.
+
+    The mean of all corrections is subtracted, which fixes the gauge; with a base model its frozen cameras do.
+    """
+    corrections = gather_rows(state.cameras, batch.images)
+    if not plan.num_base:
+        corrections = corrections - state.camera_sum[None] / plan.num_images
+    return ImageUnknowns(corrections, gather_rows(state.latents, batch.rows))
+
+
+def own_part(plan: StepPlan, tree: PyTree) -> PyTree:
+    """This device's part of arrays with an entry for each image of the batch."""
+    own = plan.images_per_device
+    start = jax.lax.axis_index(AXIS) * own
+    return jax.tree.map(lambda array: jax.lax.dynamic_slice_in_dim(array, start, own), tree)
+
+
+def batch_gradients(
+    plan: StepPlan, state: TrainState, batch: StepBatch, unknowns: ImageUnknowns, fraction: Array
+) -> tuple[Gradients, Float[Array, "losses"]]:
+    """Gradients of this device's part of the batch, pass by pass, and its losses.
+
+    Gradients of the networks are summed over passes; images have their own.
+    """
+    differentiate = jax.grad(partial(pass_loss, plan), argnums=(0, 1), has_aux=True)
+    occupancy = state.sampling_occupancy
+    trainable = own_part(plan, batch.rows) >= plan.num_base
+    passes = plan.images_per_device // plan.images_per_pass
+    if passes == 1:
+        (networks, images), losses = differentiate(
+            state.networks, unknowns, batch.own, trainable, occupancy, batch.keys, fraction
+        )
+        return Gradients(networks, images), losses
+    parts = jax.tree.map(
+        lambda array: array.reshape(passes, plan.images_per_pass, *array.shape[1:]),
+        (unknowns, batch.own, trainable, batch.keys),
+    )
+
+    def one_pass(sums: PyTree, part: PyTree) -> tuple[PyTree, ImageUnknowns]:
+        some, own, own_trainable, keys = part
+        (networks, images), losses = differentiate(
+            state.networks, some, own, own_trainable, occupancy, keys, fraction
+        )
+        return jax.tree.map(jnp.add, sums, (networks, losses)), images
+
+    zeros = (jax.tree.map(jnp.zeros_like, state.networks), jnp.zeros(len(LOSSES)))
+    (networks, losses), images = jax.lax.scan(one_pass, zeros, parts)
+    images = jax.tree.map(lambda array: array.reshape(-1, *array.shape[2:]), images)
+    return Gradients(networks, images), losses
+
+
+def pass_loss(
+    plan: StepPlan,
+    networks: Parameters,
+    unknowns: ImageUnknowns,
+    batch: Batch,
+    trainable: Array,
+    occupancy: Float[Array, "grid grid grid"],
+    keys: Array,
+    fraction: Float[Array, ""],
+) -> tuple[Float[Array, ""], Float[Array, "losses"]]:
+    """The loss of one pass, scaled to its part of the mean over the batch, and all ``LOSSES`` scaled alike.
+
+    Args:
+        trainable: False for images of a base model's rows.
+    """
+    recipe, config = plan.recipe, plan.recipe.field_config(plan.bounds)
+    latents = active_latents(unknowns.latents, recipe, fraction)
+    rays, background = render_rays(
+        config,
+        networks["field"],
+        latents,
+        *batch_rays(plan, networks, unknowns.cameras, batch, trainable),
+        samples=recipe.samples,
+        occupancy=occupancy if recipe.sampler == "occupancy" else None,
+        key=keys,
+        precision=plan.precision,
+        rematerialise=plan.rematerialise,
+    )
+    target = batch.rgb_mask / 255.0
+    terms = training_losses(rays, background, target[..., :3], target[..., 3])
+    total = terms["rgb"] + recipe.lambda_mask * terms["mask"] + recipe.lambda_hard * terms["hard"]
+    terms["smooth"] = jnp.zeros(())
+    if config.kind == "planes":
+        planes = networks["field"]["foreground"]["planes"]
+        terms["smooth"] = plane_smoothness(planes, latents, config.plane_size)
+        # It grows with the run: smooth planes from the start would take features for errors of the cameras.
+        total = total + recipe.lambda_smooth * fraction * terms["smooth"]
+    scale = plan.images_per_pass / recipe.images_per_batch
+    return scale * total, scale * jnp.stack([total, *(terms[name] for name in LOSSES[1:])])
+
+
+def batch_rays(
+    plan: StepPlan,
+    networks: Parameters,
+    corrections: Float[Array, "images 6"],
+    batch: Batch,
+    trainable: Array,
+) -> tuple[Float[Array, "images rays 3"], Float[Array, "images rays 3"]]:
+    """World rays of a batch's pixels, from the cameras as they are refined; rehearsal renderings keep theirs."""
+    intrinsics, poses = batch.intrinsics, batch.cam_to_world
+    if plan.recipe.camera_learning_rate > 0:
+        poses = corrected_cameras(poses, corrections, jnp.zeros(6))
+    if plan.recipe.focal_learning_rate > 0:
+        factor = jnp.exp(networks["log_focal"])
+        if plan.num_rehearsal:
+            factor = jnp.where(trainable, factor, 1.0)[:, None, None]
+        intrinsics, poses = with_focal(intrinsics, poses, factor)
+    return pixel_rays(batch.centers, intrinsics, poses)
+
+
+def sum_over_devices(
+    plan: StepPlan, gradients: Gradients, losses: Float[Array, "losses"], batch: StepBatch
+) -> tuple[Gradients, Float[Array, "losses"]]:
+    """Network gradients and losses summed over devices, image gradients of the whole batch; those of a base model's
+    rows are zero."""
+    networks, losses = jax.lax.psum((gradients.networks, losses), AXIS)
+    images = jax.lax.all_gather(gradients.images, AXIS, tiled=True)
+    if plan.num_base:
+        frozen = (batch.rows < plan.num_base)[:, None]
+        images = jax.tree.map(lambda gradient: jnp.where(frozen, 0.0, gradient), images)
+    return Gradients(networks, images), losses
+
+
+def update_parameters(
+    plan: StepPlan, state: TrainState, gradients: Gradients, batch: StepBatch, fraction: Array
+) -> TrainState:
+    """Adam's step on networks, latent codes and, if they are refined, cameras."""
+    rates = learning_rates(plan.recipe, fraction)
+    moves, network_moments = network_optimizer(plan.recipe).update(gradients.networks, state.network_moments)
+    networks = {
+        name: jax.tree.map(lambda value, move, rate=rates[name]: value - rate * move, values, moves[name])
+        for name, values in state.networks.items()
     }
+    adam = table_optimizer(plan.recipe)
+    rows = RowGradient(batch.rows, gradients.images.latents)
+    update, latent_moments = adam.update(rows, state.latent_moments, learning_rate=rates["latents"])
+    latents, _ = apply_row_update(state.latents, update)
+    updated = dataclasses.replace(
+        state,
+        networks=networks,
+        network_moments=network_moments,
+        latents=latents,
+        latent_moments=latent_moments,
+    )
+    if plan.recipe.camera_learning_rate <= 0:
+        return updated
+    images = RowGradient(batch.images, gradients.images.cameras)
+    update, camera_moments = adam.update(images, state.camera_moments, learning_rate=rates["cameras"])
+    cameras, change = apply_row_update(state.cameras, update)
+    return dataclasses.replace(
+        updated, cameras=cameras, camera_moments=camera_moments, camera_sum=state.camera_sum + change
+    )
+
+
+def refresh_occupancy(plan: StepPlan, state: TrainState, key: Array, fraction: Array) -> TrainState:
+    """Every few steps, the occupancy moves towards the opacity of random rows' objects."""
+    if plan.recipe.sampler != "occupancy":
+        return state
+
+    def refreshed() -> tuple[Array, Array]:
+        row_key, cell_key = jax.random.split(key)
+        rows = jax.random.randint(row_key, (_OCCUPANCY_CODES,), 0, plan.num_rows)
+        latents = active_latents(gather_rows(state.latents, rows), plan.recipe, fraction)
+        config = plan.recipe.field_config(plan.bounds)
+        field = radiance_field(config, state.networks["field"], latents, precision=plan.precision)
+        occupancy = update_occupancy(state.occupancy, field, cell_key, plan.bounds, _OCCUPANCY_CODES)
+        return occupancy, dilate(occupancy)
+
+    occupancy, sampling_occupancy = jax.lax.cond(
+        state.step % _OCCUPANCY_EVERY == _OCCUPANCY_EVERY - 1,
+        refreshed,
+        lambda: (state.occupancy, state.sampling_occupancy),
+    )
+    return dataclasses.replace(state, occupancy=occupancy, sampling_occupancy=sampling_occupancy)
+
+
+def learning_rates(recipe: Recipe, fraction: Float[Array, ""]) -> dict[str, Float[Array, ""]]:
+    """Adam's rates at a fraction of the run: of the ``field``, ``log_focal``, ``latents`` and ``cameras``."""
+    decay = recipe.final_rate**fraction
+    started = fraction >= recipe.camera_start
+    return {
+        "field": recipe.learning_rate * decay,
+        "log_focal": recipe.focal_learning_rate * decay * started,
+        "latents": recipe.latent_learning_rate * decay,
+        "cameras": recipe.camera_learning_rate * decay * started,
+    }
+
+
+def _norm(tree: PyTree) -> Array:
+    return jnp.sqrt(sum(jnp.vdot(array, array, precision="highest") for array in jax.tree.leaves(tree)))

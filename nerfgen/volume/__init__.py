@@ -1,27 +1,43 @@
 """Ray bounds, sampling, compositing and the occupancy grid. Knows no network."""
 
-from nerfgen.volume.composite import RayColors, composite
-from nerfgen.volume.occupancy import cell_centers, refreshed, visual_hull, widened
-from nerfgen.volume.render import Foreground, render_rays
-from nerfgen.volume.sampling import HalfEdges, Samples, box_bounds, guided, look_up, stratified
-from nerfgen.volume.surface_samples import PARTS, estimated_weights, surface_samples
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.volume.compositing import RadianceField, RayColors, composite, volume_render
+    from nerfgen.volume.losses import hard_surface, training_losses
+    from nerfgen.volume.occupancy import cell_centers, dilate, update_occupancy, visual_hull
+    from nerfgen.volume.sampling import (
+        HalfExtents,
+        Samples,
+        box_bounds,
+        occupancy_samples,
+        sample_grid,
+        stratified_samples,
+    )
+    from nerfgen.volume.surface_sampling import PARTS, estimated_weights, surface_samples
+
+__getattr__ = lazy_imports(__name__)
 
 __all__ = [
     "PARTS",
-    "Foreground",
-    "HalfEdges",
+    "HalfExtents",
+    "RadianceField",
     "RayColors",
     "Samples",
     "box_bounds",
     "cell_centers",
     "composite",
+    "dilate",
     "estimated_weights",
-    "guided",
-    "look_up",
-    "refreshed",
-    "render_rays",
-    "stratified",
+    "hard_surface",
+    "occupancy_samples",
+    "sample_grid",
+    "stratified_samples",
     "surface_samples",
+    "training_losses",
+    "update_occupancy",
     "visual_hull",
-    "widened",
+    "volume_render",
 ]

@@ -1,4 +1,4 @@
-"""The class-shared occupancy grid: where in the cube any object of the class may have matter."""
+"""The class-shared occupancy grid: where objects of the class may have matter."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
 
 from nerfgen.geometry import project
-from nerfgen.volume.render import Foreground
-from nerfgen.volume.sampling import HalfEdges
+from nerfgen.volume.compositing import RadianceField
+from nerfgen.volume.sampling import HalfExtents, box_corner
 
 DECAY = 0.9
 
 
-def cell_centers(size: int, half: HalfEdges) -> Float[Array, "cells 3"]:
+def cell_centers(size: int, half: HalfExtents) -> Float[Array, "cells 3"]:
     """World centres of the grid's cells, in the order of the flattened grid (x slowest)."""
     axis = (jnp.arange(size) + 0.5) / size * 2 - 1
-    return jnp.stack(jnp.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3) * jnp.asarray(
-        half
-    )
+    centers = jnp.stack(jnp.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
+    return centers * box_corner(half, 2)
 
 
 def visual_hull(
@@ -26,11 +25,11 @@ def visual_hull(
     intrinsics: Float[Array, "images 3 3"],
     cam_to_world: Float[Array, "images 4 4"],
     grid_size: int,
-    half: HalfEdges,
+    half: HalfExtents,
 ) -> Float[Array, "grid grid grid"]:
     """Soft visual hull of the class: the mean over images of the mask that each cell projects to.
 
-    A cell that projects outside an image takes the nearest mask pixel.
+    A cell that projects outside an image has the value of the nearest mask pixel.
     """
     size = masks.shape[-1]
     centers = cell_centers(grid_size, half)
@@ -45,30 +44,30 @@ def visual_hull(
     return (total / len(masks)).reshape(grid_size, grid_size, grid_size)
 
 
-def refreshed(
+def update_occupancy(
     occupancy: Float[Array, "grid grid grid"],
-    foreground: Foreground,
+    foreground: RadianceField,
     key: Array,
-    half: HalfEdges,
+    half: HalfExtents,
     images: int,
 ) -> Float[Array, "grid grid grid"]:
-    """Moving average of the opacity that a cell of some random objects has, at a random point of each cell.
+    """Moving average of the opacity of each cell, evaluated at a random point of the cell in a random object.
 
     Args:
-        foreground: field of ``images`` random codes; the cells are dealt out among them.
+        foreground: field of ``images`` random latent codes; the cells are divided among them.
     """
     size = occupancy.shape[0]
     widths = jnp.broadcast_to(2 * jnp.asarray(half) / size, (3,))
     centers = cell_centers(size, half)
-    points = centers + (jax.random.uniform(key, centers.shape) - 0.5) * widths
-    # Dealing with a stride gives every code cells all over the cube.
+    points = centers + (jax.random.uniform(key, centers.shape) - 0.5) * widths[None]
+    # With a stride, every object gets cells from the whole box.
     density, _ = foreground(jnp.swapaxes(points.reshape(-1, images, 3), 0, 1))
     opacity = -jnp.expm1(-jnp.swapaxes(density, 0, 1).reshape(-1) * widths.mean())
     return DECAY * occupancy + (1 - DECAY) * opacity.reshape(occupancy.shape)
 
 
-def widened(occupancy: Float[Array, "grid grid grid"]) -> Float[Array, "grid grid grid"]:
-    """Maximum over each cell's 3 x 3 x 3 neighbourhood: samples reach a little beyond what is known."""
+def dilate(occupancy: Float[Array, "grid grid grid"]) -> Float[Array, "grid grid grid"]:
+    """Maximum over each cell's 3 x 3 x 3 neighbourhood, so that samples reach a little beyond known matter."""
     for window in ((3, 1, 1), (1, 3, 1), (1, 1, 3)):
         occupancy = jax.lax.reduce_window(occupancy, -jnp.inf, jax.lax.max, window, (1, 1, 1), "SAME")
     return occupancy

@@ -1,0 +1,142 @@
+"""Landmarks of many images as the camera fit uses them, with the canonical keypoints that they belong to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import h5py
+import numpy as np
+from jaxtyping import Float, Int
+
+from nerfgen import storage
+from nerfgen.camera.settings import Points
+from nerfgen.errors import InputError
+from nerfgen.objectclass import ObjectClass
+
+# Points of the face mesh from this one on are irises: they move with the gaze, the others with the head.
+_FIRST_IRIS = 468
+
+
+@dataclass(frozen=True)
+class Observations:
+    """Observed points of images, pixels, and what the fit has to know of each point.
+
+    Attributes:
+        depth: relative depth of the points, in pixels; larger is farther. None where it is not observed.
+        names: of the points, for messages.
+        index: landmark or mesh point that each one is.
+        canonical: canonical keypoints, world units; no rows where the class has none.
+        mirrored: index of each point's mirror twin; None for classes without mirror plane.
+        nearest: indices of points that lie nearer to a frontal camera than the centroid; may be empty.
+        spread, middle: root mean square distance of estimated canonical keypoints from their centroid, and the
+            centroid, world units.
+    """
+
+    images: list[str]
+    status: list[str]
+    image_size: Int[np.ndarray, "images 2"]
+    points: Float[np.ndarray, "images points 2"]
+    depth: Float[np.ndarray, "images points"] | None
+    names: list[str]
+    index: Int[np.ndarray, "points"]
+    canonical: Float[np.ndarray, "_ 3"]
+    mirrored: Int[np.ndarray, "points"] | None
+    nearest: Int[np.ndarray, "_"]
+    spread: float
+    middle: Float[np.ndarray, "3"]
+
+
+def with_canonical(
+    described: ObjectClass, index: Int[np.ndarray, "points"], keypoints: Float[np.ndarray, "points 3"]
+) -> tuple[ObjectClass, Points]:
+    """The class with the canonical keypoints of an earlier fit, and which kind of points they are."""
+    if len(index) == len(described.landmark_names):
+        return replace(described, canonical=keypoints), "landmarks"
+    return replace(described, mesh_index=index, mesh_canonical=keypoints), "mesh"
+
+
+def observe(
+    images: Sequence[str],
+    status: Sequence[str],
+    image_size: Int[np.ndarray, "images 2"],
+    landmarks: Float[np.ndarray, "images landmarks 2"],
+    described: ObjectClass,
+    points: Points = "mesh",
+    *,
+    mesh: Float[np.ndarray, "images mesh 3"] | None = None,
+    mesh_index: Int[np.ndarray, "mesh"] | None = None,
+) -> Observations:
+    """The observations in landmarks of images in memory.
+
+    Args:
+        landmarks: of the class, in its order, pixels; rounded to float32, as files hold them.
+        points: what to fit to; the landmarks, too, where there is no mesh.
+        mesh: pixels and relative depth of the points ``mesh_index`` of the class's mesh.
+    """
+    common = (list(images), list(status), np.asarray(image_size))
+    templates = {int(value): row for row, value in enumerate(described.mesh_index) if value < _FIRST_IRIS}
+    columns = (
+        [] if mesh_index is None else [place for place, i in enumerate(mesh_index) if int(i) in templates]
+    )
+    if points == "mesh" and mesh is not None and mesh_index is not None and columns:
+        index = mesh_index[columns]
+        dense = mesh[:, columns].astype(np.float32).astype(np.float64)
+        canonical = described.mesh_canonical[[templates[int(value)] for value in index]]
+        centred = canonical - canonical.mean(0)
+        return Observations(
+            *common,
+            points=dense[..., :2],
+            depth=dense[..., 2],
+            names=[str(value) for value in index],
+            index=index,
+            canonical=canonical,
+            mirrored=_mirror_twins(canonical) if described.mirror else None,
+            nearest=np.zeros(0, np.int64),
+            spread=float(np.sqrt((centred**2).sum(-1).mean())),
+            middle=canonical.mean(0),
+        )
+    names = list(described.landmark_names)
+    return Observations(
+        *common,
+        points=landmarks.astype(np.float32).astype(np.float64),
+        depth=None,
+        names=names,
+        index=np.arange(len(names)),
+        canonical=described.canonical,
+        mirrored=described.mirrored if described.mirror and described.symmetry else None,
+        nearest=np.array([names.index(name) for name in described.nearest], np.int64),
+        spread=described.spread,
+        middle=np.array(described.center),
+    )
+
+
+def read_observations(file: h5py.File, described: ObjectClass, points: Points) -> Observations:
+    """The observations in an open landmarks file.
+
+    Raises:
+        InputError: its landmarks are not those of the class.
+    """
+    found = observe(
+        storage.strings(file["image"]),
+        storage.strings(file["status"]),
+        file["image_size"][:],
+        file["landmarks"][:],
+        described,
+        points,
+        mesh=file["mesh"][:] if "mesh" in file else None,
+        mesh_index=file["mesh_index"][:] if "mesh" in file else None,
+    )
+    names = storage.strings(file["landmark_names"])
+    if found.depth is None and (tuple(names) != described.landmark_names or len(names) < 3):
+        raise InputError(
+            f"{file.filename}: its landmarks ({', '.join(names)}) are not those of class {described.name} "
+            f"({', '.join(described.landmark_names) or 'which has none'})"
+        )
+    return found
+
+
+def _mirror_twins(canonical: Float[np.ndarray, "points 3"]) -> Int[np.ndarray, "points"]:
+    """Index of the point nearest to each point's reflection in the plane x = 0."""
+    mirrored = canonical * [-1.0, 1.0, 1.0]
+    return np.linalg.norm(mirrored[:, None] - canonical, axis=-1).argmin(1)

@@ -1,0 +1,99 @@
+"""The camera stage on a folder: landmarks.h5 in, cameras.h5 out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from nerfgen import storage
+from nerfgen.camera.fitting import fit_cameras, images_to_estimate_from
+from nerfgen.camera.observations import read_observations, with_canonical
+from nerfgen.camera.settings import CameraSettings
+
+_SCHEMA = "cameras/1"
+# Raise when equal landmarks and settings give other cameras.
+_VERSION = 1
+
+
+def fit_folder(
+    data: Path,
+    output: Path,
+    settings: CameraSettings = CameraSettings(),
+    *,
+    landmarks: Path | None = None,
+    canonical: tuple[Int[np.ndarray, "points"], Float[np.ndarray, "points 3"]] | None = None,
+    overwrite: bool = False,
+    say: Callable[[str], None] = lambda line: None,
+) -> storage.Record:
+    """Fit the camera and the window of every image that has landmarks; write ``cameras/1``.
+
+    Args:
+        landmarks: file of the landmark stage; ``data/landmarks.h5`` by default.
+        canonical: (index, keypoints) of an earlier fit; by default those of the class.
+        say: receives a line when canonical keypoints are estimated, and a warning if they are uncertain.
+
+    Returns:
+        Summary: images, fitted, reprojection_rmse_px_median, statuses, canonical (points, depth_extent, and the number
+        of images that they were estimated from), kept (whether the output was current).
+
+    Raises:
+        InputError: the landmarks are missing, not those of the class, or too few to estimate canonical keypoints.
+        OutputExistsError: the output exists and was made from other inputs or settings.
+    """
+    source = landmarks or data / "landmarks.h5"
+    parameters = asdict(settings)
+    points = settings.points
+    with storage.reading(source, "landmarks/1", made_by=f"nerfgen landmark {data}") as file:
+        described = storage.class_of(file)
+        if canonical is not None and len(canonical[0]):
+            described, points = with_canonical(described, *canonical)
+            parameters["canonical"] = canonical[1].tolist()
+        observed = read_observations(file, described, points)
+    chosen = images_to_estimate_from(observed, settings, str(source))
+    parameters["estimate_canonical"] = bool(chosen)
+    stage = storage.Stage(
+        output,
+        _SCHEMA,
+        described,
+        parameters=parameters,
+        inputs=[storage.file_record(source)],
+        version=_VERSION,
+    )
+    kept = stage.is_current(overwrite=overwrite)
+    if not kept:
+        fitted = fit_cameras(observed, described, settings, source=str(source), say=say)
+        with stage.create() as file:
+            storage.put(file, "image", observed.images)
+            storage.put(file, "status", fitted.status)
+            storage.put(file, "image_size", observed.image_size)
+            storage.put(file, "intrinsics", fitted.intrinsics)
+            storage.put(file, "cam_to_world", fitted.cam_to_world)
+            storage.put(file, "window", fitted.window)
+            storage.put(file, "reprojection_rmse", fitted.reprojection_rmse)
+            storage.put(file, "iterations", fitted.iterations)
+            storage.put(file, "canonical_index", observed.index)
+            storage.put(file, "canonical", fitted.canonical)
+    summary = _summarise(output)
+    summary["canonical"]["images"] = len(chosen)
+    return summary | {"kept": kept}
+
+
+def _summarise(path: Path) -> storage.Record:
+    with storage.reading(path, _SCHEMA) as file:
+        status = storage.strings(file["status"])
+        usable = storage.usable(status)
+        error = file["reprojection_rmse"][:][usable]
+        canonical = file["canonical"][:]
+    return {
+        "images": len(status),
+        "fitted": int(usable.sum()),
+        "reprojection_rmse_px_median": float(np.median(error)) if len(error) else None,
+        "statuses": dict(Counter(status)),
+        "canonical": {"points": len(canonical), "depth_extent": float(np.ptp(canonical[:, 2]))},
+        "output": str(path),
+    }

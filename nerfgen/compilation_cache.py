@@ -1,0 +1,106 @@
+"""JAX's compilation cache on disk: what one process has compiled, the next one loads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+VARIABLE = "NERFGEN_COMPILATION_CACHE"
+OFF = "off"
+# JAX's own bound needs another package. Enough for some hundred programs.
+MAX_BYTES = 1 << 30
+
+
+def use_compilation_cache(place: str | None = None) -> Path | None:
+    """Keep compiled programs of this process, and of those it starts, on disk. Before JAX is imported.
+
+    A folder that JAX is told already (``JAX_COMPILATION_CACHE_DIR``) stays. Where nothing can be written, programs are
+    compiled in every process, as without a cache.
+
+    Args:
+        place: folder, or ``off``; by default that of the environment variable ``NERFGEN_COMPILATION_CACHE``, else the
+            user's cache folder.
+
+    Returns:
+        The folder that is used; None if there is none.
+    """
+    chosen = place or os.environ.get(VARIABLE)
+    if not chosen and os.environ.get("JAX_COMPILATION_CACHE_DIR"):
+        return Path(os.environ["JAX_COMPILATION_CACHE_DIR"])
+    chosen = chosen or str(default_folder(os.environ))
+    os.environ[VARIABLE] = chosen  # for the processes that this one starts
+    if chosen == OFF:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        return None
+    folder = Path(chosen).expanduser().absolute() / machine_key()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            return None
+        remove_oldest(folder, MAX_BYTES)
+    except OSError:
+        return None
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    # Small programs are many, and each costs a tenth of a second.
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    # An entry that is damaged, or still being written by another process, is compiled again.
+    warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
+    return folder
+
+
+def default_folder(environment: Mapping[str, str]) -> Path:
+    """The user's folder for compiled programs."""
+    if sys.platform == "win32":
+        base = Path(environment.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "nerfgen" / "compiled"
+
+
+def machine_key() -> str:
+    """A name for the processor and its instructions; the release of JAX is part of the name of every entry.
+
+    A home folder may be shared by machines with other instructions, on which a program of this one would crash.
+    """
+    parts = [platform.system(), platform.machine(), _cpu_features()]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def remove_oldest(folder: Path, max_bytes: int) -> None:
+    """Remove the entries that were longest unused until the rest is within the limit."""
+    entries = []
+    for entry in os.scandir(folder):
+        if entry.is_file(follow_symlinks=False):
+            stat = entry.stat(follow_symlinks=False)
+            entries.append((max(stat.st_atime, stat.st_mtime), stat.st_size, entry.path))
+    total = sum(size for _, size, _ in entries)
+    for _, size, path in sorted(entries):
+        if total <= max_bytes:
+            return
+        Path(path).unlink(missing_ok=True)
+        total -= size
+
+
+def _cpu_features() -> str:
+    """The model and the instructions of the processor, where the system lists them."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+            wanted = ("model name", "flags", "Features", "CPU implementer", "CPU part")
+            found: dict[str, str] = {}
+            for line in lines:
+                name, _, value = line.partition(":")
+                if name.strip() in wanted:
+                    found.setdefault(name.strip(), value.strip())
+                if not line.strip() and found:  # the first processor stands for all
+                    break
+    except OSError:
+        return ""
+    return repr(sorted(found.items()))

@@ -1,0 +1,43 @@
+"""FramedImages images, their pixels, and the batches that a step sees. Never knows an engine."""
+
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.data.batch import Batch, PixelTable, SamplingPlan, gather_batch, sample_indices
+    from nerfgen.data.framing import (
+        FramedImages,
+        ImageListing,
+        frame_mask,
+        list_images,
+        load_framed,
+    )
+    from nerfgen.data.pixel_cache import PixelCache, open_pixel_cache
+    from nerfgen.data.readers import BatchSource, choose_placement, framed_pixels, pixel_bytes
+    from nerfgen.data.rows import BaseModel, TableRows, separate_rows, table_rows
+
+__getattr__ = lazy_imports(__name__)
+
+__all__ = [
+    "BaseModel",
+    "Batch",
+    "BatchSource",
+    "FramedImages",
+    "ImageListing",
+    "PixelCache",
+    "PixelTable",
+    "SamplingPlan",
+    "TableRows",
+    "choose_placement",
+    "frame_mask",
+    "framed_pixels",
+    "gather_batch",
+    "list_images",
+    "load_framed",
+    "open_pixel_cache",
+    "pixel_bytes",
+    "sample_indices",
+    "separate_rows",
+    "table_rows",
+]

@@ -1,0 +1,254 @@
+"""Where the pixels of training are kept: on the device, in host memory or on disk.
+
+All three give bit-identical batches (see :mod:`nerfgen.data.batch`). From the device, the step gathers its own batch;
+from elsewhere, a :class:`Reader` prepares it in a thread.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import h5py
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Float, Int
+
+from nerfgen.data.batch import Array, Batch, PixelTable, SamplingPlan, gather_batch, sample_indices
+from nerfgen.data.framing import FramedImages, order_pixels
+from nerfgen.data.pixel_cache import PixelCache
+from nerfgen.optimize import AXIS, free_device_memory, free_host_memory
+
+# Steps whose random numbers are drawn in one call, and batches that are ready ahead of the step.
+_STEPS_PER_DRAW = 64
+_AHEAD = 4
+# Fraction of the free memory that the pixels may take; the step needs some too.
+_MEMORY_FRACTION = 0.5
+
+
+def device_pixels(cache: PixelCache) -> PixelTable:
+    """All pixels in the memory of the device."""
+    pixels, order = _read_all(cache)
+    return _with_cameras(cache, jnp.asarray(pixels), jnp.asarray(order))
+
+
+def framed_pixels(framed: FramedImages) -> PixelTable:
+    """The pixels of images that were framed in memory, on the device."""
+    ordered = order_pixels(framed.rgb, framed.mask, framed.valid)
+    return PixelTable(
+        pixels=jnp.asarray(ordered.pixels),
+        order=jnp.asarray(ordered.order),
+        inside=jnp.asarray(ordered.inside),
+        valid=jnp.asarray(ordered.valid),
+        intrinsics=jnp.asarray(framed.raster_intrinsics, jnp.float32),
+        cam_to_world=jnp.asarray(framed.cam_to_world, jnp.float32),
+    )
+
+
+def pixel_bytes(images: int, size: int) -> int:
+    """Memory of the pixels of ``images`` images of ``size`` x ``size`` pixels, on the device or the host."""
+    return images * size**2 * (4 + _order_dtype(size).itemsize)
+
+
+class Reader:
+    """Batches that a thread samples and gathers some steps ahead; a context manager.
+
+    Attributes:
+        waited: seconds that the callers of :meth:`batch` have waited so far.
+    """
+
+    def __init__(self, table: PixelTable, plan: SamplingPlan) -> None:
+        self.waited = 0.0
+        self._table, self._plan = table, plan
+        self._first_drawn = -1
+        self._drawn: tuple[np.ndarray, np.ndarray] | None = None
+        # One thread: it alone uses what was drawn and the file.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="nerfgen-reader")
+        self._ahead: deque[tuple[int, Future[Batch]]] = deque()
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, as numpy arrays; prepared ahead where steps are requested in order.
+
+        Raises:
+            OSError: the pixels can't be read (errors of the thread are raised here).
+        """
+        began = time.perf_counter()
+        if not self._ahead or self._ahead[0][0] != step:
+            self._drop()
+            self._ahead.append((step, self._thread.submit(self._make, step)))
+        while len(self._ahead) <= _AHEAD:
+            following = self._ahead[-1][0] + 1
+            self._ahead.append((following, self._thread.submit(self._make, following)))
+        found = self._ahead.popleft()[1].result()
+        self.waited += time.perf_counter() - began
+        return found
+
+    def close(self) -> None:
+        """End the thread."""
+        self._drop()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def _drop(self) -> None:
+        while self._ahead:
+            self._ahead.popleft()[1].cancel()
+
+    def _make(self, step: int) -> Batch:
+        return gather_batch(self._table, *self._sample(step), self._plan.foreground_fraction)
+
+    def _sample(self, step: int) -> tuple[np.ndarray, np.ndarray]:
+        """:func:`sample_indices` of the step; many steps in one call, because each call of JAX costs."""
+        first = step - step % _STEPS_PER_DRAW
+        if self._drawn is None or self._first_drawn != first:
+            with jax.default_device(_host_device()):
+                images, places = _sample_many(self._plan, first)
+            self._first_drawn, self._drawn = first, (np.asarray(images), np.asarray(places))
+        return self._drawn[0][step - first], self._drawn[1][step - first]
+
+
+def host_reader(cache: PixelCache, plan: SamplingPlan) -> Reader:
+    """A :class:`Reader` with all pixels in host memory."""
+    return Reader(_with_cameras(cache, *_read_all(cache)), plan)
+
+
+def disk_reader(cache: PixelCache, plan: SamplingPlan) -> Reader:
+    """A :class:`Reader` that leaves the pixels in the file and holds those of one image at a time.
+
+    Its memory depends neither on the number of images nor, but for that one image, on the resolution.
+    """
+    pixels, order = (_StoredRows(cache.file[name], cache.row) for name in ("pixels", "order"))
+    return Reader(_with_cameras(cache, pixels, order), plan)
+
+
+class BatchSource:
+    """What the step is given: all pixels, if they are on the device, or a batch for each step; a context manager.
+
+    Attributes:
+        placement: ``device``, ``host`` or ``disk``.
+        streamed: whether a step is given batches.
+    """
+
+    def __init__(self, cache: PixelCache, placement: str, plan: SamplingPlan, mesh: Mesh) -> None:
+        self.placement, self.streamed = placement, placement != "device"
+        self._reader: Reader | None = None
+        if self.streamed:
+            self._reader = (host_reader if placement == "host" else disk_reader)(cache, plan)
+            self._sharding = NamedSharding(mesh, P(AXIS))
+        else:
+            self._pixels = jax.device_put(device_pixels(cache), NamedSharding(mesh, P()))
+
+    @property
+    def waited(self) -> float:
+        """Seconds that steps have waited for data."""
+        return self._reader.waited if self._reader else 0.0
+
+    def batch(self, step: int) -> PixelTable | Batch:
+        """Input of a step, on the device."""
+        if self._reader is None:
+            return self._pixels
+        return jax.device_put(self._reader.batch(step), self._sharding)
+
+    def close(self) -> None:
+        """End the reading thread."""
+        if self._reader:
+            self._reader.close()
+
+    def __enter__(self) -> BatchSource:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def choose_placement(requested: str, needed: int, devices: Sequence[jax.Device]) -> str:
+    """Where the pixels are kept: ``device``, ``host`` or ``disk``.
+
+    ``auto`` takes the first of them with twice the room: the device (each of several holds all pixels; they pass
+    through the host's memory), then the host, then the disk.
+
+    Args:
+        requested: ``auto``, ``device``, ``host`` or ``disk``.
+        needed: size of the pixels, bytes.
+    """
+    if requested != "auto":
+        return requested
+    host = _MEMORY_FRACTION * free_host_memory()
+    if needed > host:
+        return "disk"
+    free = [free_device_memory(device) for device in devices]
+    fits = needed * free.count(None) <= host and all(
+        needed <= _MEMORY_FRACTION * room for room in free if room is not None
+    )
+    return "device" if fits else "host"
+
+
+@partial(jax.jit, static_argnums=0)
+def _sample_many(
+    plan: SamplingPlan, first: int
+) -> tuple[Int[jax.Array, "steps images"], Float[jax.Array, "steps images rays"]]:
+    """:func:`sample_indices` of the steps from ``first`` on."""
+    return jax.vmap(partial(sample_indices, plan))(first + jnp.arange(_STEPS_PER_DRAW))
+
+
+class _StoredRows:
+    """Some rows of a dataset, indexed as an array is by (images, places), one image read at a time."""
+
+    def __init__(self, dataset: h5py.Dataset, rows: Int[np.ndarray, "images"]) -> None:
+        self._dataset, self._rows = dataset, rows
+        self.shape = (len(rows), *dataset.shape[1:])
+
+    def __getitem__(
+        self, at: tuple[Int[np.ndarray, "images 1"], Int[np.ndarray, "images rays"]]
+    ) -> np.ndarray:
+        images, places = at
+        rows = self._rows[images[:, 0]]
+        return np.stack([self._dataset[row][own] for row, own in zip(rows, places, strict=True)])
+
+
+def _read_all(cache: PixelCache) -> tuple[np.ndarray, np.ndarray]:
+    """Pixels and their order of all images, one image read at a time."""
+    arrays = []
+    for name, dtype in (("pixels", np.dtype(np.uint8)), ("order", _order_dtype(cache.size))):
+        dataset = cache.file[name]
+        values = np.empty((len(cache.row), *dataset.shape[1:]), dtype)
+        for place, row in enumerate(cache.row):
+            values[place] = dataset[row]
+        arrays.append(values)
+    return arrays[0], arrays[1]
+
+
+def _order_dtype(size: int) -> np.dtype:
+    """The smallest type that holds every place of a raster: half the bytes for all but large ones."""
+    return np.dtype(np.uint16 if size <= 256 else np.int32)
+
+
+def _with_cameras(cache: PixelCache, pixels: Array, order: Array) -> PixelTable:
+    """The pixels with their cameras, where the pixels are: on the device or on the host."""
+    place = jnp.asarray if isinstance(pixels, jax.Array) else np.asarray
+    return PixelTable(
+        pixels=pixels,
+        order=order,
+        inside=place(cache.inside),
+        valid=place(cache.valid),
+        intrinsics=place(cache.raster_intrinsics.astype(np.float32)),
+        cam_to_world=place(cache.cam_to_world.astype(np.float32)),
+    )
+
+
+def _host_device() -> jax.Device:
+    """The CPU, or whatever there is where JAX was started without it: the numbers are the same."""
+    try:
+        return jax.devices("cpu")[0]
+    except RuntimeError:
+        return jax.devices()[0]

@@ -1,0 +1,155 @@
+"""Datasets of synthetic identities: folders of rendered views in shards."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+from nerfgen import storage
+from nerfgen.dataset.plan import Plan, training_poses, write_description
+from nerfgen.dataset.settings import DatasetSettings
+from nerfgen.dataset.shard import Scene, write_shard
+from nerfgen.errors import OutputExistsError
+from nerfgen.image import MAX_DEPTH
+from nerfgen.model import SampleSettings, draw_identities, load_model, model_file, neighbours, principal_axes
+from nerfgen.parallel import Progress, silent
+from nerfgen.render import RenderSettings
+
+_SCHEMA = "identities/1"
+_ELSEWHERE = "choose another folder"
+
+
+def write_dataset(
+    model: Path,
+    out: Path,
+    *,
+    sampling: SampleSettings = SampleSettings(),
+    rendering: RenderSettings = RenderSettings(),
+    dataset: DatasetSettings = DatasetSettings(),
+    overwrite: bool = False,
+    progress: Progress = silent,
+) -> storage.Record:
+    """Render new identities into shards of ``out``; each shard appears complete or not at all.
+
+    View v of identity i depends only on the model, the settings and (seed, i, v), neither on the number of identities
+    nor on the shards. Existing shards are kept, so that the same call continues an interrupted one. Memory does not
+    depend on the number of identities.
+
+    Args:
+        model: a model file, or the folder that holds model.h5.
+        dataset: content, and the part of the shards to render.
+        overwrite: first remove the shards of this part, and all shards of other datasets.
+        progress: counts identities.
+
+    Returns:
+        ``identities``, ``views``, ``shards`` (of the part), ``rendered`` (identities; the others were kept),
+        ``rejected`` (draws that ``min_distance`` excluded), ``too_near`` (identities within ``near_distance`` of a
+        training row), ``landmarks`` (whether the class has any), ``depth_fits`` (whether 16 bits can hold all
+        depths), ``output``.
+
+    Raises:
+        InputError: the model is unusable, or no draw is far enough from the training rows.
+        OutputExistsError: ``out`` holds shards of other settings, or other files called shard-*.
+    """
+    model = model_file(model)
+    trained = load_model(model)
+    plan = Plan(sampling, rendering, dataset)
+    scene = Scene(
+        plan=plan,
+        model=trained,
+        described=trained.object_class,
+        around=neighbours(principal_axes(trained.latents), trained.latents),
+        training_poses=training_poses(trained),
+    )
+    whole = storage.Stage(
+        out / "dataset.json",
+        "dataset",
+        trained.object_class,
+        parameters=plan.parameters(trained),
+        inputs=[storage.file_record(model)],
+    )
+    chosen = list(plan.shards)[dataset.part.number - 1 :: dataset.part.of]
+    kept = _existing(out, plan, whole, replaced=set(chosen), overwrite=overwrite)
+    waiting = {name: plan.shards[name] for name in chosen if name not in kept}
+    write_description(whole, plan, scene.described, scene.around.near)
+    total, rendered = sum(map(len, waiting.values())), itertools.count(1)
+    for name, numbers in waiting.items():
+        drawn = draw_identities(
+            numbers,
+            scene.around,
+            components=sampling.components or 0,
+            truncation=sampling.truncation,
+            seed=sampling.seed,
+            min_distance=dataset.min_distance,
+        )
+        with storage.atomic_folder(out / name) as folder:
+            write_shard(
+                _of_shard(whole, folder, numbers),
+                scene,
+                numbers,
+                drawn,
+                lambda: progress(next(rendered), total),
+            )
+    return {
+        "identities": sum(len(plan.shards[name]) for name in chosen),
+        "views": dataset.views,
+        "shards": len(chosen),
+        "rendered": total,
+        "landmarks": bool(scene.described.landmark_names),
+        "depth_fits": float(scene.training_poses[:, 3].max()) + scene.described.reach <= MAX_DEPTH,
+        "output": str(out),
+        **_nearness([out / name / "identities.h5" for name in chosen], scene.around.near),
+    }
+
+
+def _of_shard(whole: storage.Stage, folder: Path, numbers: range) -> storage.Stage:
+    """The stage of a shard, whose parameters include its range of identities."""
+    where = {"first_identity": numbers.start, "identities": len(numbers)}
+    return replace(
+        whole, output=folder / "identities.h5", schema=_SCHEMA, parameters={**whole.parameters, **where}
+    )
+
+
+def _existing(
+    out: Path, plan: Plan, whole: storage.Stage, *, replaced: set[str], overwrite: bool
+) -> set[str]:
+    """Names of the shards in ``out`` that are current.
+
+    With ``overwrite``, the shards to be ``replaced`` and those of other settings are removed.
+
+    Raises:
+        OutputExistsError: a shard has other settings, or nerfgen did not write it.
+    """
+    if out.exists() and not out.is_dir():
+        raise OutputExistsError(f"{out} is a file; {_ELSEWHERE}")
+    remedy = "give `overwrite` to replace it, or choose another folder"
+    kept = set()
+    for folder in sorted(out.glob("shard-*")):
+        file = folder / "identities.h5"
+        if not file.is_file():
+            raise OutputExistsError(f"{folder} was not written by nerfgen; {_ELSEWHERE}")
+        try:
+            if folder.name not in plan.shards:
+                raise OutputExistsError(f"{folder} is beyond {plan.sampling.count} identities; {remedy}")
+            _of_shard(whole, folder, plan.shards[folder.name]).is_current(remedy=remedy)
+        except OutputExistsError:
+            if not overwrite:
+                raise
+            storage.remove_folder(folder)
+            continue
+        if overwrite and folder.name in replaced:
+            storage.remove_folder(folder)
+        else:
+            kept.add(folder.name)
+    return kept
+
+
+def _nearness(files: list[Path], near: float) -> storage.Record:
+    """Distances of the identities of finished shards to training rows."""
+    rejected = too_near = 0
+    for path in files:
+        with storage.reading(path, _SCHEMA) as file:
+            rejected += int((file["attempts"][:] - 1).sum())
+            too_near += int((file["nearest_distance"][:] <= near).sum())
+    return {"rejected": rejected, "too_near": too_near, "near_distance": near}

@@ -1,0 +1,58 @@
+"""Settings of an evaluation, and the files that it reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from nerfgen.settings import Settings, setting
+
+
+@dataclass(frozen=True)
+class EvaluationInputs(Settings, title="Reference data"):
+    """Files of an evaluation."""
+
+    model: Path = setting(help="Model file.")
+    data: Path = setting(
+        metavar="FOLDER", help="Training images, with the files beside them; the model's folder by default."
+    )
+    held_out: Path | None = setting(
+        None,
+        hidden_option=("--others",),
+        metavar="FOLDER",
+        help="Images that the model was not trained on, for fit, novel and depth.",
+    )
+    pairs: Path | None = setting(
+        None,
+        metavar="FILE.csv",
+        help="For novel: columns source and target, two images of one object in `held_out`.",
+    )
+    keypoints: Path | None = setting(
+        None,
+        metavar="FILE.csv",
+        help="For depth: columns image, x0, y0, z0, x1, ...: pixels, and depth in any unit.",
+    )
+    landmarker: Path | None = setting(
+        None,
+        metavar="FILE",
+        help="Landmark estimator made by `nerfgen train-landmarker`, for classes that ship without one.",
+    )
+    weights: Path | None = setting(
+        None,
+        metavar="FOLDER",
+        help="Weights of the networks of LPIPS, FID, KID and IS; by default the usual cache, or a download.",
+    )
+
+
+@dataclass(frozen=True)
+class EvaluationSettings(Settings, title="Evaluation"):
+    """Settings of an evaluation; the help of each field says what it means."""
+
+    images: int = setting(200, minimum=1, option=("-n", "--images"), help="Images per table, at most.")
+    samples: int = setting(200, minimum=2, help="Number of new objects.")
+    truncation: float = setting(
+        0.7, minimum=0.0, unit="standard deviations", help="Truncation of the new objects' latent codes."
+    )
+    fit_steps: int = setting(100, minimum=1, help="Optimisation steps of latent fitting.")
+    shown: int = setting(8, minimum=1, help="Rows of an image grid.")
+    seed: int = setting(0, minimum=0, help="Seed of all random choices.")

@@ -1,0 +1,68 @@
+"""Images: finding, decoding and framing inputs; figures; PNG and video outputs."""
+
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.image.draw import (
+        GREEN,
+        RED,
+        color_normals,
+        composite_over_white,
+        contact_sheet,
+        depth_limits,
+        draw_points,
+        shade_depth,
+        shade_opacity,
+        tint_mask,
+    )
+    from nerfgen.image.encode import (
+        DEPTH_LEVELS,
+        DEPTH_TEXT,
+        MAX_DEPTH,
+        check_image_name,
+        check_video_name,
+        depth_levels,
+        png_bytes,
+        save_image,
+        save_video,
+    )
+    from nerfgen.image.files import EXTENSIONS, digest_images, find_images, is_image
+    from nerfgen.image.input_image import MAX_PIXELS, InputImage, UnreadableImageError, decode, decode_alpha
+    from nerfgen.image.window import inside_image, resample_window
+
+__getattr__ = lazy_imports(__name__)
+
+__all__ = [
+    "DEPTH_LEVELS",
+    "DEPTH_TEXT",
+    "EXTENSIONS",
+    "GREEN",
+    "MAX_DEPTH",
+    "MAX_PIXELS",
+    "RED",
+    "InputImage",
+    "UnreadableImageError",
+    "check_image_name",
+    "check_video_name",
+    "color_normals",
+    "composite_over_white",
+    "contact_sheet",
+    "decode",
+    "decode_alpha",
+    "depth_levels",
+    "depth_limits",
+    "digest_images",
+    "draw_points",
+    "find_images",
+    "inside_image",
+    "is_image",
+    "png_bytes",
+    "resample_window",
+    "save_image",
+    "save_video",
+    "shade_depth",
+    "shade_opacity",
+    "tint_mask",
+]

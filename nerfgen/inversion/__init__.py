@@ -1,0 +1,29 @@
+"""Latent codes of new images: initial guess, latent fitting, tuning."""
+
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.inversion.initial_guess import learn_initial_guess
+    from nerfgen.inversion.latent_fitting import Fitted, fit_latents
+    from nerfgen.inversion.new_images import PreparedImages, fit_images, name_images, prepare_images
+    from nerfgen.inversion.reconstruction import reconstruction_psnr
+    from nerfgen.inversion.settings import FitSettings
+    from nerfgen.inversion.tuning import Tuned, tune_networks
+
+__getattr__ = lazy_imports(__name__)
+
+__all__ = [
+    "FitSettings",
+    "Fitted",
+    "PreparedImages",
+    "Tuned",
+    "fit_images",
+    "fit_latents",
+    "learn_initial_guess",
+    "name_images",
+    "prepare_images",
+    "reconstruction_psnr",
+    "tune_networks",
+]

@@ -1,0 +1,124 @@
+"""The initial guess of an image's latent code: ridge regression from a thumbnail, learned from the model's table."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from nerfgen.data import PixelCache, TableRows
+from nerfgen.model import InitialGuess, Model
+
+_THUMBNAIL = 16
+# Rows that the regression is learned from: enough for its weights, and it takes some seconds and 100 MB.
+_ROWS = 4096
+_STRENGTHS = np.logspace(-6, 1, 15)
+
+
+def guess_features(
+    rasters: UInt8[np.ndarray, "images size size 4"],
+    cam_to_world: Float[np.ndarray, "images 4 4"],
+    *,
+    masked: bool,
+) -> Float[np.ndarray, "images features"]:
+    """Features of the initial guess: a thumbnail of foreground, background and mask, and the pose.
+
+    Args:
+        rasters: red, green, blue and mask times 255 of the framed images.
+        cam_to_world: their cameras as fitted to landmarks.
+        masked: whether the model was trained with masks; otherwise everything is foreground.
+    """
+    size = rasters.shape[1]
+    # Row i: the weights of the raster's pixels in pixel i of the thumbnail.
+    edges = np.arange(_THUMBNAIL + 1) * (size / _THUMBNAIL)
+    overlap = np.minimum(edges[1:, None], np.arange(1, size + 1)) - np.maximum(
+        edges[:-1, None], np.arange(size)
+    )
+    pixel_weights = (overlap.clip(0) * (_THUMBNAIL / size)).astype(np.float32)
+
+    def thumbnail(raster: np.ndarray) -> np.ndarray:
+        values = raster / np.float32(255)
+        if not masked:
+            values[..., 3] = 1
+        layers = np.concatenate([values[..., :3] * values[..., 3:], values], axis=-1)
+        across = (pixel_weights @ layers.reshape(size, -1)).reshape(_THUMBNAIL, size, 7)
+        small = pixel_weights @ across
+        small[..., 3:6] -= small[..., :3]
+        return small.reshape(-1).astype(np.float64)
+
+    thumbnails = np.stack([thumbnail(raster) for raster in rasters])
+    return np.concatenate([thumbnails, cam_to_world[:, :3].reshape(len(thumbnails), 12)], axis=1)
+
+
+def learn_initial_guess(
+    model: Model, cache: PixelCache, table: TableRows, corrections: Float[np.ndarray, "images 6"] | None
+) -> InitialGuess:
+    """Learn to guess latent code and camera correction of an image, from the images of the table.
+
+    Args:
+        table: row of every image in ``cache``.
+        corrections: of the cameras in ``cache``; None if they were not refined.
+    """
+    count = len(cache.images)
+    rows = np.unique(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int))
+    poses, masked = cache.cam_to_world[rows], model.recipe.lambda_mask > 0
+    features = np.concatenate(
+        [
+            guess_features(raster[None], pose[None], masked=masked)
+            for raster, pose in zip(cache.rasters(rows), poses, strict=True)
+        ]
+    )
+    targets = model.latents[table.of_image[rows]].astype(np.float64)
+    if corrections is not None:
+        targets = np.concatenate([targets, corrections[rows]], axis=1)
+    weights, offset = ridge(features, targets, blocks=(features.shape[1] - 12, 12))
+    return InitialGuess(weights.astype(np.float32), offset.astype(np.float32))
+
+
+def ridge(
+    features: Float[np.ndarray, "rows features"],
+    targets: Float[np.ndarray, "rows outputs"],
+    blocks: tuple[int, ...],
+) -> tuple[Float[np.ndarray, "features outputs"], Float[np.ndarray, "outputs"]]:
+    """Ridge regression; each output has the strength with the smallest leave-one-out error, in closed form.
+
+    With the hat matrix H of the centred features, the leave-one-out error of row i is
+    (y_i - (H y)_i) / (1 - H_ii - 1/n).
+
+    Args:
+        blocks: lengths of groups of features, such as the pixels of an image; each is scaled to a total variance of 1.
+
+    Returns:
+        Weights and offset of targets ~ features @ weights + offset.
+    """
+    count = len(features)
+    center, middle = features.mean(0), targets.mean(0)
+    ends = np.cumsum(blocks)[:-1]
+    spread = [np.sqrt(part.sum()) or 1.0 for part in np.split(features.var(0), ends)]
+    scale = np.repeat(spread, blocks)
+    scaled, wanted = (features - center) / scale, targets - middle
+    axes, squares = _principal(scaled)
+    along = scaled @ axes
+    moments = along.T @ wanted
+    least = np.full(targets.shape[1], np.inf)
+    chosen = np.zeros(targets.shape[1])
+    for strength in _STRENGTHS * count:
+        missed = wanted - along @ (moments / (squares + strength)[:, None])
+        left = 1 - 1 / count - along**2 @ (1 / (squares + strength))
+        errors = np.mean((missed / np.maximum(left, 1e-9)[:, None]) ** 2, axis=0)
+        chosen, least = np.where(errors < least, strength, chosen), np.minimum(errors, least)
+    weights = axes @ (moments / (squares[:, None] + chosen)) / scale[:, None]
+    return weights, middle - center @ weights
+
+
+def _principal(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Principal axes (features, axes) of rows, and the sums of squares along them.
+
+    They come from the smaller of the two products of the matrix with itself.
+    """
+    if len(values) < values.shape[1]:
+        squares, vectors = np.linalg.eigh(values @ values.T)
+        kept = squares > 1e-9 * max(squares[-1], 1e-300)
+        return values.T @ (vectors[:, kept] / np.sqrt(squares[kept])), squares[kept]
+    squares, vectors = np.linalg.eigh(values.T @ values)
+    kept = squares > 1e-9 * max(squares[-1], 1e-300)
+    return vectors[:, kept], squares[kept]

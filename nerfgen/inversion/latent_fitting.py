@@ -1,0 +1,283 @@
+"""Latent fitting: latent codes of images that are not in the table, with fixed networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree
+
+from nerfgen.data import FramedImages, PixelTable, framed_pixels
+from nerfgen.errors import InputError
+from nerfgen.field import FieldConfig
+from nerfgen.geometry import corrected_cameras, matmul
+from nerfgen.inversion.initial_guess import guess_features
+from nerfgen.inversion.reconstruction import (
+    ADAM,
+    RAYS,
+    BatchOf,
+    Network,
+    device_network,
+    image_batches,
+    image_losses,
+    optimise_batch,
+    reconstruction_psnr,
+)
+from nerfgen.inversion.settings import Start
+from nerfgen.model import Model, Principal, Recipe, principal_axes
+from nerfgen.optimize import keep_freed_memory, quickly_compiled
+from nerfgen.parallel import Progress, silent
+
+STEPS = 100
+# Adam's initial rates of latent codes (in standard deviations) and of cameras, and the final fraction of both.
+_RATE, _CAMERA_RATE, _FINAL = 0.2, 5e-3, 0.1
+_PRIOR = 3e-3
+# Factor of the rates in the second attempt.
+_SLOWER = 0.5
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Latent codes of images.
+
+    Attributes:
+        latents: of each image; the table's mean where the fit failed.
+        cam_to_world: cameras, refined together with the latent codes if that was requested.
+        psnr: of the reconstruction, dB, over all pixels of the framed image.
+        iterations: number of steps for each image.
+        converged: whether the fit stayed finite and reduced the loss.
+    """
+
+    latents: Float[np.ndarray, "images latent"]
+    cam_to_world: Float[np.ndarray, "images 4 4"]
+    psnr: Float[np.ndarray, "images"]
+    iterations: Int[np.ndarray, "images"]
+    converged: Bool[np.ndarray, "images"]
+
+
+def fit_latents(
+    model: Model,
+    framed: FramedImages,
+    *,
+    steps: int = STEPS,
+    start: Start = "guess",
+    refine_cameras: bool | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Fitted:
+    """Fit a latent code to each image, with the losses of training and a prior.
+
+    The unknowns are the coefficients along the principal axes of the table, in standard deviations, and six numbers
+    that correct the camera. The prior is Gaussian: it costs ``3e-3`` times the mean squared coefficient, and no latent
+    code goes farther from the mean than the farthest of the table. The result is independent of the rest of the batch,
+    up to rounding.
+
+    A fit that is not finite, or whose final loss exceeds the first, is repeated once from the mean at half the rates.
+    If that fails too, the image keeps its camera and has the mean latent code.
+
+    Args:
+        framed: images with masks and cameras, framed at the model's size.
+        start: ``guess`` starts at the model's initial guess, if it has one; ``mean`` at the mean of the table.
+        refine_cameras: refine the cameras too; by default if training did.
+        progress: receives the steps over all batches.
+
+    Raises:
+        InputError: ``steps`` or ``start`` is out of range.
+    """
+    if start not in get_args(Start):
+        raise InputError(f"`start` is one of {', '.join(get_args(Start))}, not {start!r}")
+    if steps < 1:
+        raise InputError(f"`steps` has to be at least 1, not {steps}")
+    if jax.default_backend() == "cpu":
+        keep_freed_memory()
+    task = _Task(model, framed, principal_axes(model.latents).only_varying(), refine_cameras, steps, seed)
+    every = np.arange(len(framed.images))
+    mean = task.mean()
+    initial = task.guess() if start == "guess" and model.guess else mean
+    found, converged = task.attempt(every, initial, 1.0, progress)
+    iterations = np.full(len(every), steps)
+    failed = np.flatnonzero(~converged)
+    if len(failed):
+        again, good = task.attempt(failed, task.mean(), _SLOWER, progress)
+        iterations[failed] += steps
+        converged[failed] = good
+        for name, values in found.items():
+            values[failed] = np.where(good[:, None], again[name][failed], mean[name][failed])
+    latents, poses = task.solution(found, every)
+    psnr = reconstruction_psnr(model, framed, latents, poses)
+    return Fitted(latents, poses, psnr, iterations, converged)
+
+
+# ``codes``: coefficients along the principal axes, in standard deviations; ``cameras``: corrections.
+_Unknown = dict[str, np.ndarray]
+
+
+class _Task:
+    """Images to fit, and how."""
+
+    def __init__(
+        self,
+        model: Model,
+        framed: FramedImages,
+        principal: Principal,
+        refine_cameras: bool | None,
+        steps: int,
+        seed: int,
+    ) -> None:
+        self.model, self.framed, self.principal, self.steps = model, framed, principal, steps
+        self.recipe = model.recipe
+        self.moving = self.recipe.camera_learning_rate > 0 if refine_cameras is None else refine_cameras
+        self._key = jax.random.key(seed)
+        self._network = device_network(model)
+        known = principal.coefficients(model.latents)
+        self._space = _Space(
+            jnp.asarray(principal.mean, jnp.float32),
+            jnp.asarray(principal.deviation[:, None] * principal.axes, jnp.float32),
+            jnp.float32(np.linalg.norm(known, axis=1).max()),
+        )
+
+    def mean(self) -> _Unknown:
+        """The mean latent code, and cameras without correction."""
+        count = len(self.framed.images)
+        return {"codes": np.zeros((count, len(self.principal.deviation))), "cameras": np.zeros((count, 6))}
+
+    def guess(self) -> _Unknown:
+        """The model's initial guess of all unknowns."""
+        guess, principal, initial = self.model.guess, self.principal, self.mean()
+        assert guess is not None
+        rasters = np.concatenate([self.framed.rgb, self.framed.mask[..., None]], axis=-1)
+        masked = self.recipe.lambda_mask > 0
+        features = guess_features(rasters, self.framed.cam_to_world, masked=masked)
+        guessed = features @ guess.weights + guess.offset
+        latents, corrections = np.split(guessed, [len(principal.mean)], axis=1)
+        initial["codes"] = principal.coefficients(latents)
+        if self.moving and corrections.shape[1]:
+            initial["cameras"] = corrections
+        return initial
+
+    def solution(self, unknown: _Unknown, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Latent codes and cameras of the chosen images."""
+        latents = self.principal.codes(unknown["codes"][chosen]).astype(np.float32)
+        poses = self.framed.cam_to_world[chosen]
+        if self.moving:
+            poses = corrected_cameras(poses, unknown["cameras"][chosen], np.zeros(6))
+        return latents, poses
+
+    def attempt(
+        self, chosen: np.ndarray, initial: _Unknown, speed: float, progress: Progress
+    ) -> tuple[_Unknown, np.ndarray]:
+        """Fit the chosen images.
+
+        Returns:
+            Unknowns of all images, those of the others being the mean, and whether the fit of each chosen one is good.
+        """
+        count = len(self.framed.images)
+        found = self.mean()
+        good = np.zeros(count, bool)
+        batches = list(image_batches(chosen, count, self.recipe, RAYS))
+        rates = {"codes": speed * _RATE, "cameras": speed * _CAMERA_RATE * self.moving}
+        plan = _Plan(self._key, jnp.float32(self.steps), rates)
+        for number, batch in enumerate(batches):
+            own = batch.images[: batch.num_images]
+            pixels = framed_pixels(self.framed.subset(batch.images))
+            search = _search_from({name: values[batch.images] for name, values in initial.items()})
+            fixed = (self.model.config, self.recipe, self._network, self._space, pixels, plan)
+            part = BatchOf(number, len(batches), f"{len(chosen)} latent codes")
+            search = optimise_batch(partial(_advance, *fixed), search, self.steps, part, progress)
+            values = {name: np.asarray(array)[: batch.num_images] for name, array in search.unknown.items()}
+            finite = np.all([np.isfinite(array).all(-1) for array in values.values()], axis=0)
+            for name, array in values.items():
+                found[name][own] = np.where(finite[:, None], array, 0.0)
+            good[own] = finite
+            # The losses of a few rays are noisy: where they have grown, all pixels decide.
+            worse = own[finite & ~np.asarray(search.ended <= search.started)[: batch.num_images]]
+            before, after = (
+                reconstruction_psnr(self.model, self.framed.subset(worse), *self.solution(of, worse))
+                for of in (initial, found)
+            )
+            good[worse] = after >= before
+        return found, good[chosen]
+
+
+class _Space(NamedTuple):
+    """Latent space: mean + coefficients @ axes, with axes as long as the standard deviations.
+
+    Attributes:
+        reach: largest norm of the coefficients of a row.
+    """
+
+    mean: Float[Array, "latent"]
+    axes: Float[Array, "components latent"]
+    reach: Float[Array, ""]
+
+
+class _Plan(NamedTuple):
+    """Random key, total number of steps, and initial rates by name of the unknown."""
+
+    key: Array
+    steps: Float[Array, ""]
+    rates: dict[str, float]
+
+
+class _Search(NamedTuple):
+    """The state of a fit.
+
+    Attributes:
+        unknown: ``codes``, coefficients in standard deviations, and ``cameras``, corrections.
+        moments: of Adam.
+        step: steps done.
+        started, ended: loss of each image at the first and at the last step, over the same rays.
+    """
+
+    unknown: dict[str, Array]
+    moments: PyTree
+    step: Int[Array, ""]
+    started: Float[Array, "images"]
+    ended: Float[Array, "images"]
+
+
+def _search_from(unknown: dict[str, np.ndarray]) -> _Search:
+    on_device = {name: jnp.asarray(values, jnp.float32) for name, values in unknown.items()}
+    nothing = jnp.zeros(len(on_device["codes"]))
+    return _Search(on_device, ADAM.init(on_device), jnp.int32(0), nothing, nothing)
+
+
+@quickly_compiled(static_argnums=(0, 1))
+def _advance(
+    config: FieldConfig,
+    recipe: Recipe,
+    network: Network,
+    space: _Space,
+    pixels: PixelTable,
+    plan: _Plan,
+    search: _Search,
+    until: Int[Array, ""],
+) -> _Search:
+    """Steps of Adam on all unknowns, until ``until`` steps are done."""
+
+    def loss(unknown: dict[str, Array], key: Array) -> tuple[Array, Array]:
+        codes = space.mean[None] + matmul(unknown["codes"], space.axes)
+        poses = corrected_cameras(pixels.cam_to_world, unknown["cameras"], jnp.zeros(6))
+        each = image_losses(config, recipe, network, codes, poses, pixels, key)
+        each = each + _PRIOR * jnp.sum(unknown["codes"] ** 2, axis=-1) / max(len(space.axes), 1)
+        return jnp.sum(each), each
+
+    def step(_: Array, search: _Search) -> _Search:
+        # The last step repeats the rays of the first, so that their losses are comparable.
+        number = jnp.where(search.step == plan.steps - 1, 0, search.step)
+        gradient, each = jax.grad(loss, has_aux=True)(search.unknown, jax.random.fold_in(plan.key, number))
+        moves, moments = ADAM.update(gradient, search.moments)
+        decay = _FINAL ** (search.step / plan.steps)
+        unknown = {
+            name: search.unknown[name] - plan.rates[name] * decay * move for name, move in moves.items()
+        }
+        norm = jnp.linalg.norm(unknown["codes"], axis=-1, keepdims=True)
+        unknown["codes"] = unknown["codes"] * jnp.minimum(1.0, space.reach / jnp.maximum(norm, 1e-9))
+        started = jnp.where(search.step == 0, each, search.started)
+        return _Search(unknown, moments, search.step + 1, started, each)
+
+    return jax.lax.fori_loop(search.step, until, step, search)

@@ -1,0 +1,327 @@
+"""Latent codes of new images: landmarks, camera and mask of each, latent fitting, tuning. All in memory."""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt8
+
+from nerfgen import storage
+from nerfgen.camera import CameraSettings, FittedCameras, fit_cameras, observe, with_canonical
+from nerfgen.data import FramedImages, frame_mask
+from nerfgen.errors import InputError
+from nerfgen.geometry import Cameras, window_intrinsics
+from nerfgen.image import InputImage, UnreadableImageError, find_images, resample_window
+from nerfgen.inversion.latent_fitting import fit_latents
+from nerfgen.inversion.settings import FitSettings
+from nerfgen.inversion.tuning import Tuned, tune_networks
+from nerfgen.landmark import Detection, estimator_for, map_landmarks
+from nerfgen.mask import MaskSettings, Segmentation, SegmentationRequest, SegmenterSpec, map_masks
+from nerfgen.model import Model, Objects
+from nerfgen.parallel import Progress, map_threads, silent
+
+# An image file, or an upright RGB image.
+ImageSource = Path | UInt8[np.ndarray, "height width 3"]
+Warn = Callable[[str], None]
+
+# Images whose status an error lists.
+_LISTED = 3
+# Masks are at least of this size, pixels: segmentation at a smaller one is coarse.
+_MIN_MASK_SIZE = 64
+
+
+@dataclass(frozen=True)
+class PreparedImages:
+    """Images with landmarks, cameras and masks, ready to be fitted.
+
+    Attributes:
+        names: of all images, usable or not.
+        status: ``ok``, or why an image is unusable.
+        framed: the usable ones.
+        index: which of all images these are.
+    """
+
+    names: list[str]
+    status: list[str]
+    framed: FramedImages
+    index: Int[np.ndarray, "usable"]
+
+
+def fit_images(
+    model: Model,
+    images: Sequence[ImageSource],
+    *,
+    fitting: FitSettings = FitSettings(),
+    progress: Progress = silent,
+    warn: Warn = lambda line: None,
+) -> Objects:
+    """Fit a latent code to each image, prepared like the training images.
+
+    Args:
+        images: image files, folders of images, and images in memory.
+        fitting: how latent codes are fitted.
+        progress: receives the steps of fitting, then those of tuning.
+        warn: receives a line for each incomplete part of the installation, and before a download.
+
+    Returns:
+        An object for each image, with its framed image; unusable images have a status that says why.
+
+    Raises:
+        InputError: a path does not exist, or no image is usable.
+    """
+    prepared = prepare_images(
+        model,
+        images,
+        landmarker=fitting.landmarker,
+        models=fitting.models,
+        workers=fitting.workers,
+        warn=warn,
+    )
+    framed, seed = prepared.framed, fitting.seed
+    fitted = fit_latents(
+        model,
+        framed,
+        steps=fitting.steps,
+        start=fitting.start,
+        refine_cameras=fitting.refine_cameras,
+        seed=seed,
+        progress=progress,
+    )
+    tuned = Tuned({}, fitted.psnr)
+    if fitting.tune:
+        tuned = tune_networks(model, framed, fitted, steps=fitting.tune_steps, seed=seed, progress=progress)
+    count, index, status = len(prepared.names), prepared.index, list(prepared.status)
+    latents = np.tile(model.latents.mean(0), (count, 1)).astype(np.float32)
+    intrinsics, poses = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))
+    quality, iterations = np.full(count, np.nan, np.float32), np.zeros(count, np.int32)
+    latents[index], poses[index] = fitted.latents, fitted.cam_to_world
+    quality[index], iterations[index] = tuned.psnr, fitted.iterations
+    intrinsics[index] = window_intrinsics(framed.intrinsics, framed.window, 1)
+    for place in index[~fitted.converged]:
+        status[place] = "not_converged"
+    return Objects(
+        names=prepared.names,
+        status=status,
+        rows=np.full(count, -1),
+        latents=latents,
+        cameras=Cameras(intrinsics, poses),
+        tuned={int(index[number]): delta for number, delta in tuned.deltas.items()},
+        images={int(place): image for place, image in zip(index, framed.rgb, strict=True)},
+        extra={"fit_psnr": quality, "fit_iterations": iterations},
+    )
+
+
+def prepare_images(
+    model: Model,
+    images: Sequence[ImageSource],
+    *,
+    landmarker: Path | None = None,
+    models: Path | None = None,
+    workers: int | None = None,
+    warn: Warn = lambda line: None,
+) -> PreparedImages:
+    """Estimate landmarks, camera and mask of each image, and frame it, with the settings of the model's training.
+
+    Raises:
+        InputError: a path does not exist, or no image is usable.
+    """
+    files, names = name_images(images)
+    inputs = [InputImage(file) for file in files]
+    detections, mesh_index = _landmarks(model, inputs, landmarker, models, workers, warn)
+    cameras, canonical_index = _cameras(model, names, detections, mesh_index)
+    status = list(cameras.status)
+    masks: dict[int, np.ndarray | None] = dict.fromkeys(np.flatnonzero(storage.usable(status)).tolist())
+    if model.recipe.lambda_mask > 0:
+        for place, found in _masks(model, inputs, names, detections, cameras, models, workers, warn).items():
+            masks[place] = found.mask
+            if found.status not in storage.USABLE:
+                status[place] = found.status
+    rgb: list[np.ndarray] = []
+    mask: list[np.ndarray] = []
+    valid: list[np.ndarray] = []
+    usable = np.flatnonzero(storage.usable(status)).tolist()
+
+    def frame(place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | str:
+        return _frame(inputs[place], masks[place], cameras.window[place], model.size)
+
+    for place, found_raster in zip(usable, map_threads(frame, usable), strict=True):
+        if isinstance(found_raster, str):
+            status[place] = found_raster
+            continue
+        for rasters, raster in zip((rgb, mask, valid), found_raster, strict=True):
+            rasters.append(raster)
+    index = np.flatnonzero(storage.usable(status))
+    if not len(index):
+        raise InputError(_none_usable(names, status, model.object_class.name))
+    framed = FramedImages(
+        images=[names[place] for place in index],
+        rgb=np.stack(rgb),
+        mask=np.stack(mask),
+        valid=np.stack(valid),
+        image_size=np.array([detections[place].image_size for place in index], np.int32),
+        intrinsics=cameras.intrinsics[index],
+        cam_to_world=cameras.cam_to_world[index],
+        window=cameras.window[index],
+        canonical_index=canonical_index,
+        canonical=cameras.canonical,
+        skipped=dict(Counter(each for each in status if each not in storage.USABLE)),
+    )
+    return PreparedImages(names, status, framed, index)
+
+
+def _landmarks(
+    model: Model,
+    inputs: Sequence[InputImage],
+    landmarker: Path | None,
+    models: Path | None,
+    workers: int | None,
+    warn: Warn,
+) -> tuple[list[Detection], Int[np.ndarray, "mesh"]]:
+    spec = estimator_for(model.object_class, landmarker, models=models).prepared(warn)
+    for line in spec.warnings():
+        warn(line)
+    return list(map_landmarks(inputs, spec, workers=workers)), spec.mesh_index
+
+
+def _cameras(
+    model: Model, names: Sequence[str], detections: Sequence[Detection], mesh_index: Int[np.ndarray, "mesh"]
+) -> tuple[FittedCameras, Int[np.ndarray, "points"]]:
+    """Cameras in the model's world: its canonical keypoints and focal length are fixed."""
+    preparation, described = model.preparation, model.object_class
+    settings = CameraSettings(
+        focal=model.focal,
+        depth_weight=preparation.depth_weight,
+        robust=preparation.robust,
+        max_error=preparation.max_error,
+    )
+    points = settings.points
+    if len(model.canonical_index):
+        described, points = with_canonical(described, model.canonical_index, model.canonical)
+    observed = observe(
+        names,
+        [detection.status for detection in detections],
+        np.array([detection.image_size for detection in detections], np.int32),
+        np.stack([detection.landmarks for detection in detections]),
+        described,
+        points,
+        mesh=np.stack([detection.mesh for detection in detections]),
+        mesh_index=mesh_index,
+    )
+    return fit_cameras(observed, described, settings), observed.index
+
+
+def _masks(
+    model: Model,
+    inputs: Sequence[InputImage],
+    names: Sequence[str],
+    detections: Sequence[Detection],
+    cameras: FittedCameras,
+    models: Path | None,
+    workers: int | None,
+    warn: Warn,
+) -> dict[int, Segmentation]:
+    """The segmentation of every image that has a camera, by its index."""
+    usable = np.flatnonzero(storage.usable(cameras.status)).tolist()
+    settings = model.preparation.masks
+    if settings is None:
+        method = f"the method of class {model.object_class.name}"
+        warn(f"the model's masks came from files; new images are segmented by {method}")
+        settings = MaskSettings()
+    spec = SegmenterSpec(settings, model.object_class, models).prepared(warn)
+    requests = [
+        SegmentationRequest(
+            inputs[place],
+            tuple(cameras.window[place].tolist()),
+            max(model.size, _MIN_MASK_SIZE),
+            names[place],
+            model.object_class.bounds,
+            cameras.intrinsics[place],
+            cameras.cam_to_world[place],
+            detections[place].landmarks.astype(np.float64),
+        )
+        for place in usable
+    ]
+    return dict(zip(usable, map_masks(requests, spec, workers=workers), strict=True))
+
+
+def _frame(
+    image: InputImage, mask: np.ndarray | None, window: np.ndarray, size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | str:
+    """Colour, mask and validity of an image's window, or the status that says why there are none."""
+    try:
+        # A copy: the decoded image is released with it.
+        pixels = copy.copy(image).pixels()[0]
+    except UnreadableImageError:
+        return "unreadable"
+    rgb, valid = resample_window(pixels, tuple(window), size)
+    if not valid.any():
+        return "too_small"
+    framed = np.full((size, size), 255, np.uint8) if mask is None else frame_mask(mask, window, window, size)
+    return rgb, framed, valid
+
+
+def name_images(images: Sequence[ImageSource]) -> tuple[list[ImageSource], list[str]]:
+    """The images that paths of files and folders mean, in order, and a distinct name for each.
+
+    The name of a file is its own, or its path within a given folder, preceded by as many parent folders as distinguish
+    it from others. Repeated files and images in memory are numbered.
+
+    Raises:
+        InputError: a path does not exist.
+    """
+    sources: list[ImageSource] = []
+    paths: list[Path] = []
+    lengths: list[int] = []
+    for source in images:
+        if not isinstance(source, Path):
+            sources.append(source)
+            paths.append(Path("/image"))
+            lengths.append(1)
+        elif source.is_dir():
+            found = find_images(source)
+            sources += [source / name for name in found]
+            paths += [source / name for name in found]
+            lengths += [len(Path(name).parts) for name in found]
+        elif source.is_file():
+            sources.append(source)
+            paths.append(source)
+            lengths.append(1)
+        else:
+            raise InputError(f"{source} does not exist; give an image or a folder of images")
+    return sources, _distinct_names([Path(os.path.abspath(path)) for path in paths], lengths)
+
+
+def _distinct_names(files: Sequence[Path], lengths: Sequence[int]) -> list[str]:
+    """A different name for each file: the last parts of its path, at least as many as its length says."""
+    lengths = list(lengths)
+    while True:
+        names = ["/".join(file.parts[-length:]) for file, length in zip(files, lengths, strict=True)]
+        claims = Counter(name for name, _ in set(zip(names, files, strict=True)))
+        longer = [
+            min(length + (claims[name] > 1), len(file.parts) - 1)
+            for file, name, length in zip(files, names, lengths, strict=True)
+        ]
+        if longer == lengths:
+            break
+        lengths = longer
+    used: set[str] = set()
+    for place, name in enumerate(names):
+        number, distinct = 1, name
+        while distinct in used:
+            number += 1
+            distinct = f"{name} ({number})"
+        used.add(distinct)
+        names[place] = distinct
+    return names
+
+
+def _none_usable(names: Sequence[str], status: Sequence[str], class_name: str) -> str:
+    reasons = [f"{name}: {value}" for name, value in zip(names, status, strict=True)]
+    more = f"; and {len(reasons) - _LISTED} more" if len(reasons) > _LISTED else ""
+    return f"no image is usable ({'; '.join(reasons[:_LISTED])}{more}); is there a {class_name} in it?"

@@ -1,0 +1,58 @@
+"""Settings of fitting new images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from nerfgen.settings import Settings, setting
+
+Start = Literal["guess", "mean"]
+
+
+@dataclass(frozen=True)
+class FitSettings(Settings, title="Fitting of new images"):
+    """How latent codes are fitted to new images."""
+
+    landmarker: Path | None = setting(
+        None,
+        metavar="FILE",
+        help="Landmark estimator made by `nerfgen train-landmarker`, for classes that ship without one.",
+    )
+    models: Path | None = setting(
+        None,
+        metavar="FOLDER",
+        help="Folder of MediaPipe's model files (see `nerfgen models`); NERFGEN_MODELS or the cache by default.",
+    )
+    steps: int = setting(100, option="--fit-steps", minimum=1, help="Steps of latent fitting.")
+    start: Start = setting(
+        "guess",
+        help="Where a latent code starts: at the model's initial [bold]guess[/bold] for the image, or at the "
+        "[bold]mean[/bold] of all latent codes.",
+    )
+    refine_cameras: bool | None = setting(
+        None,
+        option="--fit-cameras/--no-fit-cameras",
+        default_text="if training did",
+        help="Refine the images' cameras together with their latent codes.",
+    )
+    tune: bool = setting(
+        False, help="Then tune the networks to each image; the change is kept in the output."
+    )
+    tune_steps: int = setting(100, minimum=1, help="Steps of `tune`.")
+    seed: int = setting(0, minimum=0, help="Seed of all random numbers.")
+    workers: int | None = setting(
+        None, minimum=1, zero_is_default=True, help="Processes; one per core by default."
+    )
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What a file records of them."""
+        return {
+            "fit_steps": self.steps,
+            "start": self.start,
+            "fit_cameras": self.refine_cameras,
+            "tune_steps": self.tune_steps if self.tune else 0,
+            "seed": self.seed,
+        }

@@ -1,0 +1,60 @@
+"""A trained model as a value: networks, table, latent space, recipe, and its file."""
+
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.model.latent_space import Principal, drawn_objects, principal_axes, truncated_draws
+    from nerfgen.model.nearness import Drawn, Neighbours, draw_identities, neighbours
+    from nerfgen.model.objects import (
+        Objects,
+        concatenate,
+        file_reference,
+        find_objects,
+        parse_numbers,
+        resolve_references,
+        stored_objects,
+        table_objects,
+    )
+    from nerfgen.model.preparation import Preparation, recorded_preparation
+    from nerfgen.model.recipe import PRESETS, Recipe, recorded_recipe
+    from nerfgen.model.settings import SampleSettings, WalkSettings
+    from nerfgen.model.trained import InitialGuess, Model, load_model, model_file, save_model
+    from nerfgen.model.walk import great_arc, walk_axis, walk_between
+
+__getattr__ = lazy_imports(__name__)
+
+__all__ = [
+    "PRESETS",
+    "Drawn",
+    "InitialGuess",
+    "Model",
+    "Neighbours",
+    "Objects",
+    "Preparation",
+    "Principal",
+    "Recipe",
+    "SampleSettings",
+    "WalkSettings",
+    "concatenate",
+    "draw_identities",
+    "drawn_objects",
+    "file_reference",
+    "find_objects",
+    "great_arc",
+    "load_model",
+    "model_file",
+    "neighbours",
+    "parse_numbers",
+    "principal_axes",
+    "recorded_preparation",
+    "recorded_recipe",
+    "resolve_references",
+    "save_model",
+    "stored_objects",
+    "table_objects",
+    "truncated_draws",
+    "walk_axis",
+    "walk_between",
+]

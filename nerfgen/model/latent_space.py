@@ -1,0 +1,117 @@
+"""The latent space of a table: its Gaussian, and truncated draws along the principal axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from nerfgen.model.objects import Objects
+
+# An axis whose deviation is below this fraction of the largest does not vary: a table of few rows spans fewer axes.
+_NEGLIGIBLE = 1e-6
+
+
+@dataclass(frozen=True)
+class Principal:
+    """The table of latent codes as a Gaussian.
+
+    Attributes:
+        mean: mean latent code.
+        axes: orthonormal principal axes, by falling variance; the largest entry of each is positive.
+        deviation: standard deviation along each.
+    """
+
+    mean: Float[np.ndarray, "latent"]
+    axes: Float[np.ndarray, "components latent"]
+    deviation: Float[np.ndarray, "components"]
+
+    @property
+    def spectrum(self) -> Float[np.ndarray, "components"]:
+        """Fraction of the total variance along each axis; zeros where nothing varies."""
+        variance = self.deviation**2
+        return variance / (variance.sum() or 1.0)
+
+    @property
+    def varying(self) -> int:
+        """Number of axes along which latent codes differ."""
+        return int((self.deviation > _NEGLIGIBLE * self.deviation.max(initial=0.0)).sum())
+
+    def axes_that_hold(self, fraction: float) -> int:
+        """The smallest number of axes that holds this fraction of the variance."""
+        if not self.varying:
+            return 0
+        return min(int(np.searchsorted(np.cumsum(self.spectrum), fraction)) + 1, len(self.deviation))
+
+    def only_varying(self) -> Principal:
+        """The Gaussian along the axes that vary: fewer than latent dimensions if the table has few rows."""
+        return replace(self, axes=self.axes[: self.varying], deviation=self.deviation[: self.varying])
+
+    def first(self, components: int) -> Principal:
+        """The Gaussian along the first axes only; 0 keeps them all."""
+        kept = components or len(self.deviation)
+        return replace(self, axes=self.axes[:kept], deviation=self.deviation[:kept])
+
+    def codes(
+        self, coefficients: Float[np.ndarray, "samples components"]
+    ) -> Float[np.ndarray, "samples latent"]:
+        """Latent codes from coefficients in standard deviations."""
+        return self.mean + (coefficients * self.deviation) @ self.axes
+
+    def coefficients(
+        self, latents: Float[np.ndarray, "samples latent"]
+    ) -> Float[np.ndarray, "samples components"]:
+        """Coefficients of latent codes along the axes, in standard deviations; 0 along axes that do not vary.
+
+        The inverse of :meth:`codes` for latent codes in the span of the axes.
+        """
+        scale = np.zeros(len(self.deviation))
+        scale[: self.varying] = 1 / self.deviation[: self.varying]
+        return ((latents - self.mean) @ self.axes.T) * scale
+
+
+def principal_axes(latents: Float[np.ndarray, "rows latent"]) -> Principal:
+    """PCA of the table, on as many axes as there are latent dimensions, or rows if those are fewer."""
+    mean = latents.mean(axis=0, dtype=np.float64)
+    # The triangle of a QR decomposition has the table's axes and singular values, however many rows there are.
+    _, singular, axes = np.linalg.svd(np.linalg.qr(latents - mean, mode="r"), full_matrices=False)
+    # The sign of an axis is arbitrary. Fixed like this, samples do not depend on the library's choice.
+    largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
+    axes = axes * np.where(largest < 0, -1.0, 1.0)
+    return Principal(mean, axes, singular / np.sqrt(max(len(latents) - 1, 1)))
+
+
+def truncated_draws(
+    count: int, components: int, truncation: float, seed: int
+) -> Float[np.ndarray, "samples components"]:
+    """Standard normal draws, truncated to [-``truncation``, ``truncation``]; 0 gives zeros (the mean).
+
+    Sample i depends only on (seed, i), so that more samples extend fewer.
+    """
+    draws = [truncated_draw(components, truncation, (seed, sample)) for sample in range(count)]
+    return np.array(draws).reshape(count, components)
+
+
+def truncated_draw(components: int, truncation: float, key: Sequence[int]) -> Float[np.ndarray, "components"]:
+    """One draw as in :func:`truncated_draws`; it depends on ``key`` alone, whose trailing zeros do not count."""
+    from scipy.special import ndtr, ndtri  # those of scipy.stats, which takes a second to import
+
+    if truncation <= 0:
+        return np.zeros(components)
+    low, high = ndtr([-truncation, truncation])
+    uniform = np.random.default_rng(list(key)).uniform(size=components)
+    return ndtri(low + uniform * (high - low))
+
+
+def drawn_objects(principal: Principal, count: int, truncation: float, seed: int) -> Objects:
+    """New objects: :func:`truncated_draws` along all axes of ``principal``; ``coefficients`` in ``extra``."""
+    coefficients = truncated_draws(count, len(principal.deviation), truncation, seed)
+    return Objects(
+        names=[f"sample {number}" for number in range(count)],
+        status=["ok"] * count,
+        rows=np.full(count, -1),
+        latents=principal.codes(coefficients),
+        extra={"coefficients": coefficients},
+    )

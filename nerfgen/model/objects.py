@@ -1,0 +1,225 @@
+"""Objects of a model as latent codes: rows of its table, and objects of files that were made with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int, PyTree, UInt8
+
+from nerfgen import storage
+from nerfgen.errors import InputError
+from nerfgen.geometry import Cameras, window_intrinsics
+from nerfgen.model.trained import Model
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Objects:
+    """Objects to render, interpolate or export.
+
+    Attributes:
+        names: for messages and figures.
+        status: ``ok``, or why an object is unusable; its views are then black.
+        rows: table rows; -1 for objects that are not in the table.
+        latents: latent codes.
+        cameras: of each object's own framed image; None where objects have no images.
+        tuned: change of the network parameters (a tree of arrays) for an object, by its index here.
+        images: the framed image that an object was fitted to, by its index here.
+        extra: further datasets of ``views/1`` with an entry per object.
+    """
+
+    names: list[str]
+    status: list[str]
+    rows: Int[np.ndarray, "objects"]
+    latents: Float[np.ndarray, "objects latent"]
+    cameras: Cameras | None = None
+    tuned: dict[int, dict[str, PyTree]] = field(default_factory=dict)
+    images: dict[int, UInt8[np.ndarray, "_ _ 3"]] = field(default_factory=dict)
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def table_objects(model: Model, rows: Sequence[int]) -> Objects:
+    """Training objects by table row, with the cameras of their images."""
+    chosen = np.array(rows, dtype=int)
+    return Objects(
+        names=[model.images[row] for row in rows],
+        status=["ok"] * len(rows),
+        rows=chosen,
+        latents=model.latents[chosen],
+        cameras=Cameras(
+            window_intrinsics(model.intrinsics[chosen], model.window[chosen], 1), model.cam_to_world[chosen]
+        ),
+    )
+
+
+def stored_objects(model: Model, model_digest: str, path: Path, which: str = "all") -> Objects:
+    """Objects of a ``views/1`` file, such as fitted images and samples.
+
+    Args:
+        model_digest: SHA-256 of the model's file: latent codes are meaningless to another model, even of equal sizes.
+        which: their numbers in the file, such as ``0,5-9``.
+
+    Raises:
+        InputError: the file is not of this kind, lacks these objects, or was made with another model.
+    """
+    with storage.reading(path, "views/1") as file:
+        names = storage.strings(file["name"])
+        chosen = np.array(parse_numbers(which, len(names), f"{path}:{which}", "objects"), dtype=int)
+        made_from = json.loads(file.attrs["inputs"])
+        if model_digest not in [record["sha256"] for record in made_from]:
+            raise InputError(
+                f"{path} was made with another model; use that model, or re-create the file with this one"
+            )
+        status = storage.strings(file["status"])
+        cameras = None
+        if "own_cam_to_world" in file:
+            cameras = Cameras(file["own_intrinsics"][:][chosen], file["own_cam_to_world"][:][chosen])
+        stored = file.get("tuned", {})
+        tuned = {
+            place: storage.get_tree(stored[str(number)])
+            for place, number in enumerate(chosen)
+            if str(number) in stored
+        }
+        framed = file.get("photographs", {})
+        images = {
+            place: framed[str(number)][:] for place, number in enumerate(chosen) if str(number) in framed
+        }
+        return Objects(
+            names=[names[number] for number in chosen],
+            status=[status[number] for number in chosen],
+            rows=file["row"][:][chosen],
+            latents=file["latents"][:][chosen],
+            cameras=cameras,
+            tuned=tuned,
+            images=images,
+        )
+
+
+def find_objects(model: Model, model_digest: str, references: Sequence[str]) -> Objects:
+    """Objects by reference, in order.
+
+    Args:
+        model_digest: see :func:`stored_objects`.
+        references: rows of the table (``3``, ``0,5-9``, ``all``), files that were made with this model
+            (``fitted.h5``), or some of a file's objects (``fitted.h5:0,2``).
+
+    Raises:
+        InputError: there is no reference, or one that names nothing.
+    """
+    found = [_find(model, model_digest, reference) for reference in references]
+    if not found:
+        raise InputError("no objects; give rows such as 0,5-9, or a file of latent codes such as fitted.h5:0")
+    return concatenate(found)
+
+
+def resolve_references(model: Model, references: Sequence[str]) -> tuple[list[str], list[Path]]:
+    """The objects of :func:`find_objects` for provenance.
+
+    Returns:
+        A name for each object, such as ``3`` or ``fitted.h5:0``, independent of how the references group them; and
+        the files among the references.
+
+    Raises:
+        InputError: a reference names nothing.
+    """
+    names: list[str] = []
+    files: dict[Path, None] = {}
+    for reference in references:
+        if _names_rows(reference):
+            names += map(str, parse_numbers(reference, len(model.images), reference, "rows"))
+            continue
+        path, which = file_reference(reference)
+        with storage.reading(path, "views/1") as file:
+            count = len(file["name"])
+        names += [f"{path.name}:{number}" for number in parse_numbers(which, count, reference, "objects")]
+        files[path] = None
+    return names, list(files)
+
+
+def concatenate(parts: Sequence[Objects]) -> Objects:
+    """Objects in order; with cameras only if all parts have them, and without ``extra``.
+
+    Raises:
+        InputError: there are no parts.
+    """
+    if not parts:
+        raise InputError("no objects; give at least one")
+    starts = np.cumsum([0, *(len(part) for part in parts)]).tolist()
+    cameras = [part.cameras for part in parts]
+    return Objects(
+        names=[name for part in parts for name in part.names],
+        status=[status for part in parts for status in part.status],
+        rows=np.concatenate([part.rows for part in parts]),
+        latents=np.concatenate([part.latents for part in parts]),
+        cameras=None
+        if any(each is None for each in cameras)
+        else Cameras(*(np.concatenate(arrays) for arrays in zip(*cameras, strict=True))),
+        tuned=_shifted(starts, [part.tuned for part in parts]),
+        images=_shifted(starts, [part.images for part in parts]),
+    )
+
+
+def file_reference(reference: str) -> tuple[Path, str]:
+    """File and numbers of ``FILE`` or ``FILE:NUMBERS``; the name of a file may have a colon itself."""
+    path, colon, which = reference.rpartition(":")
+    if colon and Path(path).is_file():
+        return Path(path), which
+    return Path(reference), "all"
+
+
+def parse_numbers(text: str, count: int, shown: str, what: str) -> list[int]:
+    """Numbers from 0 to ``count`` - 1 from text such as ``0,5-9`` or ``all``.
+
+    Args:
+        shown: the text as an error quotes it.
+        what: what is numbered, for errors.
+
+    Raises:
+        InputError: the text has another form, or a number is out of range.
+    """
+    if text == "all":
+        return list(range(count))
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not _is_number(first) or (dash and not (_is_number(last) and int(first) <= int(last))):
+            raise InputError(f"{shown}: give {what} such as 0,5-9, or all")
+        if int(last or first) >= count:  # Checked before a range is expanded, which may not fit into memory.
+            valid = f"{what} 0 to {count - 1} exist" if count else f"no {what} exist"
+            raise InputError(f"{shown}: out of range; {valid}")
+        numbers += range(int(first), int(last or first) + 1)
+    return numbers
+
+
+def _is_number(text: str) -> bool:
+    # No index has as many digits; Python refuses to convert thousands of them.
+    return text.isascii() and text.isdigit() and len(text) < 20
+
+
+def _shifted(starts: Sequence[int], parts: Sequence[dict[int, Value]]) -> dict[int, Value]:
+    """Values by index in each part, by index in the whole."""
+    return {
+        start + place: value
+        for start, part in zip(starts, parts, strict=False)
+        for place, value in part.items()
+    }
+
+
+def _find(model: Model, model_digest: str, reference: str) -> Objects:
+    if _names_rows(reference):
+        return table_objects(model, parse_numbers(reference, len(model.images), reference, "rows"))
+    path, which = file_reference(reference)
+    return stored_objects(model, model_digest, path, which)
+
+
+def _names_rows(reference: str) -> bool:
+    return reference == "all" or (reference[:1].isdigit() and set(reference) <= set("0123456789,- "))

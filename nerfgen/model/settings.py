@@ -1,0 +1,83 @@
+"""Settings of latent codes: draws of new objects, and walks between objects."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from nerfgen.settings import SettingError, Settings, setting
+
+
+@dataclass(frozen=True)
+class SampleSettings(Settings, title="New objects"):
+    """How new objects are drawn from the table's Gaussian."""
+
+    count: int = setting(8, option=("-n", "--num-samples"), minimum=1, help="Number of new objects.")
+    truncation: float = setting(
+        0.7,
+        minimum=0,
+        help="Truncate the Gaussian at this many standard deviations: lower is cleaner, higher is more varied, 0 is "
+        "the mean.",
+    )
+    components: int | None = setting(
+        None, minimum=1, zero_is_default=True, help="Principal axes that vary; all by default."
+    )
+    seed: int = setting(0, minimum=0, help="Seed of all random numbers.")
+
+    @property
+    def parameters(self) -> dict[str, object]:
+        """What a file records of them."""
+        return {
+            "num_samples": self.count,
+            "truncation": self.truncation,
+            "components": self.components,
+            "seed": self.seed,
+        }
+
+
+def parse_range(name: str, text: str) -> tuple[float, float]:
+    """Two numbers with a colon between.
+
+    Args:
+        name: of the setting, for errors.
+
+    Raises:
+        SettingError: other words.
+    """
+    try:
+        low, high = (float(part) for part in text.split(":"))
+    except ValueError:
+        low = high = math.nan
+    if not math.isfinite(low + high):
+        raise SettingError(f"`{name}` {text}: give two numbers such as -3:3")
+    return low, high
+
+
+@dataclass(frozen=True)
+class WalkSettings(Settings, title="Walks, in place of new objects"):
+    """How a walk through the space of latent codes is made."""
+
+    between: bool = setting(
+        False,
+        help="Walk from the first CODE through all others to the last; without a CODE, through new objects.",
+    )
+    direction: int | None = setting(
+        None,
+        minimum=1,
+        metavar="PC",
+        help="Walk along a principal axis, counted from 1, from the mean or from one CODE.",
+    )
+    span: tuple[float, float] = setting(
+        (-3.0, 3.0),
+        option="--range",
+        parse=parse_range,
+        metavar="FROM:TO",
+        default_text="-3:3",
+        help="Range of the coordinate along `direction`, in standard deviations.",
+    )
+    frames: int = setting(48, minimum=2, help="Frames of a walk, both ends included.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.between and self.direction is not None:
+            raise SettingError("`direction` and `between` exclude each other; give one of them")

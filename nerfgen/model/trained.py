@@ -1,0 +1,198 @@
+"""A trained model as a value, and its file; files of earlier versions are read as they were meant."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import h5py
+import numpy as np
+from jaxtyping import Float, Int, PyTree
+
+from nerfgen import storage
+from nerfgen.errors import InputError
+from nerfgen.field import FieldConfig, add_parameters
+from nerfgen.model.preparation import Preparation
+from nerfgen.model.recipe import Recipe, recorded_recipe
+from nerfgen.objectclass import ObjectClass
+
+
+class InitialGuess(NamedTuple):
+    """A linear guess of an image's latent code: features @ weights + offset (:mod:`nerfgen.inversion.initial_guess`).
+
+    The outputs are the latent code and, if training refined cameras, the six numbers that correct the image's camera.
+    """
+
+    weights: Float[np.ndarray, "features outputs"]
+    offset: Float[np.ndarray, "outputs"]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A trained model.
+
+    Attributes:
+        object_class: the class.
+        recipe: the effective training recipe.
+        config: sizes of the networks.
+        parameters: arrays of the networks, as flax names them.
+        latents: the table Z, one latent code per row.
+        occupancy: class-shared grid that guides sample placement.
+        images, digests: path of each row's image, and SHA-256 of the file.
+        further_images, further_digests, further_row: the same of further images of the rows' objects, and the row of
+            each.
+        image_size, intrinsics, cam_to_world, window: cameras of the rows' images, as training refined them.
+        canonical_index, canonical: keypoints that the cameras were fitted to, and those of new images have to be;
+            empty where the cameras were known.
+        steps: training steps done.
+        guess: initial guess of the latent codes of new images; None if training learned none.
+        preparation: how the training images were prepared.
+    """
+
+    object_class: ObjectClass
+    recipe: Recipe
+    config: FieldConfig
+    parameters: dict[str, PyTree]
+    latents: Float[np.ndarray, "rows latent"]
+    occupancy: Float[np.ndarray, "grid grid grid"]
+    images: list[str]
+    digests: list[str]
+    image_size: Int[np.ndarray, "rows 2"]
+    intrinsics: Float[np.ndarray, "rows 3 3"]
+    cam_to_world: Float[np.ndarray, "rows 4 4"]
+    window: Float[np.ndarray, "rows 3"]
+    canonical_index: Int[np.ndarray, "points"]
+    canonical: Float[np.ndarray, "points 3"]
+    steps: int
+    guess: InitialGuess | None = None
+    preparation: Preparation = field(default_factory=Preparation)
+    further_images: list[str] = field(default_factory=list)
+    further_digests: list[str] = field(default_factory=list)
+    further_row: Int[np.ndarray, "further"] = field(default_factory=lambda: np.zeros(0, np.int32))
+
+    @property
+    def distance(self) -> float:
+        """Median distance of the training cameras from the world origin, world units."""
+        return float(np.median(np.linalg.norm(self.cam_to_world[:, :3, 3], axis=-1)))
+
+    @property
+    def focal(self) -> float:
+        """Median focal length of the training images, in units of their longer sides."""
+        return float(np.median(self.intrinsics[:, 0, 0] / self.image_size.max(axis=1)))
+
+    @property
+    def size(self) -> int:
+        """Size of the framed images that it was trained on, pixels."""
+        return self.recipe.size
+
+    @cached_property
+    def device_parameters(self) -> dict[str, PyTree]:
+        """The parameters as JAX arrays, transferred to the device when they are first used."""
+        import jax
+
+        return jax.tree.map(jax.numpy.asarray, self.parameters)
+
+    def tuned(self, delta: dict[str, PyTree] | None) -> Model:
+        """The model with ``delta`` added to its parameters; ``delta`` is a tree like theirs, or a part of it."""
+        return replace(self, parameters=add_parameters(self.parameters, delta)) if delta else self
+
+
+_SCHEMA = "model/1"
+# Version of what the file means; 1: files without it. Raised when a reader of this version would misread the next.
+_VERSION = 2
+
+_TABLE = (
+    "latents",
+    "image_size",
+    "intrinsics",
+    "cam_to_world",
+    "window",
+    "canonical_index",
+    "canonical",
+    "occupancy",
+)
+
+
+def save_model(stage: storage.Stage, model: Model, *, log: Float[np.ndarray, "entries 9"]) -> None:
+    """Write the stage's output, a ``model/1`` file.
+
+    Args:
+        log: rows of a step and the schema's ``log_values``.
+    """
+    with stage.create() as file:
+        storage.put(file, "image", model.images)
+        storage.put(file, "image_sha256", model.digests)
+        for name in _TABLE:
+            storage.put(file, name, getattr(model, name))
+        if model.further_images:
+            storage.put(file, "further_image", model.further_images)
+            storage.put(file, "further_sha256", model.further_digests)
+            storage.put(file, "further_row", model.further_row)
+        if model.guess:
+            storage.put(file, "guess_weights", model.guess.weights)
+            storage.put(file, "guess_offset", model.guess.offset)
+        storage.put(file, "log_step", log[:, 0])
+        storage.put(file, "log_values", log[:, 1:])
+        storage.put_tree(file.create_group("field"), model.parameters)
+        file.attrs["model_version"] = _VERSION
+        file.attrs["preparation"] = model.preparation.to_json()
+        file.attrs["preset"] = json.dumps(model.recipe.values(), sort_keys=True)
+        file.attrs["bounds"] = model.config.bounds
+        file.attrs["steps"] = model.steps
+
+
+def _three(values: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
+def _further(file: h5py.File) -> storage.Record:
+    """The further images of the rows' objects; nothing where there are none."""
+    if "further_row" not in file:
+        return {}
+    return {
+        "further_images": storage.strings(file["further_image"]),
+        "further_digests": storage.strings(file["further_sha256"]),
+        "further_row": file["further_row"][:],
+    }
+
+
+def model_file(path: Path) -> Path:
+    """A model's file by its own path, or by the folder that holds ``model.h5``."""
+    return path / "model.h5" if path.is_dir() else path
+
+
+def load_model(path: Path) -> Model:
+    """Read a model file, or the ``model.h5`` of a folder.
+
+    Raises:
+        InputError: it is missing, not a model, or from a later version.
+    """
+    path = model_file(path)
+    with storage.reading(path, _SCHEMA, made_by=f"nerfgen train {path.parent}") as file:
+        version = int(file.attrs.get("model_version", 1))
+        if version > _VERSION:
+            raise InputError(f"{path} was written by a newer version of nerfgen; update nerfgen")
+        try:
+            recipe = recorded_recipe(json.loads(file.attrs["preset"]))
+            preparation = Preparation.from_json(str(file.attrs.get("preparation", "{}")))
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+        return Model(
+            object_class=storage.class_of(file),
+            recipe=recipe,
+            config=recipe.field_config(_three(file.attrs["bounds"])),
+            parameters=storage.get_tree(file["field"]),
+            images=storage.strings(file["image"]),
+            digests=storage.strings(file["image_sha256"]),
+            steps=int(file.attrs["steps"]),
+            guess=InitialGuess(file["guess_weights"][:], file["guess_offset"][:])
+            if "guess_weights" in file
+            else None,
+            preparation=preparation,
+            **_further(file),
+            **{name: file[name][:] for name in _TABLE},
+        )

@@ -1,0 +1,54 @@
+"""What all optimisations share: Adam on rows of a table, the loop, checkpoints, devices.
+
+Never knows what is optimised.
+"""
+
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.optimize.checkpoint import Checkpoint, CheckpointSeries, load_checkpoint
+    from nerfgen.optimize.devices import (
+        AXIS,
+        device_mesh,
+        free_device_memory,
+        free_host_memory,
+        keep_freed_memory,
+        platform,
+        quickly_compiled,
+    )
+    from nerfgen.optimize.loop import Advance, Clock, Limits, run_loop
+    from nerfgen.optimize.sparse_adam import (
+        RowGradient,
+        RowSparseAdamState,
+        RowUpdate,
+        apply_row_update,
+        gather_rows,
+        row_sparse_adam,
+    )
+
+__getattr__ = lazy_imports(__name__)
+
+__all__ = [
+    "AXIS",
+    "Advance",
+    "Checkpoint",
+    "CheckpointSeries",
+    "Clock",
+    "Limits",
+    "RowGradient",
+    "RowSparseAdamState",
+    "RowUpdate",
+    "apply_row_update",
+    "device_mesh",
+    "free_device_memory",
+    "free_host_memory",
+    "gather_rows",
+    "keep_freed_memory",
+    "load_checkpoint",
+    "platform",
+    "quickly_compiled",
+    "row_sparse_adam",
+    "run_loop",
+]

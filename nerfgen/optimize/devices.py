@@ -1,0 +1,103 @@
+"""The devices that JAX computes on, as a mesh of one axis."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from nerfgen.errors import InputError
+
+AXIS = "device"
+
+Result = TypeVar("Result")
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def device_mesh(devices: int | None = None) -> Mesh:
+    """The first ``devices`` of this process as a mesh of one axis; None takes all.
+
+    Raises:
+        InputError: JAX has fewer.
+    """
+    if devices is not None and devices > 1:
+        # JAX splits a CPU into devices only if told so before their first use.
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", devices)
+    found = jax.local_devices()
+    if devices is not None and devices > len(found):
+        raise InputError(
+            f"`devices` is {devices}, but JAX has {len(found)} ({found[0].platform}); "
+            "`nerfgen info --devices` lists them"
+        )
+    return Mesh(np.array(found[:devices]), (AXIS,))
+
+
+def platform(mesh: Mesh) -> str:
+    """``cpu``, ``gpu`` or ``tpu``."""
+    return str(mesh.devices.flat[0].platform)
+
+
+def free_device_memory(device: jax.Device) -> int | None:
+    """Free bytes of a device's own memory; None for a device that uses the host's, or does not report it."""
+    stats = None if device.platform == "cpu" else device.memory_stats()
+    return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
+
+
+def free_host_memory() -> int:
+    """Bytes of the host's memory that new data may take without swapping.
+
+    The whole memory where the free part is unknown, and 4 GiB where that is unknown too.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        known = hasattr(os, "sysconf")
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if known else 4 << 30
+
+
+def quickly_compiled(
+    static_argnums: tuple[int, ...],
+) -> Callable[[Callable[..., Result]], Callable[..., Result]]:
+    """``jax.jit`` for programs that run for seconds only.
+
+    On a CPU, some compiler passes take half of the compilation, longer than they save; they are left out there.
+    """
+
+    def decorate(function: Callable[..., Result]) -> Callable[..., Result]:
+        @functools.cache
+        def compiled() -> Callable[..., Result]:
+            on_cpu = jax.default_backend() == "cpu"
+            options = {"xla_llvm_disable_expensive_passes": True} if on_cpu else None
+            return jax.jit(function, static_argnums=static_argnums, compiler_options=options)
+
+        @functools.wraps(function)
+        def call(*arguments: Any) -> Result:
+            return compiled()(*arguments)
+
+        return call
+
+    return decorate
+
+
+def keep_freed_memory() -> bool:
+    """Make this process keep the large blocks that it frees and reuse them; False where the C library cannot.
+
+    On a CPU a step allocates and frees tens of megabytes. glibc returns them to the system each time, and the next
+    step waits while the same pages are cleared again.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if mallopt is None:
+        return False
+    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))

@@ -1,0 +1,47 @@
+"""Views, depth and normals of latent codes from cameras."""
+
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.render.depth_ratio import FLAT, flatness
+    from nerfgen.render.figures import (
+        framed_image,
+        input_images,
+        preview_sheet,
+        save_pngs,
+        video_frames,
+        views_sheet,
+    )
+    from nerfgen.render.object_renderer import ObjectRenderer
+    from nerfgen.render.settings import KINDS, MAX_SAMPLES, ChosenCameras, Kind, RenderSettings, ViewCameras
+    from nerfgen.render.stage import render_to_file
+    from nerfgen.render.view_files import ViewFiles
+    from nerfgen.render.views import Views, render_views, surface_depths, to_uint8
+
+__getattr__ = lazy_imports(__name__)
+
+__all__ = [
+    "FLAT",
+    "KINDS",
+    "MAX_SAMPLES",
+    "ChosenCameras",
+    "Kind",
+    "ObjectRenderer",
+    "RenderSettings",
+    "ViewCameras",
+    "ViewFiles",
+    "Views",
+    "flatness",
+    "framed_image",
+    "input_images",
+    "preview_sheet",
+    "render_to_file",
+    "render_views",
+    "save_pngs",
+    "surface_depths",
+    "to_uint8",
+    "video_frames",
+    "views_sheet",
+]

@@ -1,0 +1,242 @@
+"""Rays of one object, sampled only where its own density says that there is something to see.
+
+The object's density is evaluated once on a grid. By that grid, rays that meet nothing show the background alone, and
+the samples of the others lie about the surface that they meet first. All array shapes are fixed, whatever the size and
+number of the views, so that few programs are compiled.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, PyTree
+
+from nerfgen.errors import InputError
+from nerfgen.field import FieldConfig, background_color, conditioned_field, latent_condition
+from nerfgen.model import Model
+from nerfgen.render.settings import MAX_SAMPLES
+from nerfgen.volume import cell_centers, composite, estimated_weights, surface_samples
+
+GRID = 48
+# Rays whose estimated opacity is below this show the background alone.
+_MIN_OPACITY = 1e-3
+# Rays compared with the grid in one pass, and points that the network evaluates in one pass; both bound the memory.
+_MAX_RAYS = 1 << 15
+_MAX_POINTS_ON_CPU, _MAX_POINTS = 1 << 15, 1 << 20
+# Memory that the network takes for a point, in layers of its width; fraction of the free memory that all points may
+# take; bytes that they may take where the free memory is unknown.
+_LAYERS, _MEMORY_FRACTION, _BYTES = 8, 0.25, 1 << 28
+_MIN_LENGTH = 256
+# Step of the central differences of the density, as a fraction of the box.
+_STEP = 0.02
+
+
+class RayValues(NamedTuple):
+    """What rays show.
+
+    Attributes:
+        color: with background, in [0, 1].
+        foreground: colour of the object alone, multiplied by its opacity.
+        opacity: accumulated, in [0, 1].
+        distance: expected distance of the surface, world units; 0 where the ray meets nothing.
+        normals: unit normals of the surface there, in the world; 0 where opacity is below 0.5, and everywhere if
+            normals were not requested.
+    """
+
+    color: Float[np.ndarray, "rays 3"]
+    foreground: Float[np.ndarray, "rays 3"]
+    opacity: Float[np.ndarray, "rays"]
+    distance: Float[np.ndarray, "rays"]
+    normals: Float[np.ndarray, "rays 3"]
+
+
+class ObjectRenderer:
+    """One object of a model, with everything computed that its rays share."""
+
+    def __init__(self, model: Model, latent: Float[np.ndarray, "latent"]) -> None:
+        if np.shape(latent) != (model.config.latent_size,):
+            shape = " x ".join(map(str, np.shape(latent)))
+            raise InputError(
+                f"a latent code of this model has {model.config.latent_size} dimensions, not {shape}"
+            )
+        self._config = model.config
+        self._parameters = model.device_parameters
+        self._latent = jnp.asarray(latent, jnp.float32)
+        self._max_points = _points_per_pass(model.config)
+        self._condition, self._grid = _condition_and_density(self._config, self._parameters, self._latent)
+
+    def trace(
+        self,
+        origins: Float[np.ndarray, "rays 3"],
+        directions: Float[np.ndarray, "rays 3"],
+        *,
+        samples: int,
+        with_normals: bool = False,
+    ) -> RayValues:
+        """Follow rays to the object.
+
+        Args:
+            origins: world coordinates.
+            directions: unit vectors.
+            samples: of each ray that meets the object.
+
+        Raises:
+            InputError: ``samples`` is out of range.
+        """
+        if not 1 <= samples <= MAX_SAMPLES:
+            raise InputError(f"`samples` has to be from 1 to {MAX_SAMPLES}, not {samples}")
+        values = RayValues(
+            *(np.zeros((len(origins), *shape), np.float32) for shape in ((3,), (3,), (), (), (3,)))
+        )
+        chunk = _padded_length(len(origins), _MAX_RAYS)
+        for start in range(0, len(origins), chunk):
+            stop = min(start + chunk, len(origins))
+            padded = np.resize(np.arange(start, stop), chunk)
+            rays = _Rays(
+                jnp.asarray(origins[padded], jnp.float32), jnp.asarray(directions[padded], jnp.float32)
+            )
+            weights, opacity, background = _estimate(
+                self._config, self._parameters, self._latent, self._grid, rays
+            )
+            values.color[start:stop] = np.asarray(background)[: stop - start]
+            met = np.flatnonzero(np.asarray(opacity)[: stop - start] > _MIN_OPACITY)
+            self._shade(values, start, rays, weights, met, samples)
+            if with_normals:
+                solid = met[values.opacity[start + met] >= 0.5]
+                self._find_normals(values, start, rays, solid)
+        return values
+
+    def _shade(
+        self,
+        values: RayValues,
+        start: int,
+        rays: _Rays,
+        weights: Array,
+        met: Int[np.ndarray, "met"],
+        samples: int,
+    ) -> None:
+        """Colour, opacity and distance of the rays ``met``, which are numbered from ``start``."""
+        # All passes are started before the first result is read: the device does not wait for the host.
+        pending = [
+            (part, _shaded(self._config, samples, self._parameters, self._condition, rays, weights, indices))
+            for part, indices in _passes(met, self._max_points // samples)
+        ]
+        for part, results in pending:
+            color, opacity, distance = (np.asarray(array)[: len(part)] for array in results)
+            own = start + part
+            values.color[own] = color + (1 - opacity[:, None]) * values.color[own]
+            values.foreground[own], values.opacity[own], values.distance[own] = color, opacity, distance
+
+    def _find_normals(
+        self, values: RayValues, start: int, rays: _Rays, solid: Int[np.ndarray, "solid"]
+    ) -> None:
+        pending = []
+        for part, indices in _passes(solid, self._max_points // 6):
+            distances = jnp.asarray(values.distance[start + indices])
+            normals = _normals(
+                self._config, self._parameters, self._condition, rays, jnp.asarray(indices), distances
+            )
+            pending.append((part, normals))
+        for part, normals in pending:
+            values.normals[start + part] = np.asarray(normals)[: len(part)]
+
+
+class _Rays(NamedTuple):
+    origins: Float[Array, "rays 3"]
+    directions: Float[Array, "rays 3"]
+
+    def at(self, indices: Array) -> _Rays:
+        return _Rays(self.origins[indices], self.directions[indices])
+
+
+def _padded_length(count: int, maximum: int) -> int:
+    """The next power of two, so that few shapes are compiled, within bounds."""
+    return min(maximum, max(_MIN_LENGTH, 1 << (max(count, 1) - 1).bit_length()))
+
+
+def _passes(
+    indices: Int[np.ndarray, "indices"], maximum: int
+) -> list[tuple[Int[np.ndarray, "part"], Int[np.ndarray, "length"]]]:
+    """Indices in parts of one length, at most ``maximum`` (at least one): each as it is, and padded by repetition."""
+    length = _padded_length(len(indices), 1 << (max(maximum, 1).bit_length() - 1))
+    parts = [indices[start : start + length] for start in range(0, len(indices), length)]
+    return [(part, np.resize(part, length)) for part in parts]
+
+
+def _points_per_pass(config: FieldConfig) -> int:
+    """Few on a CPU, whose caches are small; elsewhere as many as the free memory of the device allows."""
+    device = jax.devices()[0]
+    on_cpu = device.platform == "cpu"
+    stats = None if on_cpu else device.memory_stats()
+    available = _MEMORY_FRACTION * (stats["bytes_limit"] - stats["bytes_in_use"]) if stats else _BYTES
+    maximum = _MAX_POINTS_ON_CPU if on_cpu else _MAX_POINTS
+    return min(maximum, int(available) // (4 * _LAYERS * config.width))
+
+
+@partial(jax.jit, static_argnums=0)
+def _condition_and_density(
+    config: FieldConfig, parameters: dict[str, PyTree], latent: Array
+) -> tuple[Any, Array]:
+    """What depends on the latent code alone, and the density at the centres of the grid's cells."""
+    condition = latent_condition(config, parameters, latent[None])
+    slices = cell_centers(GRID, config.bounds).reshape(GRID, 1, GRID * GRID, 3)
+    # Slice by slice: a wide network's activations of the whole grid would not fit into a small device.
+    density = jax.lax.map(lambda points: conditioned_field(config, parameters, condition)(points)[0], slices)
+    return condition, density.reshape(GRID, GRID, GRID)
+
+
+@partial(jax.jit, static_argnums=0)
+def _estimate(
+    config: FieldConfig, parameters: dict[str, PyTree], latent: Array, grid: Array, rays: _Rays
+) -> tuple[Array, Array, Array]:
+    """Compositing weights and opacity of rays by the grid, and the background behind them."""
+    weights = estimated_weights(grid, *rays, config.bounds)
+    background = background_color(config, parameters, latent[None], rays.directions[None])[0]
+    return weights, jnp.sum(weights, axis=-1), background
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _shaded(
+    config: FieldConfig,
+    count: int,
+    parameters: dict[str, PyTree],
+    condition: PyTree,
+    rays: _Rays,
+    weights: Array,
+    indices: Array,
+) -> tuple[Array, Array, Array]:
+    """Foreground colour, opacity and distance of some of the rays, with ``count`` samples each."""
+    origins, directions = rays.at(indices)
+    samples = surface_samples(origins, directions, weights[indices], config.bounds, count)
+    points = origins[:, None] + samples.distances[..., None] * directions[:, None]
+    density, color = conditioned_field(config, parameters, condition)(points.reshape(1, -1, 3))
+    shape = samples.distances.shape
+    rendered = composite(
+        density.reshape(shape), color.reshape(*shape, 3), samples.distances, samples.spacings
+    )
+    return rendered.color, rendered.opacity, rendered.distance
+
+
+@partial(jax.jit, static_argnums=0)
+def _normals(
+    config: FieldConfig,
+    parameters: dict[str, PyTree],
+    condition: PyTree,
+    rays: _Rays,
+    indices: Array,
+    distances: Array,
+) -> Array:
+    """Unit normals at distances along some of the rays: against the density's gradient, by central differences."""
+    origins, directions = rays.at(indices)
+    points = origins + distances[:, None] * directions
+    steps = _STEP * jnp.asarray(config.bounds)
+    offsets = jnp.concatenate([jnp.diag(steps), -jnp.diag(steps)])
+    neighbours = (points[:, None] + offsets[None]).reshape(1, -1, 3)
+    density = conditioned_field(config, parameters, condition)(neighbours)[0]
+    ahead, behind = jnp.moveaxis(density.reshape(-1, 2, 3), 1, 0)
+    slope = (behind - ahead) / steps[None]
+    return slope / jnp.maximum(jnp.linalg.norm(slope, axis=-1, keepdims=True), 1e-9)

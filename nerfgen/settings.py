@@ -1,0 +1,174 @@
+"""Settings as values: small frozen dataclasses whose fields carry their range, unit and help.
+
+A group is written once and used three times: Python functions take it as an argument, the command line makes options of
+its fields (:mod:`nerfgen.cli.options`), and files record it::
+
+    @dataclass(frozen=True)
+    class RenderSettings(Settings, title="Rendering"):
+        size: int | None = setting(None, minimum=1, unit="pixels", help="Size of a view; as trained by default.")
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, ClassVar, Literal
+
+from nerfgen.errors import InputError
+
+
+class SettingError(InputError):
+    """A setting has a value that it can't have; the message names the field in backticks."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is known of one field.
+
+    Attributes:
+        help: what it means, in a sentence.
+        minimum, maximum: the range of numbers, ends included.
+        above, below: the range of numbers, ends excluded.
+        choices: the values of a text that are allowed, where the type does not say it.
+        unit: of the value.
+        option: names on the command line, where they are not the field's own: ``("-n", "--num-samples")``.
+        metavar: how the command line calls the value.
+        default_text: how help shows the default, where it is not a plain value.
+        zero_is_default: on the command line 0 stands for "not given".
+        parse: makes the value from a word of the command line, given the field's name and the word.
+        hidden_option: further names that work on the command line and that help leaves out.
+    """
+
+    help: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+    option: tuple[str, ...] = ()
+    metavar: str = ""
+    default_text: str = ""
+    zero_is_default: bool = False
+    parse: Callable[[str, str], Any] | None = None
+    hidden_option: tuple[str, ...] = ()
+
+    def check(self, name: str, value: Any) -> None:
+        """Raise :class:`SettingError` for a number out of range."""
+        if isinstance(value, tuple | list):
+            for each in value:
+                self.check(name, each)
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return
+        if not math.isfinite(value):
+            raise SettingError(f"`{name}` has to be finite, not {value}")
+        if self.minimum is not None and value < self.minimum:
+            raise SettingError(f"`{name}` has to be at least {self.minimum:g}, not {value:g}")
+        if self.above is not None and value <= self.above:
+            raise SettingError(f"`{name}` has to be above {self.above:g}, not {value:g}")
+        if self.maximum is not None and value > self.maximum:
+            raise SettingError(f"`{name}` has to be at most {self.maximum:g}, not {value:g}")
+        if self.below is not None and value >= self.below:
+            raise SettingError(f"`{name}` has to be below {self.below:g}, not {value:g}")
+
+
+def setting(default: Any = dataclasses.MISSING, *, option: str | tuple[str, ...] = (), **known: Any) -> Any:
+    """A dataclass field with a :class:`Setting`.
+
+    Args:
+        default: without it the field has to be given.
+        option: one name on the command line, or several.
+        known: further attributes of :class:`Setting`.
+    """
+    names = (option,) if isinstance(option, str) else option
+    return dataclasses.field(default=default, metadata={"setting": Setting(option=names, **known)})
+
+
+class Settings:
+    """Base of settings groups: frozen dataclasses that check their values when they are made.
+
+    Choices and the ranges of numbers are checked. Subclasses with rules between fields extend ``__post_init__``.
+
+    Attributes:
+        title: of the group, in help and documentation.
+    """
+
+    title: ClassVar[str] = ""
+
+    def __init_subclass__(cls, title: str = "", **rest: Any) -> None:
+        super().__init_subclass__(**rest)
+        if title:
+            cls.title = title
+
+    def __post_init__(self) -> None:
+        for name, known in settings_of(type(self)).items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            allowed = choices_of(type(self), name)
+            if allowed and value not in allowed:
+                raise SettingError(f"`{name}` is one of {', '.join(map(str, allowed))}, not {value!r}")
+            known.check(name, value)
+
+
+def settings_of(group: type) -> dict[str, Setting]:
+    """What is known of every field of a group, in their order."""
+    return _settings_of(group)
+
+
+@cache
+def _settings_of(group: type) -> dict[str, Setting]:
+    fields = dataclasses.fields(group)
+    return {field.name: field.metadata.get("setting", Setting()) for field in fields}
+
+
+def types_of(group: type) -> dict[str, object]:
+    """The type of every field of a group."""
+    return _types_of(group)
+
+
+@cache
+def _types_of(group: type) -> dict[str, object]:
+    hints = typing.get_type_hints(group)
+    return {field.name: hints[field.name] for field in dataclasses.fields(group)}
+
+
+def choices_of(group: type, name: str) -> tuple[Any, ...]:
+    """The values that a field may have: those of a ``Literal``, or its ``choices``; empty for other fields."""
+    known = settings_of(group)[name].choices
+    if known:
+        return known
+    kind = plain_type(types_of(group)[name])
+    return typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+
+
+def plain_type(kind: Any) -> Any:
+    """A type without ``None``."""
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        parts = [part for part in typing.get_args(kind) if part is not type(None)]
+        return parts[0] if len(parts) == 1 else kind
+    return kind
+
+
+def parse_vector(name: str, text: str) -> tuple[float, float, float]:
+    """Three numbers with commas between.
+
+    Args:
+        name: of the setting, for errors.
+
+    Raises:
+        SettingError: other words.
+    """
+    try:
+        x, y, z = map(float, text.split(","))
+    except ValueError as error:
+        raise SettingError(f"`{name}` {text}: give three numbers such as 0,1.5,3") from error
+    if not math.isfinite(x + y + z):
+        raise SettingError(f"`{name}` {text}: coordinates have to be finite")
+    return x, y, z

@@ -1,0 +1,158 @@
+"""Writing files and folders whole or not at all, also where several hosts write to one folder.
+
+A writer works under a temporary name beside the output, which no other writer uses: it holds the running kernel's
+identity and a random part. As long as the writer lives it holds a shared lock (``flock``) on what it writes; a killed
+process loses its lock. What a killed process left is removed by the next writer of the same output if its lock is free
+and this kernel wrote it. Locks of other hosts cannot be relied upon on every shared file system, so what another kernel
+wrote must also be a week old.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import functools
+import glob
+import hashlib
+import os
+import platform
+import secrets
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+_PARTIAL = "partial"
+_FOREIGN_SECONDS = 7 * 24 * 3600.0
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path, *, tidy: bool = True) -> Iterator[Path]:
+    """A temporary name beside ``path`` that is flushed and renamed to it on success, removed on failure.
+
+    The temporary file exists already: a writer opens it by its name and replaces its content.
+
+    Args:
+        tidy: first remove what killed writers of ``path`` left. That searches the folder; a writer of many files into
+            one folder calls :func:`remove_abandoned` once instead.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if tidy:
+        remove_abandoned(path.parent, glob.escape(path.stem), path.suffix)
+    # The suffix stays, because writers of images and videos choose their format by it.
+    temporary, lock = _claim_file(path)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder beside ``path`` that is flushed and renamed to it on success, removed on failure."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent, glob.escape(path.name), "")
+    temporary, lock = _claim_folder(path)
+    try:
+        yield temporary
+        if hasattr(os, "sync"):  # once for thousands of files
+            os.sync()
+        os.replace(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        os.close(lock)
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder and everything in it; it leaves its place at once, as a whole."""
+    lock = os.open(path, os.O_RDONLY)
+    try:
+        _hold(lock)
+        aside = path.with_name(_temporary_name(path.name, ""))
+        os.replace(path, aside)
+        shutil.rmtree(aside)
+    finally:
+        os.close(lock)
+
+
+def remove_abandoned(folder: Path, stem: str, suffix: str) -> None:
+    """Remove what killed writers left of outputs with this suffix whose stem matches a ``glob`` pattern."""
+    for path in folder.glob(f".{stem}.*.{_PARTIAL}{glob.escape(suffix)}"):
+        _remove_if_abandoned(path, path.name.removesuffix(suffix).split(".")[-2])
+
+
+def _remove_if_abandoned(path: Path, owner: str) -> None:
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return  # published or removed meanwhile, or not ours to read
+    try:
+        is_locked = not _try_exclusive(handle)
+        age = time.time() - os.fstat(handle).st_mtime
+        if is_locked or (owner.partition("-")[0] != _kernel() and age < _FOREIGN_SECONDS):
+            return
+        # Random names are never used twice: this name is still that of the file whose lock is held here, or of none.
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+    finally:
+        os.close(handle)
+
+
+def _claim_file(path: Path) -> tuple[Path, int]:
+    """A new empty file beside ``path``, locked as long as the returned descriptor is open."""
+    while True:
+        temporary = path.with_name(_temporary_name(path.stem, path.suffix))
+        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        _hold(handle)
+        if temporary.exists():  # else another writer took it for abandoned before it was locked
+            return temporary, handle
+        os.close(handle)
+
+
+def _claim_folder(path: Path) -> tuple[Path, int]:
+    """A new empty folder beside ``path``, locked as long as the returned descriptor is open."""
+    while True:
+        temporary = path.with_name(_temporary_name(path.name, ""))
+        temporary.mkdir()
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(temporary, os.O_RDONLY)
+            _hold(handle)
+            if temporary.exists():
+                return temporary, handle
+            os.close(handle)
+
+
+def _temporary_name(stem: str, suffix: str) -> str:
+    return f".{stem}.{_kernel()}-{secrets.token_hex(6)}.{_PARTIAL}{suffix}"
+
+
+@functools.cache
+def _kernel() -> str:
+    """Identifies the running kernel: containers on one host share it and see each other's locks."""
+    try:
+        identity = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        identity = f"{platform.node()} {uuid.getnode()}"
+    return hashlib.sha256(identity.encode()).hexdigest()[:8]
+
+
+def _hold(handle: int) -> None:
+    """Take a shared lock: readers such as the HDF5 library, which locks what it opens, may share it."""
+    with contextlib.suppress(OSError):  # a file system without locks
+        fcntl.flock(handle, fcntl.LOCK_SH)
+
+
+def _try_exclusive(handle: int) -> bool:
+    """Whether no living writer holds the lock; False where the file system has no locks, which prove nothing there."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

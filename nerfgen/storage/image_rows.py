@@ -1,0 +1,43 @@
+"""The image axis of per-image files: the status of each image, and joins of files by image path."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+# Following commands use images with these statuses and skip all others.
+USABLE = ("ok", "ok_largest")
+STATUSES = {
+    "ok": "usable",
+    "ok_largest": "usable; several objects were found and the largest was used",
+    "unreadable": "the file cannot be decoded as an image",
+    "no_object": "the estimator found no object of the class",
+    "too_small": "the object is too small in the image",
+    "no_alpha": "the image has no alpha channel to use as mask",
+    "not_converged": "no acceptable camera: fewer than four landmarks, flipped, behind the camera, or too large a "
+    "reprojection error; in latent fitting also no latent code better than the initial guess",
+    "no_mask": "the segmenter found no foreground in the window, or there is no mask of the image",
+    "no_plain_background": "the image's border has several colours, so that no single one is the background",
+    "bad_mask": "the given mask cannot be read, or its shape differs from the image's",
+    "skipped": "an earlier stage could not use this image",
+    "absent": "listed among the images, but the file does not exist",
+    "no_camera": "its camera is missing or invalid: no rotation, or no focal length",
+    "looks_away": "its camera looks away from the world origin, where objects are",
+    "wrong_shape": "the image's aspect ratio differs from its camera's",
+    "not_annotated": "its landmarks are not annotated, or only some of them",
+    "not_chosen": "other images of its object were chosen",
+    "known": "the base model already has a row for this image",
+}
+
+
+def usable(status: Sequence[str]) -> Bool[np.ndarray, "images"]:
+    """Which images the following stages may use."""
+    return np.array([value in USABLE for value in status], dtype=bool)
+
+
+def positions(wanted: Sequence[str], present: Sequence[str]) -> Int[np.ndarray, "wanted"]:
+    """Index in ``present`` of every path in ``wanted``; -1 where it is absent."""
+    index = {path: position for position, path in enumerate(present)}
+    return np.array([index.get(path, -1) for path in wanted], dtype=np.int64)

@@ -1,0 +1,151 @@
+"""A stage as a value: one output and everything that determines its content."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+
+import nerfgen
+from nerfgen.errors import OutputExistsError
+from nerfgen.objectclass import ObjectClass
+from nerfgen.objectclass import object_class as named_class
+from nerfgen.storage.digest import InputRecord
+from nerfgen.storage.hdf5 import create_file
+from nerfgen.storage.journal import Journal
+from nerfgen.storage.schema import ROOT_ATTRIBUTES
+
+ELSEWHERE = "choose another `output`"
+REPLACE = f"give `overwrite` to replace it, or {ELSEWHERE}"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one output file is made of; equal stages give equal files.
+
+    Attributes:
+        output: file to write.
+        schema: key of ``SCHEMAS``, or the kind of a file in another format.
+        object_class: the class, or the name of one that ships with nerfgen.
+        parameters: every parameter that the content depends on (JSON), the seed included.
+        inputs: provenance records of the input files, see :mod:`nerfgen.storage.digest`.
+        version: version of the code's meaning. A stage raises it when equal inputs and parameters give other contents
+            than before; outputs of earlier versions are then no longer current. Files that record none count as 1.
+    """
+
+    output: Path
+    schema: str
+    object_class: ObjectClass | str
+    parameters: Mapping[str, object] = field(default_factory=dict)
+    inputs: Sequence[InputRecord] = ()
+    version: int = 1
+
+    def is_current(
+        self,
+        *,
+        overwrite: bool = False,
+        remedy: str = REPLACE,
+        read: Callable[[Path], Mapping[str, object]] | None = None,
+    ) -> bool:
+        """Whether the output already holds exactly this, so that it is kept.
+
+        False if there is none, or if ``overwrite`` permits to replace it.
+
+        Args:
+            remedy: the next step that an error names: what helps here.
+            read: gives the root attributes of an output that is not HDF5; none if nerfgen did not write it.
+
+        Raises:
+            OutputExistsError: something else stands there; the message names the first difference.
+        """
+        if self.output.is_dir():
+            raise OutputExistsError(f"{self.output} is a folder; {ELSEWHERE}")
+        if overwrite or not self.output.exists():
+            return False
+        try:
+            found = (read or _read_attributes)(self.output)
+        except OSError as error:
+            raise OutputExistsError(f"{self.output} cannot be read as HDF5 ({error}); {remedy}") from error
+        difference = self._difference({name: str(value) for name, value in found.items()})
+        if difference:
+            raise OutputExistsError(f"{self.output} {difference}; {remedy}")
+        return True
+
+    def attributes(self) -> dict[str, str]:
+        """The root attributes of the output: its provenance."""
+        described = named_class(self.object_class)
+        return {
+            "nerfgen_schema": self.schema,
+            "nerfgen_version": nerfgen.__version__,
+            "class": described.name,
+            "class_description": described.text,
+            "parameters": json.dumps(self.parameters, sort_keys=True),
+            "inputs": json.dumps(list(self.inputs), sort_keys=True),
+            "stage_version": str(self.version),
+        }
+
+    @contextlib.contextmanager
+    def create(self) -> Iterator[h5py.File]:
+        """Open the output for writing; it appears when the block ends without error, complete by its schema."""
+        with create_file(self.output, self.attributes()) as file:
+            yield file
+
+    def journal(self) -> Journal:
+        """The journal of finished images beside the output: a context around :meth:`create`."""
+        attributes = self.attributes()
+        del attributes["nerfgen_version"]  # the stage's version says whether rows mean the same
+        path = self.output.with_name(f".{self.output.name}.journal")
+        return Journal(path, json.dumps(attributes, sort_keys=True))
+
+    def _difference(self, found: Mapping[str, str]) -> str:
+        """How an existing file's provenance differs, as the end of "FILE ..."; empty where it does not."""
+        if not found.keys() >= ROOT_ATTRIBUTES.keys() - {"stage_version"}:
+            return "was not written by nerfgen"
+        # In the order of the stage, whose first parameters say most.
+        wanted = self.attributes() | {"parameters": json.dumps(self.parameters)}
+        there, here = _comparable(found), _comparable(wanted)
+        for key in [*here, *there]:
+            if here.get(key) != there.get(key):
+                old, new = _short(there.get(key)), _short(here.get(key))
+                values = f": {old} in the file, {new} now" if old != new else ""
+                return f"differs in {key}{values}"
+        version = int(found.get("stage_version", 1))
+        if version != self.version:
+            age = "an older" if version < self.version else "a newer"
+            return f"was made by {age} version of this stage ({version}, now {self.version})"
+        return ""
+
+
+def put_inputs(file: h5py.File, inputs: Sequence[InputRecord]) -> None:
+    """Replace the provenance records of an open file, for inputs whose digests are known only at the end."""
+    file.attrs["inputs"] = json.dumps(list(inputs), sort_keys=True)
+
+
+def _read_attributes(path: Path) -> dict[str, object]:
+    with h5py.File(path, "r") as file:
+        return {name: value for name, value in file.attrs.items() if name in ROOT_ATTRIBUTES}
+
+
+def _comparable(attributes: Mapping[str, str]) -> dict[str, object]:
+    """Provenance item by item, so that a difference can be named."""
+    items: dict[str, object] = {
+        "schema": attributes["nerfgen_schema"],
+        "class": attributes["class"],
+        "class description": attributes["class_description"],
+    }
+    items |= {f"parameter {name}": value for name, value in json.loads(attributes["parameters"]).items()}
+    # Inputs of one name, from different folders, are compared together.
+    digests: dict[str, list[str]] = {}
+    for record in json.loads(attributes["inputs"]):
+        digests.setdefault(f"input {record['file']}", []).append(record["sha256"])
+    return items | {name: " ".join(values) for name, values in digests.items()}
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else text[:12] + "…"

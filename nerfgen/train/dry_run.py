@@ -1,0 +1,114 @@
+"""What a run would need, without training: sizes, memory, time."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from nerfgen.data import Batch, ImageListing, choose_placement, list_images, pixel_bytes, table_rows
+from nerfgen.model import Recipe
+from nerfgen.objectclass import ObjectClass
+from nerfgen.objectclass import object_class as named_class
+from nerfgen.optimize import AXIS, platform
+from nerfgen.storage import Record
+from nerfgen.train.machine import Machine
+from nerfgen.train.setup import effective_recipe
+from nerfgen.train.stage import TrainingFiles
+from nerfgen.train.state import OCCUPANCY_SIZE, initial_state, shard_state
+from nerfgen.train.step import StepInput, StepPlan, make_step
+
+_TIMED_STEPS = 3
+_MEBIBYTE = 1 << 20
+
+
+def estimate_run(
+    files: TrainingFiles,
+    recipe: Recipe,
+    *,
+    object_class: ObjectClass | str,
+    machine: Machine = Machine(),
+    refine_cameras: bool | None = None,
+) -> Record:
+    """Sizes, memory and time of a run. Compiles the step and runs it on random pixels; writes nothing.
+
+    Returns:
+        images, steps, devices, platform, precision, images_at_a_time, network_parameters, table_parameters,
+        data (placement), data_mib, state_mib (parameters and moments, per device), step_mib (temporary memory of a
+        step), seconds_per_step, rays_per_second, and hours of the whole run, None where minutes end it.
+
+    Raises:
+        InputError: the files are missing or don't fit.
+    """
+    described = named_class(object_class)
+    recipe = effective_recipe(
+        recipe, described, files.cameras, with_masks=files.masks is not None, refine_cameras=refine_cameras
+    )
+    listing = list_images(files.data, files.cameras, files.masks)
+    rows = table_rows([listing.instance[row] for row in listing.rows])
+    mesh = machine.mesh()
+    plan = StepPlan.of_rows(
+        recipe,
+        described.bounds,
+        rows,
+        0,
+        num_devices=mesh.size,
+        images_per_pass=machine.images_per_pass(recipe, mesh),
+        precision=machine.effective_precision(mesh),
+        rematerialise=machine.rematerialise,
+    )
+    occupancy = np.ones((OCCUPANCY_SIZE,) * 3, np.float32)
+    state = shard_state(initial_state(recipe, plan.bounds, rows, 0, occupancy), mesh)
+    given = StepInput(
+        jax.device_put(_random_batch(recipe, listing), NamedSharding(mesh, P(AXIS))),
+        jnp.asarray(rows.of_image, jnp.int32),
+        jnp.float32(0),
+    )
+    compiled = make_step(plan, mesh, streamed=True).lower(state, given).compile()
+    memory = compiled.memory_analysis()
+    networks = sum(array.size for array in jax.tree.leaves(state.networks["field"]))
+    tables = rows.num_images * (recipe.latent_size + 6)
+    state = jax.block_until_ready(compiled(state, given))
+    began = time.perf_counter()
+    for _ in range(_TIMED_STEPS):
+        state = compiled(state, given)
+    jax.block_until_ready(state)
+    seconds = (time.perf_counter() - began) / _TIMED_STEPS
+    pixels = pixel_bytes(rows.num_images, recipe.size)
+    return {
+        "images": rows.num_images,
+        "steps": recipe.steps,
+        "platform": platform(mesh),
+        "devices": mesh.size,
+        "cores": os.cpu_count(),
+        "precision": plan.precision,
+        "images_at_a_time": plan.images_per_pass,
+        "network_parameters": networks,
+        "table_parameters": tables,
+        "data": choose_placement(machine.placement, pixels, list(mesh.devices.flat)),
+        "data_mib": round(pixels / _MEBIBYTE, 1),
+        "state_mib": round((networks + tables / mesh.size) * 3 * 4 / _MEBIBYTE, 1),
+        "step_mib": round(memory.temp_size_in_bytes / _MEBIBYTE, 1) if memory else None,
+        "seconds_per_step": round(seconds, 4),
+        "rays_per_second": round(recipe.images_per_batch * recipe.rays_per_image / seconds, 1),
+        "hours": round(recipe.steps * seconds / 3600, 3) if recipe.steps else None,
+    }
+
+
+def _random_batch(recipe: Recipe, listing: ImageListing) -> Batch:
+    rng = np.random.default_rng(0)
+    shape = (recipe.images_per_batch, recipe.rays_per_image)
+    images = rng.integers(0, len(listing.rows), recipe.images_per_batch).astype(np.int32)
+    usable = listing.columns(listing.rows[images])
+    return Batch(
+        images=jnp.asarray(images),
+        rgb_mask=jnp.asarray(rng.integers(0, 256, (*shape, 4), np.uint8)),
+        centers=jnp.asarray(rng.uniform(0, usable["image_size"].min(), (*shape, 2)), jnp.float32),
+        intrinsics=jnp.asarray(usable["intrinsics"], jnp.float32),
+        cam_to_world=jnp.asarray(usable["cam_to_world"], jnp.float32),
+    )

@@ -1,0 +1,126 @@
+"""What a run has learned: the model, and the refined cameras as a file of the camera stage's schema."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+
+from nerfgen import storage
+from nerfgen.geometry import corrected_cameras, with_focal
+from nerfgen.model import Model
+from nerfgen.train.setup import Setup
+from nerfgen.train.state import TrainState, active_latents, unshard_state
+
+
+class RefinedCameras(NamedTuple):
+    """Cameras of images, as training refined them."""
+
+    images: list[str]
+    intrinsics: Float[np.ndarray, "images 3 3"]
+    cam_to_world: Float[np.ndarray, "images 4 4"]
+
+
+def camera_corrections(setup: Setup, state: TrainState) -> Float[np.ndarray, "images 6"] | None:
+    """What training added to the cameras (:func:`nerfgen.geometry.corrected_cameras`); None if it kept them.
+
+    The mean is subtracted, which fixes the gauge; with a base model its frozen cameras do.
+    """
+    if setup.recipe.camera_learning_rate <= 0:
+        return None
+    corrections = np.asarray(state.cameras, np.float64)[: setup.rows.num_images]
+    mean = 0.0 if setup.base else np.asarray(state.camera_sum, np.float64) / len(corrections)
+    return corrections - mean
+
+
+def refined_cameras(setup: Setup, state: TrainState) -> RefinedCameras:
+    """The cameras of all images but rehearsal renderings."""
+    cache, count = setup.cache, setup.rows.num_inputs
+    intrinsics, poses = cache.intrinsics[:count], cache.cam_to_world[:count]
+    corrections = camera_corrections(setup, state)
+    if corrections is not None:
+        moved = corrected_cameras(jnp.asarray(poses), jnp.asarray(corrections[:count]), jnp.zeros(6))
+        poses = np.asarray(moved, np.float64)
+    if setup.recipe.focal_learning_rate > 0:
+        factor = jnp.exp(state.networks["log_focal"])
+        changed = with_focal(jnp.asarray(intrinsics), jnp.asarray(poses), factor)
+        intrinsics, poses = (np.asarray(array, np.float64) for array in changed)
+    return RefinedCameras(cache.images[:count], intrinsics, poses)
+
+
+def learned_model(setup: Setup, state: TrainState, fraction: float) -> Model:
+    """The model at a fraction of the run; of the images of one object, the first represents its row.
+
+    In the middle of a run, latent dimensions that have not faded in yet are as small as the networks see them.
+    """
+    cache, rows = setup.cache, setup.rows
+    first, additional = rows.first_image, rows.additional_images
+    cameras, arrays = refined_cameras(setup, state), unshard_state(state, rows)
+    latents = active_latents(jnp.asarray(arrays.latents), setup.recipe, np.float32(min(fraction, 1.0)))
+    columns: storage.Record = {
+        "image_size": cache.image_size[first],
+        "intrinsics": cameras.intrinsics[first],
+        "cam_to_world": cameras.cam_to_world[first],
+        "window": cache.window[first],
+        "further_row": rows.of_image[additional],
+    }
+    names: storage.Record = {
+        "images": [cache.images[place] for place in first],
+        "digests": [cache.digests[place] for place in first],
+        "further_images": [cache.images[place] for place in additional],
+        "further_digests": [cache.digests[place] for place in additional],
+    }
+    if setup.base:
+        base = setup.base.model
+        names = {name: [*getattr(base, name), *values] for name, values in names.items()}
+        columns = {name: np.concatenate([getattr(base, name), values]) for name, values in columns.items()}
+    return Model(
+        object_class=setup.object_class,
+        recipe=setup.recipe,
+        config=setup.recipe.field_config(setup.object_class.bounds),
+        parameters=arrays.networks["field"],
+        latents=np.asarray(latents),
+        occupancy=np.asarray(arrays.occupancy),
+        **names,
+        **columns,
+        canonical_index=cache.canonical_index,
+        canonical=cache.canonical,
+        steps=int(arrays.step),
+    )
+
+
+def save_refined_cameras(stage: storage.Stage, cameras: Path, setup: Setup, state: TrainState) -> None:
+    """Write ``cameras/1``: the file ``cameras`` with refined poses and focal lengths where training has them.
+
+    Windows stay, so that masks and framed pixels fit as before. The rows of a base model, whose images may be in the
+    folder too, are among them.
+    """
+    refined = refined_cameras(setup, state)
+    if setup.base:
+        base = setup.base.model
+        refined = RefinedCameras(
+            [*base.images, *refined.images],
+            np.concatenate([base.intrinsics, refined.intrinsics]),
+            np.concatenate([base.cam_to_world, refined.cam_to_world]),
+        )
+    with storage.reading(cameras, "cameras/1", "truth/1") as file:
+        images = storage.strings(file["image"])
+        columns = {name: file[name][:] for name in ("image_size", "intrinsics", "cam_to_world", "window")}
+        canonical = {name: file[name][:] for name in ("canonical_index", "canonical") if name in file}
+        instance = storage.strings(file["instance"]) if "instance" in file else None
+        status = storage.strings(file["status"])
+    rows = storage.positions(images, refined.images)
+    known = rows >= 0
+    columns["intrinsics"][known] = refined.intrinsics[rows[known]]
+    columns["cam_to_world"][known] = refined.cam_to_world[rows[known]]
+    with replace(stage, schema="cameras/1").create() as file:
+        storage.put(file, "image", images)
+        storage.put(file, "status", status)
+        if instance:
+            storage.put(file, "instance", instance)
+        for name, values in (columns | canonical).items():
+            storage.put(file, name, values)

@@ -1,0 +1,212 @@
+"""What a run computes, as one value: the recipe it follows, its state and its step.
+
+The recipe is the given one without what the run's cameras, class, masks or base model rule out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from nerfgen import storage
+from nerfgen.data import (
+    BaseModel,
+    BatchSource,
+    PixelCache,
+    TableRows,
+    choose_placement,
+    pixel_bytes,
+    table_rows,
+)
+from nerfgen.errors import InputError
+from nerfgen.model import Model, Recipe
+from nerfgen.objectclass import ObjectClass
+from nerfgen.optimize import Advance
+from nerfgen.train.machine import Machine
+from nerfgen.train.state import OCCUPANCY_SIZE, TrainState, initial_occupancy, initial_state, shard_state
+from nerfgen.train.step import StepInput, StepPlan, make_step
+
+_CONTINUED_STEPS = 1000
+# A lower learning rate limits catastrophic forgetting.
+_CONTINUED_RATE = 0.2
+
+
+def effective_recipe(
+    recipe: Recipe,
+    described: ObjectClass,
+    cameras: Path,
+    *,
+    with_masks: bool,
+    refine_cameras: bool | None = None,
+) -> Recipe:
+    """The recipe with what does not apply switched off.
+
+    Args:
+        cameras: ``cameras/1`` or ``truth/1`` file.
+        refine_cameras: None refines cameras that were fitted to landmarks, and keeps those that are known.
+
+    Raises:
+        InputError: ``cameras`` is missing or no such file.
+    """
+    if refine_cameras is None:
+        with storage.reading(cameras, "cameras/1", "truth/1") as file:
+            refine_cameras = "canonical" in file
+    return replace(
+        recipe,
+        mirror=recipe.mirror and described.mirror,
+        lambda_mask=recipe.lambda_mask if with_masks else 0.0,
+        camera_learning_rate=recipe.camera_learning_rate if refine_cameras else 0.0,
+    )
+
+
+def continued_recipe(model: Model) -> Recipe:
+    """The recipe that continues a model's training: its own, shorter and slower, with all latent dimensions in use."""
+    own = model.recipe
+    return replace(
+        own,
+        steps=_CONTINUED_STEPS,
+        learning_rate=_CONTINUED_RATE * own.learning_rate,
+        camera_start=0.0,
+        pose_fraction=0.0,
+    )
+
+
+def require_same_networks(recipe: Recipe, model: Model) -> None:
+    """Check that a recipe has the networks of a model.
+
+    Raises:
+        InputError: naming the first size that differs.
+    """
+    wanted = recipe.field_config(model.config.bounds)
+    for name, value in vars(model.config).items():
+        if getattr(wanted, name) != value:
+            raise InputError(
+                f"`{name}` is {value} in the model that training continues, not {getattr(wanted, name)}; "
+                "leave it as it is, or train a new model without a base model"
+            )
+
+
+# Reading the losses waits for the device: once in this number of steps, or of multiplications if that is sooner.
+_REPORT_EVERY = 20
+_WORK_BETWEEN_REPORTS = 1 << 29
+_HULL_IMAGES = 400
+_HULL_SIZE = 64
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a run computes, and on which devices.
+
+    Attributes:
+        recipe: the effective one.
+        object_class: what is known of the class.
+        cache: pixels and cameras of all images.
+        rows: row of the table of every image.
+        plan: of the step.
+        mesh: devices.
+        base: the model that training continues, if any.
+    """
+
+    recipe: Recipe
+    object_class: ObjectClass
+    cache: PixelCache
+    rows: TableRows
+    plan: StepPlan
+    mesh: Mesh
+    base: BaseModel | None = None
+
+    @property
+    def report_every(self) -> int:
+        """Number of steps between two looks at losses and time limits."""
+        recipe = self.recipe
+        work = recipe.images_per_batch * recipe.rays_per_image * recipe.samples * recipe.width * recipe.depth
+        return min(_REPORT_EVERY, max(1, _WORK_BETWEEN_REPORTS // work))
+
+    def batches(self, placement: str) -> BatchSource:
+        """The input of every step, with the pixels kept at ``placement``, see :func:`choose_placement`."""
+        needed = pixel_bytes(len(self.cache.row), self.cache.size)
+        chosen = choose_placement(placement, needed, list(self.mesh.devices.flat))
+        return BatchSource(self.cache, chosen, self.plan.sampling, self.mesh)
+
+    def initial_state(self) -> TrainState:
+        """The state before the first step, on the devices."""
+        occupancy = self.base.model.occupancy if self.base else self._visual_hull()
+        return shard_state(self._initial_state(occupancy), self.mesh)
+
+    def state_shapes(self) -> TrainState:
+        """Structure and shapes of a state without padding, with no values."""
+        grid = np.zeros((OCCUPANCY_SIZE,) * 3, np.float32)
+        return jax.eval_shape(lambda: self._initial_state(grid))
+
+    def compile_step(self, source: BatchSource, state: TrainState, first: int) -> Advance[TrainState]:
+        """The compiled step, for a loop.
+
+        Args:
+            first: the number of the first step.
+        """
+        everywhere = NamedSharding(self.mesh, P())
+        row_of_image = jax.device_put(self.rows.of_image.astype(np.int32), everywhere)
+        jitted = make_step(self.plan, self.mesh, streamed=source.streamed)
+        sample = StepInput(source.batch(first), row_of_image, jnp.float32(0))
+        compiled: Callable[..., Any] = jitted.lower(state, sample).compile()
+
+        def advance(state: TrainState, step: int, until: int, fraction: float) -> TrainState:
+            for number in range(step, until):
+                part = np.float32(fraction)
+                state = compiled(state, StepInput(source.batch(number), row_of_image, part))  # type: ignore[arg-type]
+            return state
+
+        return advance
+
+    def _initial_state(self, occupancy: np.ndarray) -> TrainState:
+        return initial_state(
+            self.recipe, self.object_class.bounds, self.rows, self.plan.seed, occupancy, self.base
+        )
+
+    def _visual_hull(self) -> np.ndarray:
+        cache, count = self.cache, len(self.cache.images)
+        chosen = np.arange(0, count, max(1, count // _HULL_IMAGES))
+        # Masks are subsampled to the grid's resolution, which takes the same memory at any size.
+        stride = max(1, cache.size // _HULL_SIZE)
+        masks = np.stack(
+            [raster[stride // 2 :: stride, stride // 2 :: stride, 3] for raster in cache.rasters(chosen)]
+        )
+        intrinsics = cache.raster_intrinsics[chosen] * np.array([1 / stride, 1 / stride, 1.0])[:, None]
+        return initial_occupancy(masks, intrinsics, cache.cam_to_world[chosen], self.object_class.bounds)
+
+
+def set_up(
+    recipe: Recipe,
+    object_class: ObjectClass,
+    cache: PixelCache,
+    seed: int,
+    machine: Machine,
+    mesh: Mesh,
+    base: BaseModel | None = None,
+) -> Setup:
+    """The run of a recipe on the images of a cache, with all random numbers from ``seed``.
+
+    Raises:
+        InputError: the batch can't be divided among the devices.
+    """
+    num_inputs = len(cache.images) - (len(base.rows) if base else 0)
+    rows = table_rows(cache.instance[:num_inputs], base)
+    plan = StepPlan.of_rows(
+        recipe,
+        object_class.bounds,
+        rows,
+        seed,
+        num_devices=mesh.size,
+        images_per_pass=machine.images_per_pass(recipe, mesh),
+        precision=machine.effective_precision(mesh),
+        rematerialise=machine.rematerialise,
+    )
+    return Setup(recipe, object_class, cache, rows, plan, mesh, base)

@@ -1,0 +1,192 @@
+"""Everything that training changes, and where each part of it lies on a mesh of devices."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+from jaxtyping import Array, Float, Int, PyTree
+
+from nerfgen.data import BaseModel, TableRows
+from nerfgen.field import GenerativeField
+from nerfgen.model import Recipe
+from nerfgen.optimize import AXIS, RowSparseAdamState, row_sparse_adam
+from nerfgen.volume import dilate, visual_hull
+
+OCCUPANCY_SIZE = 40
+ADAM_B1 = 0.9
+# Folded into the seed for the initial state; steps fold in their numbers, which are smaller.
+_INITIAL = 0x696E6974
+
+LOSSES = ("loss", "rgb", "mask", "hard", "smooth")
+# What a step reports: losses, then norms of the gradient and of the latent codes.
+TERMS = (*LOSSES, "gradient_norm", "latent_norm")
+
+Parameters = dict[str, PyTree]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """Everything that training changes.
+
+    Attributes:
+        networks: ``field``, and ``log_focal``, the logarithm of the factor that all focal lengths share.
+        network_moments: Adam's, of the networks.
+        latents: the table Z.
+        latent_moments: Adam's, of its rows.
+        cameras: corrections of the cameras, six numbers each (:func:`nerfgen.geometry.corrected_cameras`).
+        camera_moments: Adam's, of the corrections.
+        camera_sum: sum of all corrections.
+        occupancy: class-shared grid.
+        sampling_occupancy: the same, dilated; samples are placed by it.
+        totals: sums of ``TERMS`` since they were last reported.
+        step: steps done.
+    """
+
+    networks: Parameters
+    network_moments: optax.OptState
+    latents: Float[Array, "rows latent"]
+    latent_moments: RowSparseAdamState
+    cameras: Float[Array, "images 6"]
+    camera_moments: RowSparseAdamState
+    camera_sum: Float[Array, "6"]
+    occupancy: Float[Array, "grid grid grid"]
+    sampling_occupancy: Float[Array, "grid grid grid"]
+    totals: Float[Array, "terms"]
+    step: Int[Array, ""]
+
+
+# Tables are divided by rows; all else is on every device.
+STATE_SPECS = TrainState(P(), P(), P(AXIS), P(AXIS), P(AXIS), P(AXIS), P(), P(), P(), P(), P())  # type: ignore[arg-type]
+
+
+def initial_keys(seed: int) -> tuple[Array, Array]:
+    """Random keys of the networks and of the table. No step has them (:func:`nerfgen.train.step.step_keys`)."""
+    keys = jax.random.split(jax.random.fold_in(jax.random.key(seed), _INITIAL))
+    return keys[0], keys[1]
+
+
+def network_optimizer(recipe: Recipe) -> optax.GradientTransformation:
+    """Adam without its rate, which decays with the fraction of the run."""
+    return optax.scale_by_adam(b1=ADAM_B1, b2=recipe.adam_b2)
+
+
+def table_optimizer(recipe: Recipe) -> optax.GradientTransformationExtraArgs:
+    """Adam on the rows of the latent codes and of the cameras."""
+    return row_sparse_adam(ADAM_B1, recipe.adam_b2)
+
+
+def initial_state(
+    recipe: Recipe,
+    bounds: tuple[float, float, float],
+    rows: TableRows,
+    seed: int,
+    occupancy: Float[np.ndarray, "grid grid grid"],
+    base: BaseModel | None = None,
+) -> TrainState:
+    """Networks and table drawn from ``seed``, and the initial occupancy.
+
+    With ``base``, the networks are the model's; its rows come before the new ones, which start about their mean.
+    Its renderings have cameras too, after those of the images.
+    """
+    model = GenerativeField(recipe.field_config(bounds))
+    num_rows, num_images = len(rows.first_image), rows.num_images
+
+    @jax.jit
+    def initialise(
+        occupancy: Array, base_parameters: Parameters | None, base_latents: Array, mean_latent: Array
+    ) -> TrainState:
+        network_key, table_key = initial_keys(seed)
+        point = jnp.zeros((1, 1, 3))
+        latents = recipe.latent_std * jax.random.normal(table_key, (num_rows, recipe.latent_size))
+        if base_parameters is None:
+            field = model.init(network_key, jnp.zeros((1, recipe.latent_size)), point, point)["params"]
+        else:
+            field = base_parameters
+            latents = jnp.concatenate([base_latents, mean_latent[None] + latents])
+        networks = {"field": field, "log_focal": jnp.zeros(())}
+        cameras = jnp.zeros((num_images, 6))
+        return TrainState(
+            networks=networks,
+            network_moments=network_optimizer(recipe).init(networks),
+            latents=latents,
+            latent_moments=table_optimizer(recipe).init(latents),
+            cameras=cameras,
+            camera_moments=table_optimizer(recipe).init(cameras),
+            camera_sum=jnp.zeros(6),
+            occupancy=occupancy,
+            sampling_occupancy=dilate(occupancy),
+            totals=jnp.zeros(len(TERMS)),
+            step=jnp.zeros((), jnp.int32),
+        )
+
+    parameters = jax.tree.map(jnp.asarray, base.model.parameters) if base else None
+    table = base.model.latents if base else np.zeros((0, recipe.latent_size), np.float32)
+    mean = table.mean(axis=0) if base else np.zeros(recipe.latent_size, np.float32)
+    return initialise(jnp.asarray(occupancy), parameters, jnp.asarray(table), jnp.asarray(mean))
+
+
+def initial_occupancy(
+    masks: np.ndarray, intrinsics: np.ndarray, cam_to_world: np.ndarray, bounds: tuple[float, float, float]
+) -> Float[np.ndarray, "grid grid grid"]:
+    """The soft visual hull of some masks (images, size, size)."""
+    carve = jax.jit(visual_hull, static_argnums=(3, 4))
+    cameras = (jnp.asarray(array, jnp.float32) for array in (intrinsics, cam_to_world))
+    return np.asarray(carve(jnp.asarray(masks), *cameras, OCCUPANCY_SIZE, bounds))
+
+
+def shard_state(state: TrainState, mesh: Mesh) -> TrainState:
+    """A state (of any arrays) on the devices of a mesh; tables are padded to a multiple of their number."""
+
+    def pad(array: Any) -> Any:
+        missing = -len(array) % mesh.size
+        return np.pad(np.asarray(array), [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
+
+    state = _map_tables(state, pad, pad)
+    shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), STATE_SPECS)
+    return jax.device_put(state, shardings)
+
+
+def unshard_state(state: TrainState, rows: TableRows) -> TrainState:
+    """A state as numpy arrays, without the padding of its tables."""
+    state = jax.tree.map(np.asarray, state)
+    return _map_tables(state, lambda array: array[: rows.count], lambda array: array[: rows.num_images])
+
+
+def without_totals(state: TrainState) -> TrainState:
+    """The state with the totals set to zero."""
+    zeros = jax.device_put(np.zeros(len(TERMS), np.float32), state.totals.sharding)
+    return dataclasses.replace(state, totals=zeros)
+
+
+def active_latents(
+    latents: Float[Array, "*rows latent"], recipe: Recipe, fraction: float | np.floating | Float[Array, ""]
+) -> Float[Array, "*rows latent"]:
+    """Latent codes as they are used at a fraction of the run.
+
+    While the cameras are refined, only the first ``pose_latent_size`` dimensions; the others fade in afterwards.
+    """
+    if recipe.camera_learning_rate <= 0 or recipe.pose_fraction <= 0:
+        return latents
+    fade = jnp.clip((fraction - recipe.pose_fraction) / recipe.pose_fade, 0.0, 1.0)
+    weights = jnp.where(jnp.arange(recipe.latent_size) < recipe.pose_latent_size, 1.0, fade)
+    return latents * jnp.expand_dims(weights, range(latents.ndim - 1))
+
+
+def _map_tables(state: TrainState, of_rows: Any, of_images: Any) -> TrainState:
+    """The state with a function applied to the arrays that have an entry for each row, and for each image."""
+    tables = {
+        "latents": of_rows,
+        "latent_moments": of_rows,
+        "cameras": of_images,
+        "camera_moments": of_images,
+    }
+    changed = {name: jax.tree.map(function, getattr(state, name)) for name, function in tables.items()}
+    return dataclasses.replace(state, **changed)
