@@ -106,10 +106,10 @@ def test_rendering(run, trained):
 
 @pytest.mark.mediapipe
 def test_fitting(run, tmp_path):
-    sizes = ["--images", 4, "--photographs", 2, "--steps", 20, "--fit-steps", 3, "--personalise", 1]
+    sizes = ["--images", 4, "--new-images", 2, "--steps", 20, "--fit-steps", 3, "--personalise", 1]
     sizes += ["--data", tmp_path]
     result = measured(run, "fitting", *sizes)
-    assert (result["images"], result["photographs"]) == (4, 2)
+    assert (result["images"], result["new_images"]) == (4, 2)
     seconds = result["seconds_framing"] + result["seconds_fitting"]
     assert result["seconds_for_100"] == pytest.approx(seconds * 100 / 2, rel=1e-3)
     assert result["starts"].keys() == {"guess", "mean"}

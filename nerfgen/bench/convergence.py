@@ -129,7 +129,7 @@ def _quality(model: Model, truth: Path, views: int) -> float:
     count = len(every.row)
     chosen = np.linspace(0, count - 1, min(views, count)).round().astype(int)
     some = replace(every, **{field.name: getattr(every, field.name)[chosen] for field in fields(every)})
-    # For a picture, twice as many samples as in training pay off; the published ones are enough as they are.
+    # For an image, twice as many samples as in training pay off; the published ones are enough as they are.
     samples = min(2 * model.recipe.samples, PRESETS["paper"].samples)
     cameras = (some.intrinsics, some.cam_to_world, model.size)
     seen = render_views(model, model.latents[some.row], *cameras, samples=samples)

@@ -1,4 +1,4 @@
-"""How well and how quickly new photographs are fitted, by synthetic heads that the model has not seen."""
+"""How well and how quickly new images are fitted, by synthetic heads that the model has not seen."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def measure_fitting(
     data: Path | None,
     *,
     images: int,
-    photographs: int,
+    new_images: int,
     size: int,
     steps: int,
     fit_steps: int,
@@ -50,16 +50,16 @@ def measure_fitting(
     say: Say,
     progress: Progress = silent,
 ) -> storage.Record:
-    """Train `fast` on heads with estimated cameras, fit other heads from one photograph each, and judge by truth.
+    """Train `fast` on heads with estimated cameras, fit other heads from one image each, and judge by truth.
 
     Args:
         data: folder for the heads and the model, kept there for the next time; None for a temporary one.
         images: heads to train on.
-        photographs: heads to fit.
+        new_images: heads to fit.
         size: of all images, pixels.
         steps: of training.
         fit_steps: of fitting.
-        tune: also tune the networks to each photograph.
+        tune: also tune the networks to each image.
         personalise: number of the images that training then continues with; none if 0.
     """
     with tempfile.TemporaryDirectory() as scratch:
@@ -67,7 +67,7 @@ def measure_fitting(
         seen, new = data / "training", data / "new"
         for folder, count, judged, seed in (
             (seen, images, min(images, _JUDGED), _TRAINING_SEED),
-            (new, photographs, photographs, _FITTED_SEED),
+            (new, new_images, new_images, _FITTED_SEED),
         ):
             synthesize(
                 _KIND,
@@ -76,7 +76,7 @@ def measure_fitting(
                 progress=progress,
             )
         model = _trained(seen, size, steps, say)
-        # Only photographs: the truth lies in the same folder.
+        # Only images: the truth lies in the same folder.
         files = sorted(new.glob("*.png"))
         began = time.perf_counter()
         framed = prepare_images(model, files, warn=say)
@@ -85,7 +85,7 @@ def measure_fitting(
         errors = camera_errors(model, seen / "truth.h5")
         result: storage.Record = {
             "images": len(model.images),
-            "photographs": len(framed.framed.images),
+            "new_images": len(framed.framed.images),
             "seconds_framing": framing,
             "novel_view_psnr_db_training": judged_training["psnr_db"],
             "camera_rotation_error_deg_training": float(np.median(errors)),
@@ -95,21 +95,21 @@ def measure_fitting(
             say(f"fitting from the {start}")
             starts[start] = _fitted(model, framed, seen, new, start, fit_steps, tune and start == "guess")
         if personalise:
-            say(f"going on with {personalise} of the photographs")
+            say(f"going on with {personalise} of the new images")
             result["personalised"] = _personalised(
                 seen, files[:personalise], Path(scratch) / "mine", steps, say
             )
     own = starts["guess"]
     return result | {
         "seconds_fitting": own["seconds"],
-        "seconds_for_100": (framing + own["seconds"]) * 100 / photographs,
+        "seconds_for_100": (framing + own["seconds"]) * 100 / new_images,
         "novel_view_psnr_db_fitted": own["novel_view_psnr_db"],
         "starts": starts,
     }
 
 
 def _trained(folder: Path, size: int, steps: int, say: Say) -> Model:
-    """The model of a folder of heads, whose cameras and masks are estimated from the photographs."""
+    """The model of a folder of heads, whose cameras and masks are estimated from the images."""
     files = TrainingFiles(folder, folder / "cameras.h5", folder / "masks.h5", folder / "model.h5")
     preset = replace(PRESETS["fast"], size=size, steps=steps)
     landmark_folder(folder, folder / "landmarks.h5", warn=say)
@@ -121,11 +121,11 @@ def _trained(folder: Path, size: int, steps: int, say: Say) -> Model:
 
 
 def _personalised(
-    seen: Path, photographs: list[Path], mine: Path, most_steps: int, say: Say
+    seen: Path, new_images: list[Path], mine: Path, most_steps: int, say: Say
 ) -> storage.Record:
     """Seconds of training that continues with images of new heads, and the quality of new heads and old ones."""
     mine.mkdir(parents=True)
-    for file in photographs:  # by names that no training head has
+    for file in new_images:  # by names that no training head has
         shutil.copyfile(file, mine / f"new-{file.name}")
     began = time.perf_counter()
     base = load_base_model(seen / "model.h5")
@@ -150,12 +150,12 @@ def _personalised(
     model = load_model(files.output)
     own = slice(len(former.images), None)
     names = [name.removeprefix("new-") for name in model.images[own]]
-    truth = photographs[0].with_name("truth.h5")
+    truth = new_images[0].with_name("truth.h5")
     held_out = held_out_views_for_images(
         names, model.intrinsics[own], model.cam_to_world[own], model.size, truth
     )
     return {
-        "photographs": len(names),
+        "new_images": len(names),
         "seconds": seconds,
         "novel_view_psnr_db": score_latents(model, model.latents[own], held_out)["psnr_db"],
         "novel_view_psnr_db_training": score_model(model, seen / "truth.h5")["psnr_db"],
@@ -163,10 +163,10 @@ def _personalised(
 
 
 def _fitted(
-    model: Model, photographs: PreparedImages, seen: Path, new: Path, start: Any, steps: int, tune: bool
+    model: Model, new_images: PreparedImages, seen: Path, new: Path, start: Any, steps: int, tune: bool
 ) -> storage.Record:
-    """Seconds and quality of one way to fit all photographs."""
-    framed = photographs.framed
+    """Seconds and quality of one way to fit all new images."""
+    framed = new_images.framed
     began = time.perf_counter()
     fitted = fit_latents(model, framed, steps=steps, start=start)
     seconds = time.perf_counter() - began
@@ -174,7 +174,7 @@ def _fitted(
         framed.images, framed.intrinsics, fitted.cam_to_world, model.size, new / "truth.h5"
     )
 
-    def errors(cameras: Float[np.ndarray, "photographs 4 4"]) -> float:
+    def errors(cameras: Float[np.ndarray, "image 4 4"]) -> float:
         with storage.reading(new / "truth.h5", "truth/1") as file:
             place = storage.positions(framed.images, storage.strings(file["image"]))
             true = file["cam_to_world"][:][place]

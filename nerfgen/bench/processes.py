@@ -33,7 +33,7 @@ _HEADS, _TRAINING_STEPS = 24, 20
 def measure_memory(*, sizes: Sequence[int], images: int, steps: int, say: Say) -> dict[str, Any]:
     """Peak memory of `nerfgen train --data disk` by the size of the framed images, with the same batch.
 
-    Every point is a process of its own, and framing the photographs is part of it.
+    Every point is a process of its own, and framing the images is part of it.
     """
     peak = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -153,8 +153,8 @@ def write_training_folder(folder: Path, count: int, size: int) -> None:
     across = (np.arange(size) + 0.5) / size * 2 - 1
     ball = np.hypot(*np.meshgrid(across, across)) < 0.6
     for name in names:
-        picture = np.where(ball[..., None], rng.integers(0, 256, 3), rng.integers(0, 256, 3))
-        Image.fromarray(picture.astype(np.uint8)).save(folder / name)
+        pixels = np.where(ball[..., None], rng.integers(0, 256, 3), rng.integers(0, 256, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(folder / name)
     poses = turned_camera(rng.uniform(-60, 60, count), rng.uniform(-20, 20, count), _DISTANCE)
     intrinsics = intrinsic_matrix(np.full(count, _FOCAL * size), np.full((count, 2), size / 2))
     window = sphere_window(intrinsics, poses)

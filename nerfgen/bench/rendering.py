@@ -1,4 +1,4 @@
-"""How fast a model is rendered, and how near to the picture of 128 even samples a ray."""
+"""How fast a model is rendered, and how near to the image of 128 even samples a ray."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def measure_rendering(
 
     Args:
         model: the file; None trains a small one of synthetic heads.
-        objects: training objects whose pictures are compared.
-        sizes: further edges of pictures, for frames a second.
+        objects: training objects whose images are compared.
+        sizes: further sizes of images in pixels, for frames a second.
         seconds: no round begins after this time; compiling comes before the rounds.
     """
     loaded = load_model(model) if model else _made(say)
     cameras = turned_cameras(np.array(_YAWS), np.zeros(len(_YAWS)), loaded.distance)
     rows = np.unique(np.linspace(0, len(loaded.images) - 1, objects).astype(int))
     even = _Even(loaded)
-    say("comparing pictures")
+    say("comparing images")
     agreements = []
     for row in rows:
         ours = render_views(loaded, *_views(loaded, row, cameras, _SIZE), _SIZE).rgb
@@ -91,9 +91,9 @@ class _Even:
         cam_to_world: Float[np.ndarray, "views 4 4"],
         size: int,
     ) -> Float[np.ndarray, "views size size 3"]:
-        """Pictures with background, in [0, 1]."""
+        """Images with background, in [0, 1]."""
         centers = jnp.asarray(pixel_centers(size), jnp.float32)
-        pictures = []
+        images = []
         for view in range(len(latents)):
             camera = (jnp.asarray(array[view], jnp.float32) for array in (intrinsics, cam_to_world))
             origins, directions = pixel_rays(centers, *camera)
@@ -108,8 +108,8 @@ class _Even:
                 )
                 for start in range(0, len(centers), _CHUNK)
             ]
-            pictures.append(np.concatenate([np.asarray(part) for part in parts]))
-        return np.stack(pictures).reshape(-1, size, size, 3).clip(0, 1)
+            images.append(np.concatenate([np.asarray(part) for part in parts]))
+        return np.stack(images).reshape(-1, size, size, 3).clip(0, 1)
 
 
 @partial(jax.jit, static_argnums=0)

@@ -238,7 +238,7 @@ def fitting(
         ),
     ] = None,
     images: Annotated[int, typer.Option(min=1, help="Heads to train on.")] = 500,
-    photographs: Annotated[int, typer.Option(min=1, help="Other heads to fit, from one image each.")] = 100,
+    new_images: Annotated[int, typer.Option(min=1, help="Other heads to fit, from one image each.")] = 100,
     size: Annotated[int, typer.Option(min=16, help="Size of all images, in pixels.")] = 64,
     steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 2200,
     fit_steps: Annotated[int, typer.Option(min=1, help="Steps of fitting.")] = 100,
@@ -264,7 +264,7 @@ def fitting(
         measured = measure_fitting(
             folder,
             images=images,
-            photographs=photographs,
+            new_images=new_images,
             size=size,
             steps=steps,
             fit_steps=fit_steps,
