@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
-import os
 import time
 
 import pytest
@@ -16,13 +15,6 @@ from nerfgen.bench.training_step import short
 from nerfgen.model import PRESETS
 
 TORCH = importlib.util.find_spec("torch") is not None
-
-
-@pytest.fixture(autouse=True)
-def quickly_compiled(monkeypatch):
-    """Compiling takes nearly all of the time, and speed is not what is tested."""
-    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} {quick}")
 
 
 def measured(run, *arguments):
@@ -36,6 +28,7 @@ def positive(values):
     return all(math.isfinite(value) and value > 0 for value in values)
 
 
+@pytest.mark.slow
 def test_training(run):
     options = ["--images", 2, "--rays-per-image", 4, "--width", 16, "--rounds", 2, "--seconds", 5]
     done = run("bench", "training", *options)
@@ -56,6 +49,7 @@ def test_training(run):
     assert result["torch_loss_difference"] < 1e-4  # the same network on the same samples
 
 
+@pytest.mark.slow
 def test_data(run):
     result = measured(run, "data", "--images", 12, "--size", 16, "--rounds", 2, "--seconds", 5)
     for name in ("batches_per_second", "seconds_per_step"):
@@ -66,6 +60,7 @@ def test_data(run):
     assert positive((result["ratio_host_over_device"], result["ratio_disk_over_device"]))
 
 
+@pytest.mark.slow
 def test_latents(run):
     result = measured(run, "latents", "--rows", "10,2000", "--rounds", 2)
     assert result["seconds_per_step"].keys() == {"10", "2000"}
@@ -73,6 +68,7 @@ def test_latents(run):
     assert result["in_place"]
 
 
+@pytest.mark.slow
 def test_memory(run):
     result = measured(run, "memory", "--sizes", "16,32", "--images", 3, "--steps", 2)
     assert result["peak_mib"].keys() == {"16", "32"}
@@ -95,6 +91,7 @@ def test_convergence(run, tmp_path):
     assert not list((tmp_path / "cars").glob("pixels*")), "the user's folder keeps only what synth makes"
 
 
+@pytest.mark.slow
 def test_rendering(run, trained):
     result = measured(run, "rendering", "--model", trained, "--objects", 1, "--sizes", "16,32", "--rounds", 1)
     assert result["frames_per_second"].keys() == {"16", "32"}
@@ -104,6 +101,7 @@ def test_rendering(run, trained):
     assert result["agreement_db"] >= result["agreement_db_least"] > 40, "the pictures are the same"
 
 
+@pytest.mark.slow
 @pytest.mark.mediapipe
 def test_fitting(run, tmp_path):
     sizes = ["--images", 4, "--new-images", 2, "--steps", 20, "--fit-steps", 3, "--personalise", 1]

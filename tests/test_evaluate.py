@@ -202,6 +202,7 @@ def test_models_are_compared_on_the_same_images(call, capsys, trained, cars, tin
     assert f"{difference:.6f}"[:7] in printed
 
 
+@pytest.mark.slow
 def test_a_study_keeps_complete_points(cars, tiny, tmp_path) -> None:
     output, truth = tmp_path / "study.h5", cars / "truth.h5"
     training = SweepTraining(truth, truth, tiny.with_values(steps=20))
@@ -232,6 +233,7 @@ def test_a_study_keeps_complete_points(cars, tiny, tmp_path) -> None:
         study("41", overwrite=True)
 
 
+@pytest.mark.slow
 def test_a_study_of_a_loss(call, cars, tiny_options, tmp_path, capsys) -> None:
     truth, output, page = cars / "truth.h5", tmp_path / "study.h5", tmp_path / "study.html"
     words = ["--cameras", truth, "--masks", truth, *tiny_options, "--steps", 20, "--tables", "train", "-n", 4]

@@ -164,6 +164,7 @@ def test_finds_the_object_in_a_large_photograph_and_calls_noise_no_object(traine
         )
 
 
+@pytest.mark.slow
 def test_a_training_that_was_interrupted_goes_on_to_the_same_file(badges, tmp_path):
     sources = [AnnotatedFolder(badges, badges / "badges.csv")]
     classes = [object_class(badges / "badge.toml")]
@@ -287,6 +288,7 @@ def test_labels_choose_among_classes(badges, tmp_path):
         gather_images([AnnotatedFolder(badges, badges / "badges.csv")], [badge, coin])
 
 
+@pytest.mark.slow
 def test_one_estimator_tells_two_classes_apart(badges, run, tmp_path):
     """Badges and coins have the same landmarks; what was trained on both takes for badges only badges."""
     coins = write_badges(tmp_path / "coins", 50, seed=500, coin=True)

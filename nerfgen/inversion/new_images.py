@@ -27,7 +27,7 @@ from nerfgen.model import Model, Objects
 from nerfgen.parallel import Progress, map_threads, silent
 
 # An image file, or an upright RGB image.
-ImageSource = Path | UInt8[np.ndarray, "height width 3"]
+ImageSource = Path | UInt8[np.ndarray, "_ _ 3"]
 Warn = Callable[[str], None]
 
 # Images whose status an error lists.
