@@ -105,6 +105,7 @@ def test_smaller_choices_are_subsets_of_larger_ones() -> None:
     assert list(choose_subset(names, 99, 0)) == list(range(50))
 
 
+@pytest.mark.slow
 def test_the_command_reports_on_cars(run, call, capsys, trained, cars, others, tmp_path) -> None:
     output, page = tmp_path / "report.h5", tmp_path / "report.html"
     words = [

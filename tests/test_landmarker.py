@@ -94,6 +94,7 @@ def trained(badges, run) -> tuple[Path, dict]:
     return output, json.loads(done.out)
 
 
+@pytest.mark.slow
 def test_learns_far_beyond_the_mean_shape(trained, badges):
     """Errors of badges not trained on, against those of a mean shape in the middle of every image."""
     _, result = trained
@@ -110,6 +111,7 @@ def test_learns_far_beyond_the_mean_shape(trained, badges):
     assert {"seconds", "steps", "tip_error_percent"} <= result.keys()
 
 
+@pytest.mark.slow
 def test_file_holds_weights_and_held_out_errors(trained, badges):
     output, result = trained
     with storage.reading(output, "landmarker/1") as file:
@@ -123,6 +125,7 @@ def test_file_holds_weights_and_held_out_errors(trained, badges):
     assert (badges.parent / "held-out.png").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_finds_the_object_in_a_large_photograph_and_calls_noise_no_object(trained, run, tmp_path):
     output, _ = trained
     folder = tmp_path / "photos"
@@ -191,6 +194,7 @@ def test_a_training_that_was_interrupted_goes_on_to_the_same_file(badges, tmp_pa
     assert kept["kept"]
 
 
+@pytest.mark.slow
 def test_a_model_serves_its_own_classes_only(trained, badges, run):
     output, _ = trained
     for arguments, message in (
