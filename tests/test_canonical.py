@@ -212,6 +212,7 @@ def write_landmarks(folder, seen, text=MUG, count=None):
     return folder
 
 
+@pytest.mark.slow
 def test_a_class_without_canonical_points_gets_them_from_its_photographs(tmp_path, run):
     seen = portraits(60, noise=0.01)
     data = write_landmarks(tmp_path, seen)

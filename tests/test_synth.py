@@ -246,6 +246,7 @@ def test_wrong_usage_exits_with_2(arguments, tmp_path):
     assert run(*arguments).returncode == 2
 
 
+@pytest.mark.slow
 @pytest.mark.mediapipe
 def test_the_face_estimator_finds_faces_in_synthetic_heads():
     images = [InputImage(render_object("heads", 3, index, size=128).rgb) for index in range(30)]

@@ -78,6 +78,7 @@ def test_fewer_views_are_the_first_of_more(srn_cars, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_several_views_share_a_row_of_a_model(srn_cars, tmp_path, call, tiny_options):
     """The whole way by the command line: no landmarks, no masks."""
     call("import", srn_cars, "-o", tmp_path, "--class", "cars", "--scale", 1)

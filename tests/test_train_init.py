@@ -177,6 +177,7 @@ def test_another_photograph_of_the_same_name_is_told(start, recipe, tmp_path):
         train(others, recipe, object_class="cars", base=start)
 
 
+@pytest.mark.slow
 def test_the_command_goes_on_from_a_model(run, garage, trained, tmp_path):
     words = ["train", garage, "--init", trained, "-o", tmp_path / "model.h5", "--cache", tmp_path / "p.h5"]
     done = run(*words, "--steps", 3, "--rehearse", 4, "--no-preview", "--quiet")
