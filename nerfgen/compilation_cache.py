@@ -54,15 +54,18 @@ def use_compilation_cache(place: str | None = None) -> Path | None:
     return folder
 
 
+def user_cache(environment: Mapping[str, str]) -> Path:
+    """The folder in which the system keeps the caches of this user."""
+    if sys.platform == "win32":
+        return Path(environment.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
 def default_folder(environment: Mapping[str, str]) -> Path:
     """The user's folder for compiled programs."""
-    if sys.platform == "win32":
-        base = Path(environment.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(environment.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "nerfgen" / "compiled"
+    return user_cache(environment) / "nerfgen" / "compiled"
 
 
 def machine_key() -> str:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nerfgen.compilation_cache import user_cache
 from nerfgen.errors import InputError, MissingDependencyError
 from nerfgen.parallel import Progress, silent
 
@@ -219,14 +220,8 @@ def url_of(model: ModelFile) -> str:
 
 def cache_folder() -> Path:
     """The folder of downloaded models, in the cache of this user; it need not exist."""
-    if os.environ.get("XDG_CACHE_HOME"):
-        cache = Path(os.environ["XDG_CACHE_HOME"])
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    elif sys.platform == "win32":
-        cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    else:
-        cache = Path.home() / ".cache"
+    chosen = os.environ.get("XDG_CACHE_HOME")  # on every system
+    cache = Path(chosen) if chosen else user_cache(os.environ)
     return cache / "nerfgen" / "models"
 
 
