@@ -1,4 +1,4 @@
-"""FramedImages images, their pixels, and the batches that a step sees. Never knows an engine."""
+"""Framed images, their pixels, and the batches that a step sees. Never knows an engine."""
 
 from typing import TYPE_CHECKING
 

@@ -25,22 +25,17 @@ DILATION = 0.05
 
 
 @dataclass(frozen=True)
-class FramedImages:
-    """The usable images of a folder, each resampled to the window of its object.
+class UsableImages:
+    """The usable images of a folder and their cameras, wherever their pixels are.
 
     Attributes:
         images: paths relative to the folder.
-        rgb, mask: rasters; mask is probability times 255 (all 255 without masks).
-        valid: where a raster pixel lies on the image.
         image_size, intrinsics, cam_to_world, window: of the images.
         canonical_index, canonical: keypoints that the cameras were fitted to, if they were.
         skipped: unusable images of the folder, by status.
     """
 
     images: list[str]
-    rgb: UInt8[np.ndarray, "images size size 3"]
-    mask: UInt8[np.ndarray, "images size size"]
-    valid: Bool[np.ndarray, "images size size"]
     image_size: Int[np.ndarray, "images 2"]
     intrinsics: Float[np.ndarray, "images 3 3"]
     cam_to_world: Float[np.ndarray, "images 4 4"]
@@ -48,6 +43,20 @@ class FramedImages:
     canonical_index: Int[np.ndarray, "points"]
     canonical: Float[np.ndarray, "points 3"]
     skipped: dict[str, int]
+
+
+@dataclass(frozen=True)
+class FramedImages(UsableImages):
+    """Usable images in memory, each resampled to the window of its object.
+
+    Attributes:
+        rgb, mask: rasters; mask is probability times 255 (all 255 without masks).
+        valid: where a raster pixel lies on the image.
+    """
+
+    rgb: UInt8[np.ndarray, "images size size 3"]
+    mask: UInt8[np.ndarray, "images size size"]
+    valid: Bool[np.ndarray, "images size size"]
 
     @property
     def raster_intrinsics(self) -> Float[np.ndarray, "images 3 3"]:

@@ -18,6 +18,7 @@ from nerfgen.data.framing import (
     DILATION,
     ImageListing,
     Raster,
+    UsableImages,
     count_skipped,
     list_images,
     open_framer,
@@ -34,38 +35,27 @@ SCHEMA = "pixels/1"
 
 
 @dataclass(frozen=True)
-class PixelCache:
-    """The usable images of an open ``pixels/1`` file with their cameras; the pixels stay in the file.
+class PixelCache(UsableImages):
+    """The usable images of an open ``pixels/1`` file; the pixels stay in the file.
 
     The file is held open, so that removing or replacing it meanwhile changes nothing. A context manager.
 
     Attributes:
         file: open for reading.
         size: width and height of a raster, pixels.
-        images, digests: paths relative to the folder of the images, and SHA-256 of the files, where known.
+        digests: SHA-256 of the files of the images, where known.
         instance: object that each shows.
         row: row of each in the file.
         inside, valid: number of pixels inside the dilated mask, and on the image (see the schema).
-        image_size, intrinsics, cam_to_world, window: of the images.
-        canonical_index, canonical: keypoints that the cameras were fitted to, if they were.
-        skipped: unusable images of the folder, by status.
     """
 
     file: h5py.File
     size: int
-    images: list[str]
     digests: list[str]
     instance: list[str]
     row: Int[np.ndarray, "images"]
     inside: Int[np.ndarray, "images"]
     valid: Int[np.ndarray, "images"]
-    image_size: Int[np.ndarray, "images 2"]
-    intrinsics: Float[np.ndarray, "images 3 3"]
-    cam_to_world: Float[np.ndarray, "images 4 4"]
-    window: Float[np.ndarray, "images 3"]
-    canonical_index: Int[np.ndarray, "points"]
-    canonical: Float[np.ndarray, "points 3"]
-    skipped: dict[str, int]
 
     @property
     def raster_intrinsics(self) -> Float[np.ndarray, "images 3 3"]:
