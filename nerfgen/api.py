@@ -69,7 +69,7 @@ class GenerativeModel:
     @cached_property
     def principal(self) -> Principal:
         """The table as a Gaussian: mean, principal axes, standard deviations."""
-        return principal_axes(self.model.latents)
+        return self.model.principal
 
     def objects(self, *references: str) -> Objects:
         """Objects as the command line names them: rows (``"0,5-9"``), files of latent codes (``"fitted.h5:0"``)."""

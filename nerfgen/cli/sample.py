@@ -84,7 +84,7 @@ def sample(
     views_file = output.output or path.with_name("walk.h5" if is_walk else "samples.h5")
     chosen = cameras.of(trained.object_class, trained.distance)
     files.check(chosen.path)
-    principal = principal_axes(trained.latents)
+    principal = trained.principal
     record = storage.file_record(path)
     ends = _Ends.find(trained, record["sha256"], codes or [])
     if views_file.resolve() in [file.resolve() for file in ends.files]:

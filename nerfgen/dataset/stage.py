@@ -59,7 +59,7 @@ def write_dataset(
         plan=plan,
         model=trained,
         described=trained.object_class,
-        around=neighbours(principal_axes(trained.latents), trained.latents),
+        around=neighbours(trained.principal, trained.latents),
         training_poses=training_poses(trained),
     )
     whole = storage.Stage(

@@ -182,7 +182,7 @@ def samples_table(context: EvaluationContext, progress: Progress = silent) -> Ta
     """New objects: detection and pose error by the class's landmark estimator, distance from the training objects, and
     their distribution beside that of the training objects."""
     model, settings = context.model, context.settings
-    drawn = drawn_objects(principal_axes(model.latents), settings.samples, settings.truncation, settings.seed)
+    drawn = drawn_objects(model.principal, settings.samples, settings.truncation, settings.seed)
     note = f"{len(drawn)} new objects, truncation {settings.truncation:g}"
     return merge_tables(
         [
@@ -208,7 +208,7 @@ def memorised_table(context: EvaluationContext, drawn: Objects) -> Table:
     """Distances of latent codes to the nearest training rows (:class:`nerfgen.model.Neighbours`), with the nearest
     samples beside these rows."""
     model, data = context.model, context.inputs.data
-    around = neighbours(principal_axes(model.latents), model.latents)
+    around = neighbours(model.principal, model.latents)
     distance, row = around.nearest(drawn.latents)
     shown = np.argsort(distance, kind="stable")[: context.settings.shown]
     rows = table_objects(model, row[shown].tolist())

@@ -20,11 +20,15 @@ class FieldConfig:
 
     Attributes:
         kind: ``mlp`` is the published network, ``planes`` the fast one.
-        latent_size: D, the number of latent dimensions.
+        latent_size: D, the number of global latent dimensions.
         width, depth: hidden layers of the foreground network.
         frequencies: octaves of the positional encoding (``mlp``).
         plane_size, plane_channels: feature planes (``planes``).
         mirror, odd_channels: symmetry of the object (``planes``), see :class:`PlanesField`.
+        local_size, local_channels: grids of local latent features (``planes``), see :class:`PlanesField`; size 0 for
+            none.
+        background_cells, background_channels: local latent features of the background, see
+            :class:`BackgroundField`; 0 cells for none.
         background_width, background_depth: hidden layers of the background network.
         density_scale: density per world unit of a raw output around 1.5.
         bounds: half extents (x, y, z) of the box about the origin that holds the object, world units. Points are
@@ -44,6 +48,22 @@ class FieldConfig:
     plane_channels: int = 8
     mirror: bool = False
     odd_channels: int = 0
+    local_size: int = 0
+    local_channels: int = 0
+    background_cells: int = 0
+    background_channels: int = 0
+
+    @property
+    def code_parts(self) -> tuple[int, int, int]:
+        """Numbers of a latent code by what they act on: all of the object and the background, parts of the object,
+        parts of the background."""
+        local = 3 * self.local_size**2 * self.local_channels if self.kind == "planes" else 0
+        return self.latent_size, local, self.background_cells**2 * self.background_channels
+
+    @property
+    def code_size(self) -> int:
+        """Length of a latent code."""
+        return sum(self.code_parts)
 
 
 class GenerativeField(nn.Module):
@@ -68,6 +88,8 @@ class GenerativeField(nn.Module):
                 self.precision,
                 config.mirror,
                 config.odd_channels,
+                config.local_size,
+                config.local_channels,
                 name="foreground",
             )
         else:
@@ -75,12 +97,20 @@ class GenerativeField(nn.Module):
                 config.width, config.depth, config.frequencies, self.precision, name="foreground"
             )
         self.background_network = BackgroundField(
-            config.background_width, config.background_depth, precision=self.precision, name="background"
+            config.background_width,
+            config.background_depth,
+            precision=self.precision,
+            cells=config.background_cells,
+            channels=config.background_channels,
+            name="background",
         )
 
     def condition(self, latents: Float[Array, "images latent"]) -> PyTree:
         """What depends on the latent code alone, computed once per image."""
-        return self.foreground_network.condition(latents)
+        whole, local, _ = self._parts(latents)
+        if self.config.kind == "planes":
+            return self.foreground_network.condition(whole, local)
+        return self.foreground_network.condition(whole)
 
     def foreground(
         self, condition: PyTree, points: Float[Array, "images points 3"]
@@ -96,7 +126,13 @@ class GenerativeField(nn.Module):
         self, latents: Float[Array, "images latent"], directions: Float[Array, "images rays 3"]
     ) -> Float[Array, "images rays 3"]:
         """Colour in [0, 1] behind the object, by unit viewing direction."""
-        return self.background_network(latents, directions)
+        whole, _, local = self._parts(latents)
+        return self.background_network(whole, local, directions)
+
+    def _parts(self, latents: Float[Array, "images code"]) -> list[Float[Array, "images _"]]:
+        """The parts of latent codes, see :attr:`FieldConfig.code_parts`."""
+        first, second, _ = self.config.code_parts
+        return jnp.split(latents, [first, first + second], axis=-1)
 
     def __call__(
         self,
@@ -117,7 +153,8 @@ def tunable_parameters(parameters: dict[str, PyTree]) -> dict[str, PyTree]:
     kept: dict[str, PyTree] = {}
     for name, value in parameters.items():
         if not isinstance(value, dict):
-            kept[name] = value
+            if not name.startswith(_LATENT_LAYERS):
+                kept[name] = value
         elif not name.startswith(_LATENT_LAYERS):
             kept[name] = tunable_parameters(value)
         elif others := {other: array for other, array in value.items() if other != "kernel"}:

@@ -13,6 +13,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
+# Largest slope of a direction that the local features of a background distinguish: 45 degrees.
+_STEEPEST = 1.0
+
+
 class _RowsDense(nn.Dense):
     """A dense layer over one matrix of rows: XLA's gradient of a product over several axes is slow on CPUs."""
 
@@ -103,27 +107,56 @@ class ConcatenatedField(nn.Module):
 
 
 class BackgroundField(nn.Module):
-    """g(d | z): colour of a ray's background from its direction and the latent code, in [0, 1]."""
+    """g(d | z): colour of a ray's background from its direction and the latent code, in [0, 1].
+
+    Attributes:
+        cells, channels: a latent code brings a grid of ``cells`` x ``cells`` features, sampled bilinearly at the slopes
+            (d_x / d_z, d_y / d_z) up to ``_STEEPEST``: what is behind the object has little in common between images.
+            0 cells for none.
+    """
 
     width: int
     depth: int
     frequencies: int = 2
     precision: str = "float32"
+    cells: int = 0
+    channels: int = 0
 
     @nn.compact
     def __call__(
-        self, latents: Float[Array, "images latent"], directions: Float[Array, "images rays 3"]
+        self,
+        latents: Float[Array, "images latent"],
+        local: Float[Array, "images numbers"],
+        directions: Float[Array, "images rays 3"],
     ) -> Float[Array, "images rays 3"]:
         # The first layer on concat(direction, z), split as in ConcatenatedField.
         hidden = dense(self.width, self.precision, name="direction_0")(
             positional_encoding(directions, self.frequencies)
         )
-        hidden = jax.nn.relu(
-            hidden + dense(self.width, self.precision, use_bias=False, name="latent_0")(latents)[:, None]
-        )
+        hidden = hidden + dense(self.width, self.precision, use_bias=False, name="latent_0")(latents)[:, None]
+        if self.cells:
+            features = sample_background(
+                local.reshape(-1, self.cells, self.cells, self.channels), directions
+            )
+            hidden = hidden + dense(self.width, self.precision, use_bias=False, name="local_0")(features)
+        hidden = jax.nn.relu(hidden)
         for layer in range(1, self.depth):
             hidden = jax.nn.relu(dense(self.width, self.precision, name=f"hidden_{layer}")(hidden))
         return jax.nn.sigmoid(dense(3, self.precision, name="output")(hidden))
+
+
+def sample_background(
+    grids: Float[Array, "images cells cells channels"], directions: Float[Array, "images rays 3"]
+) -> Float[Array, "images rays channels"]:
+    """Bilinear samples of grids over the slopes of directions, from -``_STEEPEST`` to ``_STEEPEST``."""
+    cells = grids.shape[1]
+    ahead = jnp.maximum(jnp.abs(directions[..., 2:]), 1e-6)
+    slopes = jnp.clip(directions[..., :2] / ahead / _STEEPEST, -1, 1)
+    at = (slopes + 1) * (0.5 * (cells - 1))
+    weights = jnp.maximum(0.0, 1 - jnp.abs(at[..., None] - jnp.arange(cells)))
+    exact = jax.lax.Precision.HIGHEST
+    rows = jnp.einsum("nri,nijc->nrjc", weights[:, :, 0], grids, precision=exact)
+    return jnp.einsum("nrj,nrjc->nrc", weights[:, :, 1], rows, precision=exact)
 
 
 def softplus_density(raw: Float[Array, "*batch"], scale: float) -> Float[Array, "*batch"]:

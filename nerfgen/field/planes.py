@@ -5,6 +5,7 @@ from __future__ import annotations
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from nerfgen.field.mlp import dense
@@ -24,6 +25,9 @@ class PlanesField(nn.Module):
             constrains the other.
         odd_channels: number of trailing channels that are multiplied by x in a mirrored object: they hold differences
             between the sides, such as the light.
+        local_size, local_channels: a latent code brings a grid of features for each plane, which is mixed linearly to
+            the plane's channels and upsampled bilinearly onto it: detail that the global code is too short for. Size
+            0 for none.
     """
 
     plane_size: int
@@ -33,6 +37,8 @@ class PlanesField(nn.Module):
     precision: str = "float32"
     mirror: bool = False
     odd_channels: int = 0
+    local_size: int = 0
+    local_channels: int = 0
 
     def setup(self) -> None:
         self.planes = dense(
@@ -44,14 +50,38 @@ class PlanesField(nn.Module):
         self.modulation = [dense(2 * self.width, self.precision) for _ in range(self.depth)]
         self.hidden = [dense(self.width, self.precision) for _ in range(self.depth)]
         self.outputs = dense(4, self.precision)
+        if self.local_size:
+            self.latent_mixing = self.param(
+                "latent_mixing", nn.initializers.normal(0.1), (3, self.local_channels, self.channels)
+            )
 
-    def condition(self, latents: Float[Array, "images latent"]) -> dict[str, PyTree]:
-        """Planes and modulation (scale, shift) of every image."""
+    def condition(
+        self, latents: Float[Array, "images latent"], local: Float[Array, "images numbers"]
+    ) -> dict[str, PyTree]:
+        """Planes and modulation (scale, shift) of every image.
+
+        Args:
+            local: local latent features, by plane, row, column and channel.
+        """
         shape = (-1, 3, self.plane_size, self.plane_size, self.channels)
+        planes = self.planes(latents).reshape(shape)
+        if self.local_size:
+            grids = local.reshape(-1, 3, self.local_size, self.local_size, self.local_channels)
+            planes = planes + self._upsampled(grids)
         return {
-            "planes": self.planes(latents).reshape(shape),
+            "planes": planes,
             "modulation": [jnp.split(layer(latents), 2, axis=-1) for layer in self.modulation],
         }
+
+    def _upsampled(
+        self, grids: Float[Array, "images 3 cells cells features"]
+    ) -> Float[Array, "images 3 size size channels"]:
+        """Grids of local features, mixed to the planes' channels, at the planes' resolution."""
+        weights = jnp.asarray(upsampling_weights(self.local_size, self.plane_size), grids.dtype)
+        exact = jax.lax.Precision.HIGHEST
+        mixed = jnp.einsum("npijf,pfc->npijc", grids, self.latent_mixing, precision=exact)
+        rows = jnp.einsum("ai,npijc->npajc", weights, mixed, precision=exact)
+        return jnp.einsum("bj,npajc->npabc", weights, rows, precision=exact)
 
     def __call__(
         self, condition: dict[str, PyTree], points: Float[Array, "images points 3"]
@@ -67,6 +97,12 @@ class PlanesField(nn.Module):
         for layer, (scale, shift) in zip(self.hidden, condition["modulation"], strict=True):
             hidden = jax.nn.relu(layer(hidden) * (1 + scale[:, None]) + shift[:, None])
         return self.outputs(hidden)
+
+
+def upsampling_weights(cells: int, size: int) -> Float[np.ndarray, "size cells"]:
+    """Weights of linear interpolation from ``cells`` values to ``size``; the first and the last coincide."""
+    at = np.linspace(0, cells - 1, size)[:, None]
+    return np.maximum(0.0, 1 - np.abs(at - np.arange(cells)))
 
 
 def plane_smoothness(

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from nerfgen.data import FramedImages, PixelTable, framed_pixels
 from nerfgen.errors import InputError
 from nerfgen.field import FieldConfig
-from nerfgen.geometry import corrected_cameras, matmul
+from nerfgen.geometry import corrected_cameras, keypoint_displacement, matmul
 from nerfgen.inversion.initial_guess import guess_features
 from nerfgen.inversion.reconstruction import (
     ADAM,
@@ -28,7 +28,7 @@ from nerfgen.inversion.reconstruction import (
     reconstruction_psnr,
 )
 from nerfgen.inversion.settings import Start
-from nerfgen.model import Model, Principal, Recipe, principal_axes
+from nerfgen.model import Model, Principal, Recipe
 from nerfgen.optimize import keep_freed_memory, quickly_compiled
 from nerfgen.parallel import Progress, silent
 
@@ -36,6 +36,7 @@ STEPS = 100
 # Adam's initial rates of latent codes (in standard deviations) and of cameras, and the final fraction of both.
 _RATE, _CAMERA_RATE, _FINAL = 0.2, 5e-3, 0.1
 _PRIOR = 3e-3
+_LOCAL_RATE, _LOCAL_PRIOR = 0.2, 3e-3
 # Factor of the rates in the second attempt.
 _SLOWER = 0.5
 
@@ -94,7 +95,7 @@ def fit_latents(
         raise InputError(f"`steps` has to be at least 1, not {steps}")
     if jax.default_backend() == "cpu":
         keep_freed_memory()
-    task = _Task(model, framed, principal_axes(model.latents).only_varying(), refine_cameras, steps, seed)
+    task = _Task(model, framed, model.principal.only_varying(), refine_cameras, steps, seed)
     every = np.arange(len(framed.images))
     mean = task.mean()
     initial = task.guess() if start == "guess" and model.guess else mean
@@ -138,12 +139,18 @@ class _Task:
             jnp.asarray(principal.mean, jnp.float32),
             jnp.asarray(principal.deviation[:, None] * principal.axes, jnp.float32),
             jnp.float32(np.linalg.norm(known, axis=1).max()),
+            jnp.asarray(principal.local_deviation, jnp.float32),
+            jnp.asarray(model.canonical[:: max(1, len(model.canonical) // 48)], jnp.float32),
         )
 
     def mean(self) -> _Unknown:
         """The mean latent code, and cameras without correction."""
         count = len(self.framed.images)
-        return {"codes": np.zeros((count, len(self.principal.deviation))), "cameras": np.zeros((count, 6))}
+        return {
+            "codes": np.zeros((count, len(self.principal.deviation))),
+            "local": np.zeros((count, len(self.principal.local_deviation))),
+            "cameras": np.zeros((count, 6)),
+        }
 
     def guess(self) -> _Unknown:
         """The model's initial guess of all unknowns."""
@@ -155,6 +162,9 @@ class _Task:
         guessed = features @ guess.weights + guess.offset
         latents, corrections = np.split(guessed, [len(principal.mean)], axis=1)
         initial["codes"] = principal.coefficients(latents)
+        whole = self.model.config.latent_size
+        predicted = principal.codes(initial["codes"])[:, whole:]
+        initial["local"] = (latents[:, whole:] - predicted) / np.maximum(principal.local_deviation, 1e-9)
         if self.moving and corrections.shape[1]:
             initial["cameras"] = corrections
         return initial
@@ -162,6 +172,7 @@ class _Task:
     def solution(self, unknown: _Unknown, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Latent codes and cameras of the chosen images."""
         latents = self.principal.codes(unknown["codes"][chosen]).astype(np.float32)
+        latents[:, self.model.config.latent_size :] += unknown["local"][chosen] * self.principal.local_deviation
         poses = self.framed.cam_to_world[chosen]
         if self.moving:
             poses = corrected_cameras(poses, unknown["cameras"][chosen], np.zeros(6))
@@ -179,7 +190,11 @@ class _Task:
         found = self.mean()
         good = np.zeros(count, bool)
         batches = list(image_batches(chosen, count, self.recipe, RAYS))
-        rates = {"codes": speed * _RATE, "cameras": speed * _CAMERA_RATE * self.moving}
+        rates = {
+            "codes": speed * _RATE,
+            "local": speed * _LOCAL_RATE,
+            "cameras": speed * _CAMERA_RATE * self.moving,
+        }
         plan = _Plan(self._key, jnp.float32(self.steps), rates)
         for number, batch in enumerate(batches):
             own = batch.images[: batch.num_images]
@@ -213,6 +228,8 @@ class _Space(NamedTuple):
     mean: Float[Array, "latent"]
     axes: Float[Array, "components latent"]
     reach: Float[Array, ""]
+    local_deviation: Float[Array, "local"]
+    keypoints: Float[Array, "points 3"]
 
 
 class _Plan(NamedTuple):
@@ -260,10 +277,16 @@ def _advance(
     """Steps of Adam on all unknowns, until ``until`` steps are done."""
 
     def loss(unknown: dict[str, Array], key: Array) -> tuple[Array, Array]:
+        local = unknown["local"] * space.local_deviation[None]
         codes = space.mean[None] + matmul(unknown["codes"], space.axes)
+        codes = codes + jnp.pad(local, ((0, 0), (codes.shape[1] - local.shape[1], 0)))
         poses = corrected_cameras(pixels.cam_to_world, unknown["cameras"], jnp.zeros(6))
         each = image_losses(config, recipe, network, codes, poses, pixels, key)
         each = each + _PRIOR * jnp.sum(unknown["codes"] ** 2, axis=-1) / max(len(space.axes), 1)
+        each = each + _LOCAL_PRIOR * jnp.sum(unknown["local"] ** 2, axis=-1) / max(local.shape[1], 1)
+        if len(space.keypoints):
+            moves = keypoint_displacement(space.keypoints, pixels.intrinsics, pixels.cam_to_world, poses)
+            each = each + recipe.lambda_camera * moves / recipe.size**2
         return jnp.sum(each), each
 
     def step(_: Array, search: _Search) -> _Search:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import jax
@@ -144,8 +145,8 @@ def image_losses(
         key=jnp.broadcast_to(sample_key, (count,)),
     )
     target = batch.rgb_mask / 255.0
-    terms = jax.vmap(training_losses)(rays, background, target[..., :3], target[..., 3])
-    return terms["rgb"] + recipe.lambda_mask * terms["mask"] + recipe.lambda_hard * terms["hard"]
+    losses = partial(training_losses, mask_margin=recipe.mask_margin)
+    return recipe.ray_loss(jax.vmap(losses)(rays, background, target[..., :3], target[..., 3]))
 
 
 def reconstruction_psnr(

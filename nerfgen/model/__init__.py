@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.model.latent_space import Principal, drawn_objects, principal_axes, truncated_draws
+    from nerfgen.model.latent_space import Principal, principal_axes, truncated_draws
     from nerfgen.model.nearness import Drawn, Neighbours, draw_identities, neighbours
     from nerfgen.model.objects import (
         Objects,
         concatenate,
+        drawn_objects,
         file_reference,
         find_objects,
         parse_numbers,

@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from nerfgen.model.objects import Objects
-
 # An axis whose deviation is below this fraction of the largest does not vary: a table of few rows spans fewer axes.
 _NEGLIGIBLE = 1e-6
 
@@ -18,15 +16,21 @@ _NEGLIGIBLE = 1e-6
 class Principal:
     """The table of latent codes as a Gaussian.
 
+    The axes are those of the global dimensions. The local features, which follow them in a code, move along with each
+    axis as they do on average in the table; what the global dimensions do not predict is off the axes.
+
     Attributes:
         mean: mean latent code.
-        axes: orthonormal principal axes, by falling variance; the largest entry of each is positive.
+        axes: principal axes, by falling variance: orthonormal in the global dimensions, with their largest entry there
+            positive.
         deviation: standard deviation along each.
+        local_deviation: standard deviation of each local feature.
     """
 
-    mean: Float[np.ndarray, "latent"]
-    axes: Float[np.ndarray, "components latent"]
+    mean: Float[np.ndarray, "code"]
+    axes: Float[np.ndarray, "components code"]
     deviation: Float[np.ndarray, "components"]
+    local_deviation: Float[np.ndarray, "local"]
 
     @property
     def spectrum(self) -> Float[np.ndarray, "components"]:
@@ -56,12 +60,12 @@ class Principal:
 
     def codes(
         self, coefficients: Float[np.ndarray, "samples components"]
-    ) -> Float[np.ndarray, "samples latent"]:
+    ) -> Float[np.ndarray, "samples code"]:
         """Latent codes from coefficients in standard deviations."""
         return self.mean + (coefficients * self.deviation) @ self.axes
 
     def coefficients(
-        self, latents: Float[np.ndarray, "samples latent"]
+        self, latents: Float[np.ndarray, "samples code"]
     ) -> Float[np.ndarray, "samples components"]:
         """Coefficients of latent codes along the axes, in standard deviations; 0 along axes that do not vary.
 
@@ -69,18 +73,30 @@ class Principal:
         """
         scale = np.zeros(len(self.deviation))
         scale[: self.varying] = 1 / self.deviation[: self.varying]
-        return ((latents - self.mean) @ self.axes.T) * scale
+        whole = len(self.mean) - len(self.local_deviation)
+        return ((latents - self.mean)[:, :whole] @ self.axes[:, :whole].T) * scale
 
 
-def principal_axes(latents: Float[np.ndarray, "rows latent"]) -> Principal:
-    """PCA of the table, on as many axes as there are latent dimensions, or rows if those are fewer."""
+def principal_axes(latents: Float[np.ndarray, "rows code"], latent_size: int) -> Principal:
+    """PCA of the table's global dimensions, on as many axes as there are of them, or rows if those are fewer.
+
+    Args:
+        latent_size: number of global dimensions; local features follow them.
+    """
     mean = latents.mean(axis=0, dtype=np.float64)
+    whole, local = np.split(latents - mean, [latent_size], axis=1)
     # The triangle of a QR decomposition has the table's axes and singular values, however many rows there are.
-    _, singular, axes = np.linalg.svd(np.linalg.qr(latents - mean, mode="r"), full_matrices=False)
+    _, singular, axes = np.linalg.svd(np.linalg.qr(whole, mode="r"), full_matrices=False)
     # The sign of an axis is arbitrary. Fixed like this, samples do not depend on the library's choice.
     largest = np.take_along_axis(axes, np.abs(axes).argmax(axis=1)[:, None], axis=1)
     axes = axes * np.where(largest < 0, -1.0, 1.0)
-    return Principal(mean, axes, singular / np.sqrt(max(len(latents) - 1, 1)))
+    # Least squares on coordinates that are uncorrelated.
+    squares = singular**2
+    present = squares > (_NEGLIGIBLE**2) * squares.max(initial=0.0)
+    along = (whole @ axes.T).T @ local / np.where(present, squares, 1.0)[:, None]
+    along[~present] = 0.0
+    deviation = singular / np.sqrt(max(len(latents) - 1, 1))
+    return Principal(mean, np.concatenate([axes, along], axis=1), deviation, local.std(axis=0))
 
 
 def truncated_draws(
@@ -103,15 +119,3 @@ def truncated_draw(components: int, truncation: float, key: Sequence[int]) -> Fl
     low, high = ndtr([-truncation, truncation])
     uniform = np.random.default_rng(list(key)).uniform(size=components)
     return ndtri(low + uniform * (high - low))
-
-
-def drawn_objects(principal: Principal, count: int, truncation: float, seed: int) -> Objects:
-    """New objects: :func:`truncated_draws` along all axes of ``principal``; ``coefficients`` in ``extra``."""
-    coefficients = truncated_draws(count, len(principal.deviation), truncation, seed)
-    return Objects(
-        names=[f"sample {number}" for number in range(count)],
-        status=["ok"] * count,
-        rows=np.full(count, -1),
-        latents=principal.codes(coefficients),
-        extra={"coefficients": coefficients},
-    )

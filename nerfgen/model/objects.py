@@ -14,6 +14,7 @@ from jaxtyping import Float, Int, PyTree, UInt8
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras, window_intrinsics
+from nerfgen.model.latent_space import Principal, truncated_draws
 from nerfgen.model.trained import Model
 
 Value = TypeVar("Value")
@@ -58,6 +59,18 @@ def table_objects(model: Model, rows: Sequence[int]) -> Objects:
         cameras=Cameras(
             window_intrinsics(model.intrinsics[chosen], model.window[chosen], 1), model.cam_to_world[chosen]
         ),
+    )
+
+
+def drawn_objects(principal: Principal, count: int, truncation: float, seed: int) -> Objects:
+    """New objects: :func:`truncated_draws` along all axes of ``principal``; ``coefficients`` in ``extra``."""
+    coefficients = truncated_draws(count, len(principal.deviation), truncation, seed)
+    return Objects(
+        names=[f"sample {number}" for number in range(count)],
+        status=["ok"] * count,
+        rows=np.full(count, -1),
+        latents=principal.codes(coefficients),
+        extra={"coefficients": coefficients},
     )
 
 

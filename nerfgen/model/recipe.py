@@ -20,7 +20,7 @@ class Recipe(Settings, title="Recipe"):
     field: Literal["mlp", "planes"] = setting(
         help="Networks: mlp is the published network, planes the fast one."
     )
-    latent_size: int = setting(minimum=1, help="Latent dimensions.")
+    latent_size: int = setting(minimum=1, help="Global latent dimensions.")
     width: int = setting(minimum=1, help="Width of the foreground network's hidden layers.")
     depth: int = setting(minimum=1, help="Hidden layers of the foreground network.")
     frequencies: int = setting(minimum=0, help="Octaves of the foreground network's positional encoding.")
@@ -30,6 +30,16 @@ class Recipe(Settings, title="Recipe"):
     odd_channels: int = setting(
         minimum=0, help="Plane channels that may differ between the two sides of a mirrored object."
     )
+    local_size: int = setting(
+        minimum=0,
+        help="Cells along a side of the grid of local latent features that each object has for each plane, for detail "
+        "that the global dimensions are too few for; 0 for none (planes only).",
+    )
+    local_channels: int = setting(minimum=0, help="Channels of the local latent features.")
+    background_cells: int = setting(
+        minimum=0, help="Cells along a side of the grid of local latent features of a background; 0 for none."
+    )
+    background_channels: int = setting(minimum=0, help="Channels of the background's local latent features.")
     background_width: int = setting(minimum=1, help="Width of the background network's hidden layers.")
     background_depth: int = setting(minimum=1, help="Hidden layers of the background network.")
     density_scale: float = setting(above=0, help="Density per world unit of a raw output around 1.5.")
@@ -47,6 +57,7 @@ class Recipe(Settings, title="Recipe"):
     steps: int | None = setting(minimum=1, help="Length of a run; none where minutes end it.")
     learning_rate: float = setting(minimum=0, help="Adam's rate of the networks at the start.")
     latent_learning_rate: float = setting(minimum=0, help="Adam's rate of the latent codes at the start.")
+    local_learning_rate: float = setting(minimum=0, help="Adam's rate of the local latent features at the start.")
     final_rate: float = setting(
         above=0, maximum=1, help="Fraction of these rates at the end; the decay is exponential."
     )
@@ -55,7 +66,19 @@ class Recipe(Settings, title="Recipe"):
         minimum=0,
         help="Standard deviation of the initial latent codes; what training does not overwrite stays as noise.",
     )
+    initial_codes: Literal["noise", "images"] = setting(
+        help="Latent codes before the first step: noise of latent_std, or principal components of the framed images.",
+    )
     lambda_mask: float = setting(minimum=0, help="Weight of the mask loss.")
+    mask_margin: float = setting(
+        minimum=0,
+        below=0.5,
+        help="Mask probabilities nearer than this to 0 or 1 are taken for 0 or 1.",
+    )
+    lambda_opaque: float = setting(
+        minimum=0, help="Weight of the loss that draws accumulated opacity to 0 or 1."
+    )
+    lambda_local: float = setting(minimum=0, help="Weight of the mean square of the local latent features.")
     lambda_hard: float = setting(minimum=0, help="Weight of the hard-surface loss.")
     lambda_smooth: float = setting(
         minimum=0,
@@ -64,6 +87,11 @@ class Recipe(Settings, title="Recipe"):
     )
     camera_learning_rate: float = setting(
         minimum=0, help="Adam's rate of a six-number correction of each camera; 0 keeps cameras fixed."
+    )
+    lambda_camera: float = setting(
+        minimum=0,
+        help="Weight of the mean squared displacement, in widths of the framed image, of the canonical keypoints' "
+        "projections by a camera's correction: ties cameras to the landmarks that they were fitted to.",
     )
     camera_start: float = setting(
         minimum=0, maximum=1, help="Fraction of the run after which cameras are refined."
@@ -117,6 +145,15 @@ class Recipe(Settings, title="Recipe"):
         """All fields, as files record them; :func:`recorded_recipe` reads them."""
         return asdict(self)
 
+    def ray_loss(self, terms: Mapping[str, Any]) -> Any:
+        """The weighted sum of the losses of rays (:func:`nerfgen.volume.training_losses`)."""
+        return (
+            terms["rgb"]
+            + self.lambda_mask * terms["mask"]
+            + self.lambda_hard * terms["hard"]
+            + self.lambda_opaque * terms["opaque"]
+        )
+
     def field_config(self, bounds: tuple[float, float, float]) -> FieldConfig:
         """Sizes of the networks, for objects within the box of half edges ``bounds``."""
         from nerfgen.field import FieldConfig
@@ -129,7 +166,18 @@ class Recipe(Settings, title="Recipe"):
 _RENAMED_FIELDS = {"foreground_share": "foreground_fraction", "pose_share": "pose_fraction"}
 _RENAMED_VALUES = {"sampler": {"even": "stratified", "guided": "occupancy"}}
 # Fields that files of earlier versions lack, with the values that reproduce what those did.
-_ADDED_FIELDS: dict[str, Any] = {}
+_ADDED_FIELDS: dict[str, Any] = {
+    "local_size": 0,
+    "local_channels": 0,
+    "background_cells": 0,
+    "background_channels": 0,
+    "local_learning_rate": 0.0,
+    "initial_codes": "noise",
+    "mask_margin": 0.0,
+    "lambda_opaque": 0.0,
+    "lambda_local": 0.0,
+    "lambda_camera": 0.0,
+}
 
 
 def recorded_recipe(recorded: Mapping[str, Any]) -> Recipe:
@@ -194,6 +242,10 @@ PAPER = Recipe(
     plane_channels=8,
     mirror=False,
     odd_channels=0,
+    local_size=0,
+    local_channels=0,
+    background_cells=0,
+    background_channels=0,
     background_width=256,
     background_depth=5,
     density_scale=12.0,
@@ -205,13 +257,19 @@ PAPER = Recipe(
     steps=500_000,
     learning_rate=5e-4,
     latent_learning_rate=5e-4,
+    local_learning_rate=0.0,
     final_rate=0.2,
     adam_b2=0.999,
     latent_std=0.1,
+    initial_codes="noise",
     lambda_mask=1.0,
+    mask_margin=0.0,
+    lambda_opaque=0.0,
+    lambda_local=0.0,
     lambda_hard=0.1,
     lambda_smooth=0.0,
     camera_learning_rate=0.0,
+    lambda_camera=0.0,
     camera_start=0.0,
     pose_fraction=0.0,
     pose_latent_size=256,

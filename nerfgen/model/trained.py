@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int, PyTree
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.field import FieldConfig, add_parameters
+from nerfgen.model.latent_space import Principal, principal_axes
 from nerfgen.model.preparation import Preparation
 from nerfgen.model.recipe import Recipe, recorded_recipe
 from nerfgen.objectclass import ObjectClass
@@ -83,6 +85,11 @@ class Model:
         """Median focal length of the training images, in units of their longer sides."""
         return float(np.median(self.intrinsics[:, 0, 0] / self.image_size.max(axis=1)))
 
+    @cached_property
+    def principal(self) -> Principal:
+        """The table as a Gaussian, all its axes."""
+        return principal_axes(self.latents, self.config.latent_size)
+
     @property
     def size(self) -> int:
         """Size of the framed images that it was trained on, pixels."""
@@ -116,11 +123,14 @@ _TABLE = (
 )
 
 
-def save_model(stage: storage.Stage, model: Model, *, log: Float[np.ndarray, "entries 9"]) -> None:
+def save_model(
+    stage: storage.Stage, model: Model, *, log: Float[np.ndarray, "entries columns"], log_names: Sequence[str]
+) -> None:
     """Write the stage's output, a ``model/1`` file.
 
     Args:
         log: rows of a step and the schema's ``log_values``.
+        log_names: names of these values.
     """
     with stage.create() as file:
         storage.put(file, "image", model.images)
@@ -137,6 +147,7 @@ def save_model(stage: storage.Stage, model: Model, *, log: Float[np.ndarray, "en
         storage.put(file, "log_step", log[:, 0])
         storage.put(file, "log_values", log[:, 1:])
         storage.put_tree(file.create_group("field"), model.parameters)
+        file.attrs["log_names"] = json.dumps(list(log_names))
         file.attrs["model_version"] = _VERSION
         file.attrs["preparation"] = model.preparation.to_json()
         file.attrs["preset"] = json.dumps(model.recipe.values(), sort_keys=True)

@@ -64,7 +64,7 @@ def row_sparse_adam(b1: float, b2: float) -> optax.GradientTransformationExtraAr
         z <- z - learning_rate (m / (1 - b1^n)) / (sqrt(v / (1 - b2^n)) + 1e-8)
 
     Where every step touches every row this is Adam itself. ``update`` takes a :class:`RowGradient` and the keyword
-    ``learning_rate``, and returns a :class:`RowUpdate` for :func:`apply_row_update`.
+    ``learning_rate``, one for all dimensions or one for each, and returns a :class:`RowUpdate` for :func:`apply_row_update`.
     """
 
     def init(values: Float[Array, "rows dimensions"]) -> RowSparseAdamState:
@@ -76,7 +76,7 @@ def row_sparse_adam(b1: float, b2: float) -> optax.GradientTransformationExtraAr
         state: RowSparseAdamState,
         params: Float[Array, "rows dimensions"] | None = None,
         *,
-        learning_rate: Float[Array, ""],
+        learning_rate: Float[Array, ""] | Float[Array, "dimensions"],
     ) -> tuple[RowUpdate, RowSparseAdamState]:
         rows, entry = _unique_rows(gradient.rows, block=len(state.steps))
         total = jnp.zeros_like(gradient.values).at[entry].add(gradient.values)

@@ -58,10 +58,10 @@ class ObjectRenderer:
     """One object of a model, with everything computed that its rays share."""
 
     def __init__(self, model: Model, latent: Float[np.ndarray, "latent"]) -> None:
-        if np.shape(latent) != (model.config.latent_size,):
+        if np.shape(latent) != (model.config.code_size,):
             shape = " x ".join(map(str, np.shape(latent)))
             raise InputError(
-                f"a latent code of this model has {model.config.latent_size} dimensions, not {shape}"
+                f"a latent code of this model has {model.config.code_size} dimensions, not {shape}"
             )
         self._config = model.config
         self._parameters = model.device_parameters

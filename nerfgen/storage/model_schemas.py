@@ -102,9 +102,9 @@ MODEL_SCHEMAS = (
             Dataset(
                 "log_values",
                 "float32",
-                ("log", 8),
-                "means since the previous entry: loss, L_rgb, L_mask, L_hard, L_smooth, norm of the gradient, "
-                "mean norm of the latent codes; and PSNR in dB",
+                ("log", "value"),
+                "means since the previous entry of the losses, of the norms of the gradient and of the latent codes, "
+                "and PSNR in dB; the attribute `log_names` names the columns",
             ),
         ),
         {
@@ -112,6 +112,8 @@ MODEL_SCHEMAS = (
             "preparation": "JSON object: camera and mask settings of the training images, which new images repeat; "
             "absent in files of earlier versions, for the defaults",
             "model_version": "version of the meaning of the file; absent in files of version 1",
+            "log_names": "JSON array: columns of `log_values`; absent in files of earlier versions, for `loss`, `rgb`, "
+            "`mask`, `hard`, `smooth`, `gradient_norm`, `latent_norm`, `psnr_db`",
             "bounds": "half sizes x, y, z of the box that holds the object, world units",
             "steps": "training steps done",
         },

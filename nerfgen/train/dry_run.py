@@ -72,7 +72,7 @@ def estimate_run(
     compiled = make_step(plan, mesh, streamed=True).lower(state, given).compile()
     memory = compiled.memory_analysis()
     networks = sum(array.size for array in jax.tree.leaves(state.networks["field"]))
-    tables = rows.num_images * (recipe.latent_size + 6)
+    tables = rows.num_images * (plan.recipe.field_config(plan.bounds).code_size + 6)
     state = jax.block_until_ready(compiled(state, given))
     began = time.perf_counter()
     for _ in range(_TIMED_STEPS):

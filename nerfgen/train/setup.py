@@ -30,6 +30,7 @@ from nerfgen.errors import InputError
 from nerfgen.model import Model, Recipe
 from nerfgen.objectclass import ObjectClass
 from nerfgen.optimize import Advance
+from nerfgen.train.initial_codes import codes_from_images
 from nerfgen.train.machine import Machine
 from nerfgen.train.state import OCCUPANCY_SIZE, TrainState, initial_occupancy, initial_state, shard_state
 from nerfgen.train.step import StepInput, StepPlan, make_step
@@ -99,6 +100,8 @@ _REPORT_EVERY = 20
 _WORK_BETWEEN_REPORTS = 1 << 29
 _HULL_IMAGES = 400
 _HULL_SIZE = 64
+# Keypoints by which the corrections of cameras are measured: these determine six numbers well.
+_KEYPOINTS = 48
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,11 @@ class Setup:
     def initial_state(self) -> TrainState:
         """The state before the first step, on the devices."""
         occupancy = self.base.model.occupancy if self.base else self._visual_hull()
-        return shard_state(self._initial_state(occupancy), self.mesh)
+        state = self._initial_state(occupancy)
+        if self.recipe.initial_codes == "images" and not self.base:
+            codes = codes_from_images(self.cache, self.rows, self.recipe)
+            state = replace(state, latents=state.latents.at[:, : codes.shape[1]].set(codes))
+        return shard_state(state, self.mesh)
 
     def state_shapes(self) -> TrainState:
         """Structure and shapes of a state without padding, with no values."""
@@ -208,5 +215,12 @@ def set_up(
         images_per_pass=machine.images_per_pass(recipe, mesh),
         precision=machine.effective_precision(mesh),
         rematerialise=machine.rematerialise,
+        keypoints=_some_keypoints(cache.canonical),
     )
     return Setup(recipe, object_class, cache, rows, plan, mesh, base)
+
+
+def _some_keypoints(canonical: np.ndarray) -> tuple[tuple[float, float, float], ...]:
+    """Evenly spaced ones of the canonical keypoints."""
+    chosen = np.unique(np.linspace(0, len(canonical) - 1, min(_KEYPOINTS, len(canonical))).astype(int))
+    return tuple((float(x), float(y), float(z)) for x, y, z in canonical[chosen])

@@ -21,6 +21,7 @@ from nerfgen.parallel import Progress, silent
 from nerfgen.stopping import Stop, stop_signals
 from nerfgen.train.machine import Machine
 from nerfgen.train.metrics_log import (
+    COLUMNS,
     Entry,
     MetricsLog,
     logged_values,
@@ -173,7 +174,7 @@ def train(
         )
         preparation = recorded_preparation(files.cameras, files.masks)
         model = replace(model, guess=guess, preparation=preparation)
-        save_model(stage, model, log=np.array(run.entries))
+        save_model(stage, model, log=np.array(run.entries), log_names=COLUMNS[1:])
         if moving:
             save_refined_cameras(replace(stage, output=files.refined_cameras), files.cameras, setup, state)
         checkpoints.finish()

@@ -24,7 +24,7 @@ ADAM_B1 = 0.9
 # Folded into the seed for the initial state; steps fold in their numbers, which are smaller.
 _INITIAL = 0x696E6974
 
-LOSSES = ("loss", "rgb", "mask", "hard", "smooth")
+LOSSES = ("loss", "rgb", "mask", "hard", "smooth", "opaque", "local", "camera")
 # What a step reports: losses, then norms of the gradient and of the latent codes.
 TERMS = (*LOSSES, "gradient_norm", "latent_norm")
 
@@ -96,7 +96,8 @@ def initial_state(
     With ``base``, the networks are the model's; its rows come before the new ones, which start about their mean.
     Its renderings have cameras too, after those of the images.
     """
-    model = GenerativeField(recipe.field_config(bounds))
+    config = recipe.field_config(bounds)
+    model = GenerativeField(config)
     num_rows, num_images = len(rows.first_image), rows.num_images
 
     @jax.jit
@@ -105,9 +106,10 @@ def initial_state(
     ) -> TrainState:
         network_key, table_key = initial_keys(seed)
         point = jnp.zeros((1, 1, 3))
-        latents = recipe.latent_std * jax.random.normal(table_key, (num_rows, recipe.latent_size))
+        latents = recipe.latent_std * jax.random.normal(table_key, (num_rows, config.code_size))
+        latents = latents * (jnp.arange(config.code_size) < recipe.latent_size)
         if base_parameters is None:
-            field = model.init(network_key, jnp.zeros((1, recipe.latent_size)), point, point)["params"]
+            field = model.init(network_key, jnp.zeros((1, config.code_size)), point, point)["params"]
         else:
             field = base_parameters
             latents = jnp.concatenate([base_latents, mean_latent[None] + latents])
@@ -128,8 +130,8 @@ def initial_state(
         )
 
     parameters = jax.tree.map(jnp.asarray, base.model.parameters) if base else None
-    table = base.model.latents if base else np.zeros((0, recipe.latent_size), np.float32)
-    mean = table.mean(axis=0) if base else np.zeros(recipe.latent_size, np.float32)
+    table = base.model.latents if base else np.zeros((0, config.code_size), np.float32)
+    mean = table.mean(axis=0) if base else np.zeros(config.code_size, np.float32)
     return initialise(jnp.asarray(occupancy), parameters, jnp.asarray(table), jnp.asarray(mean))
 
 
@@ -176,7 +178,7 @@ def active_latents(
     if recipe.camera_learning_rate <= 0 or recipe.pose_fraction <= 0:
         return latents
     fade = jnp.clip((fraction - recipe.pose_fraction) / recipe.pose_fade, 0.0, 1.0)
-    weights = jnp.where(jnp.arange(recipe.latent_size) < recipe.pose_latent_size, 1.0, fade)
+    weights = jnp.where(jnp.arange(latents.shape[-1]) < recipe.pose_latent_size, 1.0, fade)
     return latents * jnp.expand_dims(weights, range(latents.ndim - 1))
 
 

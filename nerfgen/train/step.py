@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from nerfgen.data import Batch, PixelTable, SamplingPlan, TableRows, gather_batch, sample_indices
 from nerfgen.field import plane_smoothness, radiance_field, render_rays
-from nerfgen.geometry import corrected_cameras, pixel_rays, with_focal
+from nerfgen.geometry import corrected_cameras, keypoint_displacement, pixel_rays, with_focal
 from nerfgen.model import Recipe
 from nerfgen.optimize import AXIS, RowGradient, apply_row_update, gather_rows, keep_freed_memory, platform
 from nerfgen.train.state import (
@@ -52,6 +52,7 @@ class StepPlan:
         images_per_pass: images per device in one pass; the gradients of passes add up to those of the batch.
         precision: of the factors of the networks' matrix products, ``float32`` or ``bfloat16``.
         rematerialise: compute the network's layers again for the gradient instead of keeping them.
+        keypoints: some of the canonical keypoints that the cameras were fitted to.
     """
 
     recipe: Recipe
@@ -66,6 +67,7 @@ class StepPlan:
     images_per_pass: int
     precision: str = "float32"
     rematerialise: bool = False
+    keypoints: tuple[tuple[float, float, float], ...] = ()
 
     @classmethod
     def of_rows(
@@ -281,12 +283,22 @@ def pass_loss(
         rematerialise=plan.rematerialise,
     )
     target = batch.rgb_mask / 255.0
-    terms = training_losses(rays, background, target[..., :3], target[..., 3])
-    total = terms["rgb"] + recipe.lambda_mask * terms["mask"] + recipe.lambda_hard * terms["hard"]
+    terms = training_losses(rays, background, target[..., :3], target[..., 3], recipe.mask_margin)
+    total = recipe.ray_loss(terms)
+    local = latents[:, recipe.latent_size :]
+    terms["local"] = jnp.mean(local**2) if local.size else jnp.zeros(())
+    terms["camera"] = jnp.zeros(())
+    if recipe.lambda_camera > 0:
+        moved = corrected_cameras(batch.cam_to_world, unknowns.cameras, jnp.zeros(6))
+        moves = keypoint_displacement(
+            jnp.asarray(plan.keypoints), batch.intrinsics, batch.cam_to_world, moved
+        )
+        terms["camera"] = jnp.mean(moves) / recipe.size**2
+    total = total + recipe.lambda_local * terms["local"] + recipe.lambda_camera * terms["camera"]
     terms["smooth"] = jnp.zeros(())
     if config.kind == "planes":
         planes = networks["field"]["foreground"]["planes"]
-        terms["smooth"] = plane_smoothness(planes, latents, config.plane_size)
+        terms["smooth"] = plane_smoothness(planes, latents[:, : recipe.latent_size], config.plane_size)
         # It grows with the run: smooth planes from the start would take features for errors of the cameras.
         total = total + recipe.lambda_smooth * fraction * terms["smooth"]
     scale = plan.images_per_pass / recipe.images_per_batch
@@ -382,10 +394,15 @@ def learning_rates(recipe: Recipe, fraction: Float[Array, ""]) -> dict[str, Floa
     """Adam's rates at a fraction of the run: of the ``field``, ``log_focal``, ``latents`` and ``cameras``."""
     decay = recipe.final_rate**fraction
     started = fraction >= recipe.camera_start
+    config = recipe.field_config((1.0, 1.0, 1.0))
+    whole, local, background = config.code_parts
+    latents = jnp.where(
+        jnp.arange(config.code_size) < whole, recipe.latent_learning_rate, recipe.local_learning_rate
+    )
     return {
         "field": recipe.learning_rate * decay,
         "log_focal": recipe.focal_learning_rate * decay * started,
-        "latents": recipe.latent_learning_rate * decay,
+        "latents": latents * decay,
         "cameras": recipe.camera_learning_rate * decay * started,
     }
 

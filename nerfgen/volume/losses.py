@@ -22,15 +22,23 @@ def training_losses(
     background: Float[Array, "*rays 3"],
     target: Float[Array, "*rays 3"],
     mask: Float[Array, "*rays"],
+    mask_margin: float = 0.0,
 ) -> dict[str, Float[Array, ""]]:
-    """L_rgb, L_mask and L_hard, unweighted.
+    """L_rgb, L_mask, L_hard and L_opaque, unweighted.
 
-    L_rgb is |C - I|^2 summed over channels; all are means over rays (L_hard: over rays and samples).
+    L_rgb is |C - I|^2 summed over channels, L_opaque is A (1 - A); all are means over rays (L_hard: over rays and
+    samples).
+
+    Args:
+        mask_margin: probabilities nearer than this to 0 or 1 are taken for 0 or 1: a segmenter is never quite sure, and
+            its doubt would make objects translucent.
     """
+    mask = jnp.clip((mask - mask_margin) / (1 - 2 * mask_margin), 0.0, 1.0)
     color = rays.color + (1 - rays.opacity[..., None]) * background
     squared = jnp.sum((color - target) ** 2, axis=-1)
     return {
         "rgb": jnp.mean(squared),
         "mask": jnp.mean((rays.opacity - mask) ** 2),
         "hard": jnp.mean(hard_surface(rays.weights)),
+        "opaque": jnp.mean(rays.opacity * (1 - rays.opacity)),
     }

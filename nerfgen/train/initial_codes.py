@@ -1,0 +1,63 @@
+"""Latent codes before the first step: principal components of the framed images, as far as the camera is not in them."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from nerfgen.data import PixelCache, TableRows
+from nerfgen.geometry import yaw_pitch_roll
+from nerfgen.inversion import guess_features
+from nerfgen.model import Recipe
+
+# Images that the components are learned from: enough for them, and it takes some seconds and 100 MB.
+_IMAGES = 4096
+_AT_ONCE = 256
+# Standard deviation of every component.
+_DEVIATION = 0.15
+# The background says little of the object.
+_BACKGROUND_WEIGHT = 0.5
+
+
+def codes_from_images(
+    cache: PixelCache, rows: TableRows, recipe: Recipe
+) -> Float[np.ndarray, "rows components"]:
+    """The principal components of the thumbnails of each row's first image, whitened; at most ``latent_size``.
+
+    What a linear and quadratic function of the camera explains is subtracted first: a code that tells the pose would
+    keep networks from learning a shape that is right for all poses.
+    """
+    first, masked = rows.first_image, recipe.lambda_mask > 0
+    chosen = first[np.unique(np.linspace(0, len(first) - 1, min(len(first), _IMAGES)).astype(int))]
+    samples, poses = _thumbnails(cache, chosen, masked=masked), _pose_terms(cache.cam_to_world[chosen])
+    explained, *_ = np.linalg.lstsq(poses, samples, rcond=None)
+    count = min(recipe.latent_size, len(chosen) - 1)
+    _, singular, axes = np.linalg.svd(samples - poses @ explained, full_matrices=False)
+    scale = _DEVIATION * np.sqrt(len(chosen)) / np.maximum(singular[:count], 1e-9)
+    codes = np.zeros((len(first), count), np.float32)
+    for start in range(0, len(first), _AT_ONCE):
+        own = first[start : start + _AT_ONCE]
+        rest = _thumbnails(cache, own, masked=masked) - _pose_terms(cache.cam_to_world[own]) @ explained
+        codes[start : start + _AT_ONCE] = rest @ axes[:count].T * scale
+    return codes
+
+
+def _thumbnails(cache: PixelCache, chosen: np.ndarray, *, masked: bool) -> np.ndarray:
+    """Thumbnails of foreground, background and mask of images, in one row each."""
+    poses = cache.cam_to_world[chosen]
+    features = [
+        guess_features(raster[None], pose[None], masked=masked)
+        for raster, pose in zip(cache.rasters(chosen), poses, strict=True)
+    ]
+    thumbnails = np.concatenate(features)[:, :-12].reshape(len(chosen), -1, 7)
+    thumbnails[..., 3:6] *= _BACKGROUND_WEIGHT
+    return thumbnails.reshape(len(chosen), -1)
+
+
+def _pose_terms(cam_to_world: np.ndarray) -> np.ndarray:
+    """1, the angles and the position of cameras, and their products with each other."""
+    angles = np.radians(yaw_pitch_roll(cam_to_world))
+    linear = np.concatenate([angles, cam_to_world[:, :3, 3]], axis=1)
+    upper = np.triu_indices(linear.shape[1])
+    products = linear[:, upper[0]] * linear[:, upper[1]]
+    return np.concatenate([np.ones((len(linear), 1)), linear, products], axis=1)
