@@ -20,12 +20,12 @@ class EvaluationInputs(Settings, title="Reference data"):
         None,
         hidden_option=("--others",),
         metavar="FOLDER",
-        help="Images that the model was not trained on, for fit, novel and depth.",
+        help="Images that the model was not trained on, for fit, novel, pairs and depth.",
     )
     pairs: Path | None = setting(
         None,
         metavar="FILE.csv",
-        help="For novel: columns source and target, two images of one object in `held_out`.",
+        help="For pairs: columns source and target, two images of one object in `held_out`.",
     )
     keypoints: Path | None = setting(
         None,
