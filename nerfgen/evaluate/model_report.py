@@ -161,7 +161,7 @@ def input_records(inputs: EvaluationInputs) -> list[storage.InputRecord]:
     Raises:
         InputError: a given file or folder does not exist.
     """
-    given = [path for path in (inputs.pairs, inputs.keypoints, inputs.landmarker) if path]
+    given = [path for path in (inputs.pairs, inputs.keypoints, inputs.visible, inputs.landmarker) if path]
     for file in given:
         if not file.is_file():
             raise InputError(f"{file} does not exist")

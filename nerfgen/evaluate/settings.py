@@ -32,6 +32,12 @@ class EvaluationInputs(Settings, title="Reference data"):
         metavar="FILE.csv",
         help="For depth: columns image, x0, y0, z0, x1, ...: pixels, and depth in any unit.",
     )
+    visible: Path | None = setting(
+        None,
+        metavar="FILE.csv",
+        help="For depth: columns image, p0, p1, ...: 1 where a point of `keypoints` is visible in the image, 0 where "
+        "the object hides it.",
+    )
     landmarker: Path | None = setting(
         None,
         metavar="FILE",

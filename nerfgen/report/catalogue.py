@@ -184,10 +184,27 @@ METRICS = {
         "the same for the cameras fitted to landmarks, before latent fitting refined them",
     ),
 }
+for _name in ("keypoint_pearson", "keypoint_spearman"):
+    for _kind in ("visible", "hidden"):
+        for _pooled in ("", "_pooled"):
+            _whole = METRICS[f"{_name}{_pooled}"]
+            METRICS[f"{_name}_{_kind}{_pooled}"] = replace(
+                _whole,
+                title=_whole.title.replace("keypoints", f"{_kind} keypoints"),
+                description=f"the same at keypoints that are {_kind} in the image, standardised within each image",
+            )
+    for _kind in ("", "_visible", "_hidden"):
+        _whole = METRICS[f"{_name}{_kind}_pooled"]
+        METRICS[f"mean_code_{_name}{_kind}_pooled"] = replace(
+            _whole,
+            title=f"{_whole.title}, of the mean code",
+            better="",
+            description="the same for the mean latent code, one average object, as a baseline",
+        )
 for _background, _over in BACKGROUNDS.items():
     for _name in ("unturned", "class_mean"):
         METRICS[f"turned_beats_{_name}_{_background}_fraction"] = MetricInfo(
-            f"turned beats {COMPARED[_name].title} {_over}",
+            f"turned beats {COMPARED[_name].title}, {_over}",
             "",
             3,
             "higher",
@@ -225,7 +242,7 @@ def metric_info(metric: str) -> MetricInfo:
         measure, compared = METRICS[of_pair.measure], COMPARED[of_pair.compared]
         known = replace(
             measure,
-            title=f"{measure.title}, {compared.title} {of_pair.condition}",
+            title=f"{measure.title}, {compared.title}, {of_pair.condition}",
             better="" if compared.baseline else measure.better,
             description=of_pair.description,
         )

@@ -33,7 +33,7 @@ COMPARED = {
     ),
     "unturned": ComparedImage("unturned", "the source image as it is, framed", baseline=True),
 }
-BACKGROUNDS = {"white": "over white", "own": "over own background"}
+BACKGROUNDS = {"white": "over white", "own": "own background"}
 # Of a metric after the best gain and offset of each colour channel.
 _MATCHED = "matched"
 
