@@ -131,7 +131,7 @@ def test_the_fit_of_the_target_sees_more_than_the_class_mean(evaluated) -> None:
 
 def test_unusable_images_of_pairs_are_named(evaluated, others) -> None:
     table = evaluated.report.tables["pairs"]
-    assert any(line.startswith("3 pairs") for line in table.notes)
+    assert any(line.startswith("3 of 4 pairs") for line in table.notes)
     assert any("1 pairs" in line and others.unknown in line for line in table.notes)
     assert len(table.values["opacity"].items) == 3
 

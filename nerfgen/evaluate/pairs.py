@@ -92,9 +92,9 @@ def pairs_table(context: EvaluationContext, progress: Progress = silent) -> Tabl
     """
     if context.inputs.pairs is None:
         return Table({}, missing=["no pairs; set `held_out` to a folder and `pairs` to a list of its images"])
-    requested = _requested_pairs(context)
+    listed = _listed_pairs(context)
     try:
-        pairs = _fit_pairs(context, requested, progress)
+        pairs = _fit_pairs(context, listed, progress)
     except InputError as error:
         return Table({}, missing=[context.portable_message(error)])
     views = _target_views(context.model, pairs)
@@ -115,8 +115,8 @@ def pairs_table(context: EvaluationContext, progress: Progress = silent) -> Tabl
     )
 
 
-def _requested_pairs(context: EvaluationContext) -> list[tuple[str, str]]:
-    """The listed pairs, as many as the settings allow.
+def _listed_pairs(context: EvaluationContext) -> list[tuple[str, str]]:
+    """All pairs of the list.
 
     Raises:
         InputError: the list is unreadable or names absent images.
@@ -129,19 +129,18 @@ def _requested_pairs(context: EvaluationContext) -> list[tuple[str, str]]:
     for name in (name for pair in pairs for name in pair):
         if not (folder / name).is_file():
             raise InputError(f"{path.name}: {name} is not in {folder_name(folder)}")
-    return pairs[: context.settings.images]
+    return pairs
 
 
-def _fit_pairs(
-    context: EvaluationContext, requested: list[tuple[str, str]], progress: Progress
-) -> FittedPairs:
-    """Fit all images of the pairs.
+def _fit_pairs(context: EvaluationContext, listed: list[tuple[str, str]], progress: Progress) -> FittedPairs:
+    """Fit the images of the first pairs, as many as the settings allow.
 
     Raises:
         InputError: no pair has two usable images.
     """
     inputs = context.inputs
     assert inputs.pairs is not None
+    requested = listed[: context.settings.images]
     names = list(dict.fromkeys(name for pair in requested for name in pair))
     fitted = fit_images(context.model, inputs, names, context.settings, context.workers, progress)
     # Nothing can be compared where the mask is empty.
@@ -151,7 +150,8 @@ def _fit_pairs(
     absent = ", ".join(name for name in names if name not in place)
     if not usable:
         raise InputError(f"{inputs.pairs.name}: no pair has two usable images; unusable: {absent}")
-    notes = [f"{len(usable)} pairs of {inputs.pairs.name}, a latent code fitted to each image", *fitted.notes]
+    count = f"{len(usable)} of {len(listed)} pairs of {inputs.pairs.name}"
+    notes = [f"{count}, a latent code fitted to each image", *fitted.notes]
     if absent:
         notes.append(f"{len(requested) - len(usable)} pairs have an unusable image: {absent}")
     source, target = np.array([[place[name] for name in pair] for pair in usable]).T
