@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nerfgen.report.catalogue import METRICS
+from nerfgen.report.catalogue import metric_info
 from nerfgen.storage import atomic_path
 
 REFERENCE = Path(__file__).with_name("reference.json")
@@ -93,7 +93,7 @@ def worse(kind: str, found: dict[str, Any], reference: dict[str, Any]) -> list[s
     lines = []
     for table, metrics in reference.items():
         for metric, was in metrics.items():
-            better, now = METRICS[metric].better, found.get(table, {}).get(metric)
+            better, now = metric_info(metric).better, found.get(table, {}).get(metric)
             name = f"{kind} {table}.{metric}"
             if was["mean"] is None:
                 continue

@@ -274,6 +274,9 @@ def test_evaluation_as_shown(
         (walked / name).mkdir()
         shutil.copy(walked / "photos" / "model.h5", walked / name)
     (walked / "pairs.csv").write_text("source,target\n000000.png,000001.png\n", encoding="utf-8")
+    points = "image,x0,y0,z0,x1,y1,z1,x2,y2,z2\n000000.png,30,30,1,34,30,1.1,32,34,1.2\n"
+    (walked / "keypoints.csv").write_text(points, encoding="utf-8")
+    (walked / "visible.csv").write_text("image,p0,p1,p2\n000000.png,1,1,0\n", encoding="utf-8")
     lines = [line for line in shell_lines("docs/evaluation.md") if line.startswith("nerfgen")]
     with contextlib.chdir(walked):
         for line in lines:

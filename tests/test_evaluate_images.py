@@ -17,16 +17,15 @@ from nerfgen.errors import InputError
 from nerfgen.evaluate import EvaluationInputs, EvaluationSettings
 from nerfgen.evaluate.context import EvaluationContext
 from nerfgen.evaluate.depth import depth_table
-from nerfgen.evaluate.held_out_images import fit_images
 from nerfgen.evaluate.held_out_views import score_model
-from nerfgen.evaluate.inputs import read_keypoints, read_pairs
+from nerfgen.evaluate.inputs import read_keypoints, read_pairs, read_visible
 from nerfgen.evaluate.novel_views import novel_table
 from nerfgen.evaluate.reconstruction import fit_table
 from nerfgen.evaluate.true_depth import denormalize_depth, normalize_depth
 from nerfgen.geometry import project, rotation_from_vector
-from nerfgen.metric import intersection_over_union
 from nerfgen.objectclass import object_class
 from nerfgen.render import render_views, surface_depths
+from nerfgen.report.catalogue import metric_info
 from nerfgen.synth import SynthSettings, synthesize
 
 FEW = EvaluationSettings(images=6, fit_steps=20, shown=2)
@@ -102,26 +101,6 @@ def test_novel_views_of_training_objects_agree_with_their_scores(model, trained,
     assert figures["mask_iou"] == pytest.approx(known["mask_iou"], abs=1e-6)
     assert figures["mean_code_psnr_db"] == pytest.approx(known["class_mean_foreground_psnr_db"], abs=0.05)
     assert any("table's latent codes" in line for line in table.notes)
-
-
-def test_the_target_of_a_pair_is_rendered_from_its_own_camera(model, trained, cars, others, tmp_path) -> None:
-    first, second, *_ = sorted(path.name for path in others.glob("*.png"))
-    pairs = write_rows(tmp_path / "pairs.csv", [("source", "target"), (first, first), (first, second)])
-    sources = EvaluationInputs(trained, cars, others, pairs)
-    table = novel_table(EvaluationContext(model, sources, FEW))
-    fitted = fit_images(model, sources, [first, second], FEW)
-    with h5py.File(others / "truth.h5") as file:
-        names = storage.strings(file["image"])
-        cameras = [file[name][names.index(second)] for name in ("intrinsics", "cam_to_world")]
-        mask = file["mask"][names.index(second)] > 127
-    seen = render_views(model, fitted.latents[:1], cameras[0][None], cameras[1][None], len(mask))
-    expected = intersection_over_union(seen.opacity[0] > 0.5, mask)
-    # Measured in the window of the object, at the training size.
-    assert table.values["mask_iou"].values[1] == pytest.approx(expected, abs=0.1)
-    assert table.values["mask_iou"].items[1] == f"{first} -> {second}"
-    write_rows(pairs, [("source", "target"), (first, "absent.png")])
-    with pytest.raises(InputError, match=r"pairs.csv.*absent.png"):
-        novel_table(EvaluationContext(model, sources, FEW))
 
 
 def test_further_images_of_an_object_are_its_novel_views(model, trained, cars, tmp_path) -> None:
@@ -259,6 +238,46 @@ def test_true_keypoints_of_any_unit(model, trained, cars, own_truth, tmp_path) -
         figures(depth, [["nobody.png", *[""] * 24]])
 
 
+def test_hidden_keypoints_are_correlated_apart(model, trained, cars, own_truth, tmp_path) -> None:
+    """Hidden keypoints of reversed depth spoil only the figures of all and of hidden ones."""
+    names, depth = list(model.images)[:4], np.nan_to_num(own_truth.depth[:4], nan=4.0)
+    hidden = np.tile(np.arange(8) >= 4, (4, 1))
+    z = np.where(hidden, -depth, depth)
+    keypoints = write_rows(
+        tmp_path / "keypoints.csv",
+        [
+            ["image", *(f"{axis}{k}" for k in range(8) for axis in "xyz")],
+            *(
+                [name, *np.concatenate([xy, own[:, None]], axis=1).reshape(-1).tolist()]
+                for name, xy, own in zip(names, own_truth.pixels[:4], z, strict=True)
+            ),
+        ],
+    )
+    header = ["image", *(f"p{k}" for k in range(8))]
+    visible = write_rows(
+        tmp_path / "visible.csv",
+        [header, *([name, *(1 - own.astype(int)).tolist()] for name, own in zip(names, hidden, strict=True))],
+    )
+    inputs = EvaluationInputs(trained, cars, keypoints=keypoints, visible=visible)
+    figures = means(depth_table(EvaluationContext(model, inputs, FEW)))
+    for name in ("pearson", "spearman"):
+        assert figures[f"keypoint_{name}_visible_pooled"] > 0.99
+        assert figures[f"keypoint_{name}_visible"] > 0.99
+        assert figures[f"keypoint_{name}_hidden_pooled"] < -0.99
+        assert abs(figures[f"keypoint_{name}_pooled"]) < 0.99
+    assert figures["mean_code_keypoint_pearson_visible_pooled"] < figures["keypoint_pearson_visible_pooled"]
+    assert all(metric_info(metric).title != metric for metric in figures)
+    with pytest.raises(InputError, match=r"visible.csv.*`keypoints`"):
+        depth_table(EvaluationContext(model, replace(inputs, keypoints=None), FEW))
+    for rows, message in (
+        ([header, [names[0], *"11110000"]], names[1]),
+        ([header[:-1], *([name, *"1111000"] for name in names)], "7 points"),
+    ):
+        write_rows(visible, rows)
+        with pytest.raises(InputError, match=f"visible.csv.*{message}"):
+            depth_table(EvaluationContext(model, inputs, FEW))
+
+
 def test_relative_depth_of_landmarks_is_a_proxy(model, trained, cars, own_truth, tmp_path) -> None:
     context = EvaluationContext(model, EvaluationInputs(trained, tmp_path), FEW)
     assert any("`keypoints`" in line for line in depth_table(context).missing)
@@ -321,6 +340,21 @@ def test_invalid_keypoints_are_reported_with_their_line(tmp_path, text, told) ->
     with pytest.raises(InputError, match=f"points.csv.*{told}") as error:
         read_keypoints(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("image,p1\na.png,1\n", "columns"),
+        ("image,p0\na.png,2\n", "line 2.*'2'"),
+        ("image,p0\na.png,1\na.png,1\n", "line 3.*twice"),
+    ],
+)
+def test_invalid_visibility_is_reported_with_its_line(tmp_path, text, told) -> None:
+    path = tmp_path / "visible.csv"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=f"visible.csv.*{told}"):
+        read_visible(path)
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ EPILOG = runtime.examples(
 )
 
 _STUDY = "Studies"
-_ALL_TABLES = "train,fit,novel,depth,samples,cameras"
+_ALL_TABLES = "train,fit,novel,pairs,depth,samples,cameras"
 _STUDY_TABLES = "train,fit,novel,depth"
 _REFERENCES = tuple(name for name in settings_of(EvaluationInputs) if name not in ("model", "data"))
 
@@ -68,7 +68,7 @@ def evaluate(
         str,
         typer.Option(
             metavar="NAMES",
-            help="Some of train, fit, novel, depth, samples, cameras.",
+            help="Some of train, fit, novel, pairs, depth, samples, cameras.",
             show_default="all; train,fit,novel,depth with --sweep",
         ),
     ] = "",
@@ -100,7 +100,7 @@ def evaluate(
     ] = None,
     messages: Messages,
 ) -> None:
-    """Measure a model: reconstruction, new images, novel views, depth, new objects, cameras.
+    """Measure a model: reconstruction, new images, novel views, pairs of images, depth, new objects, cameras.
 
     Each figure is a mean with a 95% bootstrap interval over images. Metrics that cannot be computed are listed as
     missing; the others are unaffected. The report is an HDF5 file: MODEL.report.h5, or study.h5 in the folder of the

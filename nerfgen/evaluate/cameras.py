@@ -15,7 +15,7 @@ from nerfgen.evaluate.context import EvaluationContext
 from nerfgen.evaluate.inputs import choose_subset, folder_name
 from nerfgen.geometry import project, rigid, yaw_pitch_roll
 from nerfgen.image import UnreadableImageError, decode
-from nerfgen.metric import frame_rotation, rotation_errors, translation_errors
+from nerfgen.metric import frame_rotation, reprojection_errors, rotation_errors, translation_errors
 from nerfgen.parallel import Progress, silent
 from nerfgen.report import ImageGrid, ItemValues, ScatterPoints, Table, merge_tables
 
@@ -170,11 +170,8 @@ def _rmse(
     Args:
         at: index of each row's image in ``observed``; -1 gives NaN.
     """
-    projected, _ = project(np.broadcast_to(canonical, (len(at), *canonical.shape)), intrinsics, cam_to_world)
-    squared = ((projected - observed.points[at]) ** 2).sum(-1)
-    present = np.isfinite(squared) & (at >= 0)[:, None]
-    total = np.where(present, squared, 0.0).sum(1)
-    return np.sqrt(np.where(present.any(1), total / np.maximum(present.sum(1), 1), np.nan))
+    points = np.where(at[:, None, None] >= 0, observed.points[at], np.nan)
+    return reprojection_errors(points, canonical, intrinsics, cam_to_world)
 
 
 def _reprojection_grid(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -20,6 +21,7 @@ from nerfgen.evaluate.true_depth import (
 from nerfgen.geometry import OPENGL_AXES, window_intrinsics
 from nerfgen.image import color_normals, depth_limits, draw_points, shade_depth
 from nerfgen.metric import PooledCorrelation, angles_between, depth_normals, pearson, spearman
+from nerfgen.model import Model
 from nerfgen.parallel import Progress, silent
 from nerfgen.render import render_views, surface_depths
 from nerfgen.report import ImageGrid, ItemValues, ScatterPoints, Table, merge_tables
@@ -57,27 +59,69 @@ def depth_table(context: EvaluationContext, progress: Progress = silent) -> Tabl
 
 def _at_keypoints(context: EvaluationContext, truth: TrueDepth) -> Table:
     images, true = truth.images, truth.keypoints[..., 2]
-    depth = surface_depths(
-        context.model, images.latents, truth.keypoints[..., :2], images.intrinsics, images.cam_to_world
-    )
-    predicted = normalize_depth(depth, images.intrinsics, images.cam_to_world, images.window[:, 2])
-    both = np.isfinite(predicted) & np.isfinite(true)
-    pairs = [(own[valid], other[valid]) for own, other, valid in zip(predicted, true, both, strict=True)]
-    unmet = int((np.isfinite(true) & ~both).sum())
+    predicted = _surface_at_keypoints(context.model, truth, images.latents)
+    pairs = _measured_pairs(predicted, true)
+    unmet = int((np.isfinite(true) & ~np.isfinite(predicted)).sum())
     notes = [f"the model has no surface at {unmet} of {np.isfinite(true).sum()} keypoints"] if unmet else []
     if truth.maps:
         return merge_tables(
             [Table({}, notes=notes), _correlations(context, images, pairs, "keypoint_", "keypoints")]
         )
-    pairs = [(_standardize(own), _standardize(other)) for own, other in pairs]
+    pairs = _standardized(pairs)
     # Without depth maps, keypoints are all there is: they are also the values of the metrics over masks.
     return merge_tables(
         [
             Table({}, notes=notes, grids=_keypoint_grid(context, truth, predicted)),
             _correlations(context, images, pairs, "", "keypoints"),
             _correlations(context, images, pairs, "keypoint_", "keypoints"),
+            *_by_visibility(context, truth, predicted),
         ]
     )
+
+
+def _by_visibility(
+    context: EvaluationContext, truth: TrueDepth, predicted: Float[np.ndarray, "images keypoints"]
+) -> list[Table]:
+    """Correlations at visible and at hidden keypoints, each standardised within its image, where visibility is known;
+    and those of the mean latent code from the same cameras. At a hidden keypoint the model shows what hides it."""
+    model, images, visible = context.model, truth.images, truth.visible
+    chosen = {"": np.ones(predicted.shape, bool)}
+    if visible is not None:
+        chosen |= {"_visible": visible, "_hidden": ~visible}
+    mean = np.broadcast_to(model.latents.mean(0), images.latents.shape)
+    parts = []
+    for prefix, depth in (("", predicted), ("mean_code_", _surface_at_keypoints(model, truth, mean))):
+        for suffix, where in chosen.items():
+            if prefix or suffix:
+                pairs = _measured_pairs(np.where(where, depth, np.nan), truth.keypoints[..., 2])
+                found = _correlations(
+                    context,
+                    images,
+                    _standardized(pairs),
+                    f"{prefix}keypoint_",
+                    f"{suffix[1:]} keypoints",
+                    suffix,
+                )
+                parts.append(replace(found, values={}, points={}) if prefix else found)
+    return parts
+
+
+def _surface_at_keypoints(
+    model: Model, truth: TrueDepth, latents: Float[np.ndarray, "images latent"]
+) -> Float[np.ndarray, "images keypoints"]:
+    """:func:`normalize_depth` of the surface of each latent code at the keypoints of its image; NaN without any."""
+    images = truth.images
+    cameras = images.intrinsics, images.cam_to_world
+    depth = surface_depths(model, latents, truth.keypoints[..., :2], *cameras)
+    return normalize_depth(depth, *cameras, images.window[:, 2])
+
+
+def _measured_pairs(
+    predicted: Float[np.ndarray, "images keypoints"], true: Float[np.ndarray, "images keypoints"]
+) -> list[Pair]:
+    """Both depths of each image where both are known."""
+    both = np.isfinite(predicted) & np.isfinite(true)
+    return [(own[valid], other[valid]) for own, other, valid in zip(predicted, true, both, strict=True)]
 
 
 def _over_masks(
@@ -127,19 +171,28 @@ def _over_masks(
 
 
 def _correlations(
-    context: EvaluationContext, images: ModelImages, pairs: Sequence[Pair], prefix: str, title: str
+    context: EvaluationContext,
+    images: ModelImages,
+    pairs: Sequence[Pair],
+    prefix: str,
+    title: str,
+    suffix: str = "",
 ) -> Table:
-    """Correlations of predicted and true depth, within images and pooled, and a scatter plot."""
+    """Correlations of predicted and true depth, within images and pooled, and a scatter plot.
+
+    Args:
+        prefix, suffix: begin and end of the metrics' names; ``_pooled`` follows.
+    """
     correlations = {"pearson": pearson, "spearman": spearman}
     within = {
-        f"{prefix}{name}": ItemValues(
+        f"{prefix}{name}{suffix}": ItemValues(
             images.names,
             np.array([correlate(*pair) if len(pair[0]) >= _MIN_POINTS else np.nan for pair in pairs]),
         )
         for name, correlate in correlations.items()
     }
     pooled = {
-        f"{prefix}{name}_pooled": PooledCorrelation(list(pairs), ranks=name == "spearman").estimate(
+        f"{prefix}{name}{suffix}_pooled": PooledCorrelation(list(pairs), ranks=name == "spearman").estimate(
             context.settings.seed
         )
         for name in correlations
@@ -152,6 +205,10 @@ def _correlations(
         pooled,
         points={title: ScatterPoints(true[shown], predicted[shown], "true depth", "predicted depth")},
     )
+
+
+def _standardized(pairs: Sequence[Pair]) -> list[Pair]:
+    return [(_standardize(own), _standardize(other)) for own, other in pairs]
 
 
 def _standardize(values: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
@@ -29,13 +30,31 @@ class FittedImages:
         framed: the framed images with names relative to their folder, and the cameras refined with the codes.
         files: path of each image.
         latents: latent code of each image.
+        initial: cameras before the fit refined them: fitted to landmarks, or given.
+        points: where the canonical points were detected, pixels of the images; None where cameras are given.
         notes: which images these are, and why others were left out.
     """
 
     framed: FramedImages
     files: list[Path]
     latents: Float[np.ndarray, "images latent"]
+    initial: Float[np.ndarray, "images 4 4"]
+    points: Float[np.ndarray, "images points 2"] | None
     notes: list[str]
+
+
+class FramedHeldOut(NamedTuple):
+    """Held-out images before fitting.
+
+    Attributes:
+        framed: the usable images, with names relative to their folder.
+        status: of all images, in no particular order.
+        points: where the canonical points were detected, pixels of the images; None where cameras are given.
+    """
+
+    framed: FramedImages
+    status: list[str]
+    points: Float[np.ndarray, "images points 2"] | None
 
 
 def fit_held_out(
@@ -90,9 +109,9 @@ def fit_images(
     Raises:
         InputError: none of the images is usable.
     """
-    framed, status = frame_held_out(model, inputs, names, workers)
+    framed, status, points = frame_held_out(model, inputs, names, workers)
     # A model trained without masks is fitted without masks, even if the folder has some.
-    observed = framed if _trained_with_masks(model) else replace(framed, mask=np.full_like(framed.mask, 255))
+    observed = framed if trained_with_masks(model) else replace(framed, mask=np.full_like(framed.mask, 255))
     fitted = fit_latents(model, observed, steps=settings.fit_steps, seed=settings.seed, progress=progress)
     unusable = Counter(value for value in status if value not in storage.USABLE)
     notes = [f"{count} of them are unusable: {value}" for value, count in sorted(unusable.items())]
@@ -103,14 +122,16 @@ def fit_images(
         framed=replace(framed, cam_to_world=fitted.cam_to_world),
         files=[inputs.held_out / name for name in framed.images],
         latents=fitted.latents,
+        initial=framed.cam_to_world,
+        points=points,
         notes=notes,
     )
 
 
 def frame_held_out(
     model: Model, inputs: EvaluationInputs, names: Sequence[str], workers: int | None = None
-) -> tuple[FramedImages, list[str]]:
-    """Images of ``inputs.held_out``, framed like the training images with cameras and masks; and all statuses.
+) -> FramedHeldOut:
+    """Images of ``inputs.held_out``, framed like the training images with cameras and masks.
 
     Cameras are obtained as for training: fitted to landmarks, or else read from cameras.h5 or truth.h5 of the folder.
     Masks are all 255 where the model needs none and the folder has none.
@@ -128,15 +149,17 @@ def frame_held_out(
         except MissingDependencyError as error:  # listed as missing in the table, like unusable images
             raise InputError(str(error)) from error
         own = dict(zip(given.names, names, strict=True))
-        return replace(given.framed, images=[own[name] for name in given.framed.images]), given.status
+        framed = replace(given.framed, images=[own[name] for name in given.framed.images])
+        return FramedHeldOut(framed, given.status, given.points)
     cameras, masks = (_stage_file(folder, name) for name in ("cameras.h5", "masks.h5"))
-    needed = _trained_with_masks(model)
+    needed = trained_with_masks(model)
     framed = load_framed(
         folder, cameras, masks if needed or masks.is_file() else None, model.size, only=names
     )
     skipped = [reason for reason, count in framed.skipped.items() for _ in range(count)]
     unlisted = len(names) - len(framed.images) - len(skipped)
-    return framed, [*["ok"] * len(framed.images), *skipped, *["no_camera"] * unlisted]
+    status = [*["ok"] * len(framed.images), *skipped, *["no_camera"] * unlisted]
+    return FramedHeldOut(framed, status, None)
 
 
 def instance_names(folder: Path, names: Sequence[str]) -> list[str]:
@@ -152,7 +175,8 @@ def instance_names(folder: Path, names: Sequence[str]) -> list[str]:
     return [instances[place] if place >= 0 else name for place, name in zip(places, names, strict=True)]
 
 
-def _trained_with_masks(model: Model) -> bool:
+def trained_with_masks(model: Model) -> bool:
+    """Whether masks were part of the model's training: it separates objects from their background."""
     return model.recipe.lambda_mask > 0
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from nerfgen.errors import InputError
 
@@ -69,6 +69,28 @@ def read_keypoints(path: Path) -> dict[str, Float[np.ndarray, "keypoints 3"]]:
         if image in found:
             raise InputError(f"{path}, line {number}: {image} is listed twice")
         found[image] = np.array([_parse_number(path, number, cell) for cell in cells]).reshape(count, 3)
+    return found
+
+
+def read_visible(path: Path) -> dict[str, Bool[np.ndarray, "keypoints"]]:
+    """Which keypoints of each image are visible.
+
+    The columns are ``image, p0, p1, ...``, with cells 1 for visible and 0 for hidden.
+
+    Raises:
+        InputError: the file is unreadable or has other columns, no rows or other cells; the line is named.
+    """
+    columns, lines = _read_csv(path)
+    if len(columns) < 2 or columns != ["image", *(f"p{number}" for number in range(len(columns) - 1))]:
+        raise InputError(f"{path}: columns image, p0, p1, ... are required; found {', '.join(columns)}")
+    found: dict[str, np.ndarray] = {}
+    for number, (image, *cells) in lines:
+        if image in found:
+            raise InputError(f"{path}, line {number}: {image} is listed twice")
+        for cell in cells:
+            if cell.strip() not in ("0", "1"):
+                raise InputError(f"{path}, line {number}: {cell!r} is neither 0 nor 1")
+        found[image] = np.array([cell.strip() == "1" for cell in cells])
     return found
 
 

@@ -13,6 +13,7 @@ from nerfgen.evaluate.cameras import cameras_table
 from nerfgen.evaluate.context import EvaluationContext
 from nerfgen.evaluate.depth import depth_table
 from nerfgen.evaluate.novel_views import novel_table
+from nerfgen.evaluate.pairs import pairs_table
 from nerfgen.evaluate.reconstruction import fit_table, train_table
 from nerfgen.evaluate.samples import samples_table
 from nerfgen.evaluate.settings import EvaluationInputs, EvaluationSettings
@@ -33,6 +34,7 @@ TABLE_FUNCTIONS: dict[str, TableFunction] = {
     "train": train_table,
     "fit": fit_table,
     "novel": novel_table,
+    "pairs": pairs_table,
     "depth": depth_table,
     "samples": samples_table,
     "cameras": cameras_table,
@@ -41,9 +43,9 @@ TABLE_FUNCTIONS: dict[str, TableFunction] = {
 # Files beside the images that tables use where they exist.
 _STAGE_FILES = ("landmarks.h5", "cameras.h5", "masks.h5", "truth.h5")
 # Pretrained networks that each table uses.
-_NETWORKS = {"train": "lpips", "fit": "lpips", "novel": "lpips", "samples": "inception"}
+_NETWORKS = {"train": "lpips", "fit": "lpips", "novel": "lpips", "pairs": "lpips", "samples": "inception"}
 # Tables that detect landmarks in images or renderings.
-_DETECTING = {"fit", "novel", "depth", "samples"}
+_DETECTING = {"fit", "novel", "pairs", "depth", "samples"}
 
 
 def table_names(text: str) -> list[str]:
@@ -159,7 +161,7 @@ def input_records(inputs: EvaluationInputs) -> list[storage.InputRecord]:
     Raises:
         InputError: a given file or folder does not exist.
     """
-    given = [path for path in (inputs.pairs, inputs.keypoints, inputs.landmarker) if path]
+    given = [path for path in (inputs.pairs, inputs.keypoints, inputs.visible, inputs.landmarker) if path]
     for file in given:
         if not file.is_file():
             raise InputError(f"{file} does not exist")

@@ -20,7 +20,7 @@ from nerfgen.evaluate.held_out_views import (
     solid_pixels,
 )
 from nerfgen.evaluate.image_comparison import image_metrics, resample_windows
-from nerfgen.evaluate.inputs import choose_subset, folder_name, read_pairs
+from nerfgen.evaluate.inputs import choose_subset, folder_name
 from nerfgen.metric import intersection_over_union, psnr
 from nerfgen.parallel import Progress, silent
 from nerfgen.render import render_views, to_uint8
@@ -55,16 +55,12 @@ def novel_table(context: EvaluationContext, progress: Progress = silent) -> Tabl
     """Renderings of objects known from one image beside true views (table 3 of the paper), both composited over white,
     compared over solid foreground pixels.
 
-    The views are the first available of: the second images of ``pairs``; further images of the objects in ``held_out``,
-    by the ``instance`` of their cameras; ground-truth views of these objects; without ``held_out``, ground-truth views
-    of the training objects, rendered from the table's latent codes.
-
-    Raises:
-        InputError: the given pairs are unusable.
+    The views are the first available of: further images of the objects in ``held_out``, by the ``instance`` of their
+    cameras; ground-truth views of these objects; without ``held_out``, ground-truth views of the training objects,
+    rendered from the table's latent codes.
     """
-    pairs = _requested_pairs(context)
     try:
-        targets = _views_of_pairs(context, pairs, progress) if pairs else _available_views(context, progress)
+        targets = _available_views(context, progress)
     except InputError as error:
         return Table({}, missing=[context.portable_message(error)])
     model, true = context.model, targets.true
@@ -96,7 +92,7 @@ def novel_table(context: EvaluationContext, progress: Progress = silent) -> Tabl
 
 
 def _available_views(context: EvaluationContext, progress: Progress) -> TargetViews:
-    """Views to compare with where no pairs are given.
+    """Views to compare with.
 
     Raises:
         InputError: there are none.
@@ -107,7 +103,7 @@ def _available_views(context: EvaluationContext, progress: Progress) -> TargetVi
         if not truth.is_file():
             raise InputError(
                 "no second view of any object; set `held_out` to a folder with truth.h5 or with several images per "
-                "object, or set `pairs`"
+                "object"
             )
         true = held_out_views(model, truth)
         return TargetViews(
@@ -126,54 +122,13 @@ def _available_views(context: EvaluationContext, progress: Progress) -> TargetVi
     truth = inputs.held_out / "truth.h5"
     if not truth.is_file():
         raise InputError(
-            f"no second view of the objects in {folder_name(inputs.held_out)}; set `pairs`, or add cameras with "
-            "`instance`"
+            f"no second view of the objects in {folder_name(inputs.held_out)}; add cameras with `instance`, or list "
+            "pairs of images for table pairs in `pairs`"
         )
     framed = fitted.framed
     true = held_out_views_for_images(framed.images, framed.intrinsics, framed.cam_to_world, model.size, truth)
     notes = [_count_note(true, "new objects, each fitted to one image")]
     return _targets_of_fitted(fitted, true, _view_names(true, framed.images), notes)
-
-
-def _requested_pairs(context: EvaluationContext) -> list[tuple[str, str]]:
-    """The given pairs; empty if none are given.
-
-    Raises:
-        InputError: the list is unreadable or names absent images.
-    """
-    path, folder = context.inputs.pairs, context.inputs.held_out
-    if path is None:
-        return []
-    if folder is None:
-        raise InputError(f"{path.name}: its images are in no known folder; set `held_out` too")
-    pairs = read_pairs(path)
-    for name in (name for pair in pairs for name in pair):
-        if not (folder / name).is_file():
-            raise InputError(f"{path.name}: {name} is not in {folder_name(folder)}")
-    return pairs[: context.settings.images]
-
-
-def _views_of_pairs(
-    context: EvaluationContext, pairs: list[tuple[str, str]], progress: Progress
-) -> TargetViews:
-    """Pairs: the source is fitted, the target rendered from its own camera."""
-    inputs, settings = context.inputs, context.settings
-    assert inputs.pairs is not None
-    path = inputs.pairs
-    names = list(dict.fromkeys(name for pair in pairs for name in pair))
-    fitted = fit_images(context.model, inputs, names, settings, context.workers, progress)
-    place = {name: number for number, name in enumerate(fitted.framed.images)}
-    usable = [(place[first], place[second]) for first, second in pairs if first in place and second in place]
-    if not usable:
-        raise InputError(f"{path.name}: no pair has two usable images")
-    notes = [
-        f"{len(usable)} pairs of {path.name}: the first image is fitted, the second compared",
-        *fitted.notes,
-    ]
-    if len(usable) < len(pairs):
-        notes.append(f"{len(pairs) - len(usable)} pairs have an unusable image")
-    rows, targets = np.array(usable).T
-    return _targets_of_images(fitted, rows, targets, notes)
 
 
 def _views_of_instances(

@@ -20,17 +20,23 @@ class EvaluationInputs(Settings, title="Reference data"):
         None,
         hidden_option=("--others",),
         metavar="FOLDER",
-        help="Images that the model was not trained on, for fit, novel and depth.",
+        help="Images that the model was not trained on, for fit, novel, pairs and depth.",
     )
     pairs: Path | None = setting(
         None,
         metavar="FILE.csv",
-        help="For novel: columns source and target, two images of one object in `held_out`.",
+        help="For pairs: columns source and target, two images of one object in `held_out`.",
     )
     keypoints: Path | None = setting(
         None,
         metavar="FILE.csv",
         help="For depth: columns image, x0, y0, z0, x1, ...: pixels, and depth in any unit.",
+    )
+    visible: Path | None = setting(
+        None,
+        metavar="FILE.csv",
+        help="For depth: columns image, p0, p1, ...: 1 where a point of `keypoints` is visible in the image, 0 where "
+        "the object hides it.",
     )
     landmarker: Path | None = setting(
         None,

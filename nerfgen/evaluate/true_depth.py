@@ -13,7 +13,7 @@ from nerfgen.errors import InputError
 from nerfgen.evaluate.context import EvaluationContext
 from nerfgen.evaluate.held_out_images import FittedImages, fit_images
 from nerfgen.evaluate.held_out_views import SOLID
-from nerfgen.evaluate.inputs import choose_subset, folder_name, read_keypoints
+from nerfgen.evaluate.inputs import choose_subset, folder_name, read_keypoints, read_visible
 from nerfgen.geometry import optical_axis, project
 from nerfgen.parallel import Progress, silent
 
@@ -78,12 +78,14 @@ class TrueDepth:
             in a unit and from a zero that differ between images. NaN where hidden or unknown.
         maps: depth maps; None if only keypoints are known.
         notes: where the depth comes from.
+        visible: which keypoints the image shows; None if that is unknown.
     """
 
     images: ModelImages
     keypoints: Float[np.ndarray, "images keypoints 3"]
     maps: DepthMaps | None
     notes: list[str]
+    visible: Bool[np.ndarray, "images keypoints"] | None = None
 
 
 def true_depth(context: EvaluationContext, progress: Progress = silent) -> TrueDepth | str:
@@ -97,6 +99,8 @@ def true_depth(context: EvaluationContext, progress: Progress = silent) -> TrueD
         InputError: the given keypoints are unusable.
     """
     inputs = context.inputs
+    if inputs.visible and not inputs.keypoints:
+        raise InputError(f"{inputs.visible.name}: its points are unknown; set `keypoints` too")
     if inputs.keypoints:
         return _from_keypoints(context, inputs.keypoints, progress)
     held_out = inputs.held_out
@@ -183,7 +187,28 @@ def _from_keypoints(context: EvaluationContext, path: Path, progress: Progress) 
         notes[0] += ", rendered from the table's latent codes"
         if (rows < 0).any():
             notes.append(f"{(rows < 0).sum()} of them have no row in the table and were left out")
-    return TrueDepth(images, np.stack([given[name] for name in images.names]), None, notes)
+    keypoints = np.stack([given[name] for name in images.names])
+    return TrueDepth(images, keypoints, None, notes, _visible(context, images.names, keypoints.shape[1]))
+
+
+def _visible(
+    context: EvaluationContext, names: list[str], count: int
+) -> Bool[np.ndarray, "images keypoints"] | None:
+    """Which of the given keypoints are visible, if that is given too.
+
+    Raises:
+        InputError: the file lacks an image, or has another number of points than the keypoints.
+    """
+    path = context.inputs.visible
+    if path is None:
+        return None
+    given = read_visible(path)
+    for name in names:
+        if name not in given:
+            raise InputError(f"{path.name}: {name} is not listed; add a line for every image of `keypoints`")
+        if len(given[name]) != count:
+            raise InputError(f"{path.name}: {len(given[name])} points an image, but {count} in `keypoints`")
+    return np.stack([given[name] for name in names])
 
 
 def _from_truth(images: ModelImages, truth: Path, source: str) -> TrueDepth | str:

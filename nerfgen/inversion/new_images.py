@@ -10,10 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from nerfgen import storage
-from nerfgen.camera import CameraSettings, FittedCameras, fit_cameras, observe, with_canonical
+from nerfgen.camera import (
+    CameraSettings,
+    FittedCameras,
+    Observations,
+    fit_cameras,
+    observe,
+    with_canonical,
+)
 from nerfgen.data import FramedImages, frame_mask
 from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras, window_intrinsics
@@ -45,12 +52,15 @@ class PreparedImages:
         status: ``ok``, or why an image is unusable.
         framed: the usable ones.
         index: which of all images these are.
+        points: where the canonical points of ``framed`` were detected in each usable image, pixels; NaN where they were
+            not.
     """
 
     names: list[str]
     status: list[str]
     framed: FramedImages
     index: Int[np.ndarray, "usable"]
+    points: Float[np.ndarray, "usable points 2"]
 
 
 def fit_images(
@@ -134,7 +144,7 @@ def prepare_images(
     files, names = name_images(images)
     inputs = [InputImage(file) for file in files]
     detections, mesh_index = _landmarks(model, inputs, landmarker, models, workers, warn)
-    cameras, canonical_index = _cameras(model, names, detections, mesh_index)
+    cameras, observed = _cameras(model, names, detections, mesh_index)
     status = list(cameras.status)
     masks: dict[int, np.ndarray | None] = dict.fromkeys(np.flatnonzero(storage.usable(status)).tolist())
     if model.recipe.lambda_mask > 0:
@@ -168,11 +178,11 @@ def prepare_images(
         intrinsics=cameras.intrinsics[index],
         cam_to_world=cameras.cam_to_world[index],
         window=cameras.window[index],
-        canonical_index=canonical_index,
+        canonical_index=observed.index,
         canonical=cameras.canonical,
         skipped=dict(Counter(each for each in status if each not in storage.USABLE)),
     )
-    return PreparedImages(names, status, framed, index)
+    return PreparedImages(names, status, framed, index, observed.points[index])
 
 
 def _landmarks(
@@ -191,8 +201,9 @@ def _landmarks(
 
 def _cameras(
     model: Model, names: Sequence[str], detections: Sequence[Detection], mesh_index: Int[np.ndarray, "mesh"]
-) -> tuple[FittedCameras, Int[np.ndarray, "points"]]:
-    """Cameras in the model's world: its canonical keypoints and focal length are fixed."""
+) -> tuple[FittedCameras, Observations]:
+    """Cameras in the model's world, whose canonical keypoints and focal length are fixed, and the points that they were
+    fitted to."""
     preparation, described = model.preparation, model.object_class
     settings = CameraSettings(
         focal=model.focal,
@@ -213,7 +224,7 @@ def _cameras(
         mesh=np.stack([detection.mesh for detection in detections]),
         mesh_index=mesh_index,
     )
-    return fit_cameras(observed, described, settings), observed.index
+    return fit_cameras(observed, described, settings), observed
 
 
 def _masks(

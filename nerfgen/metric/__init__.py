@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nerfgen.metric.camera_error import (
         frame_rotation,
         frame_similarity,
+        reprojection_errors,
         rotation_errors,
         translation_errors,
     )
@@ -22,9 +23,9 @@ if TYPE_CHECKING:
         inception_score,
         kernel_distance,
     )
-    from nerfgen.metric.estimate import RESAMPLES, Estimate, Mean, Metric, bootstrap
+    from nerfgen.metric.estimate import RESAMPLES, Estimate, Mean, Median, Metric, bootstrap
     from nerfgen.metric.feature_networks import MIN_PERCEPTUAL_SIZE, Inception, Perceptual, available_networks
-    from nerfgen.metric.image_quality import intersection_over_union, psnr, ssim
+    from nerfgen.metric.image_quality import intersection_over_union, match_exposure, psnr, ssim
 
 __getattr__ = lazy_imports(__name__)
 
@@ -38,6 +39,7 @@ __all__ = [
     "InceptionScore",
     "KernelDistance",
     "Mean",
+    "Median",
     "Metric",
     "Perceptual",
     "PooledCorrelation",
@@ -52,8 +54,10 @@ __all__ = [
     "inception_score",
     "intersection_over_union",
     "kernel_distance",
+    "match_exposure",
     "pearson",
     "psnr",
+    "reprojection_errors",
     "rotation_errors",
     "spearman",
     "ssim",

@@ -1,11 +1,11 @@
-"""Errors of estimated cameras against true ones, after alignment of their worlds."""
+"""Errors of estimated cameras against observed points, and against true cameras after alignment of their worlds."""
 
 from __future__ import annotations
 
 import numpy as np
 from jaxtyping import Float
 
-from nerfgen.geometry import rotation_angle, similarity_between
+from nerfgen.geometry import project, rotation_angle, similarity_between
 
 
 def frame_rotation(
@@ -39,6 +39,26 @@ def rotation_errors(
     """
     frame = frame_rotation(estimated, true) if frame is None else frame
     return rotation_angle(frame @ estimated[:, :3, :3], true[:, :3, :3])
+
+
+def reprojection_errors(
+    points: Float[np.ndarray, "images points 2"],
+    canonical: Float[np.ndarray, "points 3"],
+    intrinsics: Float[np.ndarray, "images 3 3"],
+    cam_to_world: Float[np.ndarray, "images 4 4"],
+) -> Float[np.ndarray, "images"]:
+    """Root mean square distance of observed to reprojected canonical points, pixels; NaN where none is observed.
+
+    Args:
+        points: observed positions, pixels; NaN for points that are not observed.
+    """
+    projected, _ = project(
+        np.broadcast_to(canonical, (len(points), *canonical.shape)), intrinsics, cam_to_world
+    )
+    squared = ((projected - points) ** 2).sum(-1)
+    present = np.isfinite(squared)
+    total = np.where(present, squared, 0.0).sum(1)
+    return np.sqrt(np.where(present.any(1), total / np.maximum(present.sum(1), 1), np.nan))
 
 
 def frame_similarity(

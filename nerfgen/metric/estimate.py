@@ -1,4 +1,4 @@
-"""Means of measurements over items, with bootstrap confidence intervals."""
+"""Means and medians of measurements over items, with bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -54,6 +54,22 @@ class Mean:
         values = np.asarray(self.values, np.float64)
         values = values[np.isfinite(values)]
         return bootstrap(len(values), lambda chosen: float(values[chosen].mean()), seed)
+
+
+@dataclass(frozen=True)
+class Median:
+    """The median of one value per item; NaN marks items that could not be measured, which are left out."""
+
+    values: Float[np.ndarray, "items"]
+
+    def __add__(self, other: Median) -> Median:
+        return Median(np.concatenate([self.values, other.values]))
+
+    def estimate(self, seed: int = 0) -> Estimate:
+        """The median over the measured items."""
+        values = np.asarray(self.values, np.float64)
+        values = values[np.isfinite(values)]
+        return bootstrap(len(values), lambda chosen: float(np.median(values[chosen])), seed)
 
 
 def bootstrap(count: int, statistic: Callable[[Int[np.ndarray, "chosen"]], float], seed: int = 0) -> Estimate:

@@ -1,4 +1,4 @@
-"""Similarity of two images: PSNR, SSIM, and intersection over union of masks."""
+"""Similarity of two images: PSNR, SSIM, and intersection over union of masks; exposure matched to another image."""
 
 from __future__ import annotations
 
@@ -18,6 +18,37 @@ def psnr(
     squared = (np.asarray(first, np.float64) - second) ** 2
     error = float(np.mean(squared if where is None else squared[where]))
     return float(-10 * np.log10(max(error, 1e-12)))
+
+
+def match_exposure(
+    foreground: Float[np.ndarray, "height width 3"],
+    opacity: Float[np.ndarray, "height width"],
+    target: Float[np.ndarray, "height width 3"],
+    where: Bool[np.ndarray, "height width"],
+) -> Float[np.ndarray, "height width 3"]:
+    """A foreground after the gain and offset of each channel that bring it, composited over white, closest to a target.
+
+    Least squares over the pixels ``where``. The offset is in proportion to opacity, so that white stays white. A gain
+    is never negative: light does not invert an image.
+
+    Args:
+        foreground: colours premultiplied by opacity, in [0, 1].
+        opacity: in [0, 1]; ones for an image without transparency.
+        target: in [0, 1].
+
+    Returns:
+        The changed foreground, premultiplied; straight colours are clipped to [0, 1].
+    """
+    cover = np.asarray(opacity, np.float64)[..., None]
+    color, share = np.asarray(foreground[where], np.float64), cover[where]
+    wanted = target[where] - (1 - share)
+    total = (share**2).sum(0)
+    mean = (share * color).sum(0) / np.where(total > 0, total, 1.0)
+    varying = color - share * mean
+    spread = (varying**2).sum(0)
+    gain = np.maximum((varying * wanted).sum(0), 0.0) / np.where(spread > 0, spread, 1.0)
+    offset = (share * (wanted - gain * color)).sum(0) / np.where(total > 0, total, 1.0)
+    return np.clip(gain * foreground + offset * cover, 0.0, cover)
 
 
 def intersection_over_union(first: Bool[np.ndarray, "*shape"], second: Bool[np.ndarray, "*shape"]) -> float:

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nerfgen.report.catalogue import METRICS, TABLES
     from nerfgen.report.comparison import Comparison, compare
     from nerfgen.report.pages import report_page, save_page, study_page
+    from nerfgen.report.pair_metrics import BACKGROUNDS, COMPARED, PairMetric
     from nerfgen.report.report_file import (
         REPORT_SCHEMA,
         ImageGrid,
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 __getattr__ = lazy_imports(__name__)
 
 __all__ = [
+    "BACKGROUNDS",
+    "COMPARED",
     "METRICS",
     "REPORT_SCHEMA",
     "STUDY_SCHEMA",
@@ -33,6 +36,7 @@ __all__ = [
     "Comparison",
     "ImageGrid",
     "ItemValues",
+    "PairMetric",
     "Point",
     "Report",
     "ScatterPoints",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import string
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from nerfgen.metric import Estimate
+from nerfgen.report.pair_metrics import BACKGROUNDS, COMPARED, parse_pair_metric
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ TABLES = {
     "train": "Reconstruction of training images",
     "fit": "Reconstruction of held-out images by latent fitting",
     "novel": "Novel views",
+    "pairs": "Pairs of images of one object",
     "depth": "Predicted and true depth",
     "samples": "New objects",
     "cameras": "Cameras of the training images",
@@ -161,7 +163,67 @@ METRICS = {
         "distance to the true camera centre as a fraction of its distance from the object, after the best global "
         "similarity",
     ),
+    "opacity": MetricInfo(
+        "opacity",
+        "",
+        3,
+        "higher",
+        "mean opacity of the target's own fit inside the target's mask",
+    ),
+    "camera_angle_deg": MetricInfo(
+        "camera refined by", "degrees", 2, "", "angle between the camera after and before latent fitting"
+    ),
+    "camera_angle_median_deg": MetricInfo(
+        "camera refined by, median", "degrees", 2, "", "the same, the median over images"
+    ),
+    "landmark_reprojection_px": MetricInfo(
+        "reprojection error before fitting",
+        "pixels",
+        2,
+        "lower",
+        "the same for the cameras fitted to landmarks, before latent fitting refined them",
+    ),
 }
+for _name in ("keypoint_pearson", "keypoint_spearman"):
+    for _kind in ("visible", "hidden"):
+        for _pooled in ("", "_pooled"):
+            _whole = METRICS[f"{_name}{_pooled}"]
+            METRICS[f"{_name}_{_kind}{_pooled}"] = replace(
+                _whole,
+                title=_whole.title.replace("keypoints", f"{_kind} keypoints"),
+                description=f"the same at keypoints that are {_kind} in the image, standardised within each image",
+            )
+    for _kind in ("", "_visible", "_hidden"):
+        _whole = METRICS[f"{_name}{_kind}_pooled"]
+        METRICS[f"mean_code_{_name}{_kind}_pooled"] = replace(
+            _whole,
+            title=f"{_whole.title}, of the mean code",
+            better="",
+            description="the same for the mean latent code, one average object, as a baseline",
+        )
+for _background, _over in BACKGROUNDS.items():
+    for _name in ("unturned", "class_mean"):
+        METRICS[f"turned_beats_{_name}_{_background}_fraction"] = MetricInfo(
+            f"turned beats {COMPARED[_name].title}, {_over}",
+            "",
+            3,
+            "higher",
+            f"fraction of pairs in which the turned fit has a higher PSNR than: {COMPARED[_name].description}",
+        )
+    METRICS[f"turning_loss_{_background}_db"] = MetricInfo(
+        f"lost by turning, {_over}",
+        "dB",
+        2,
+        "lower",
+        "PSNR of the target fitted itself, minus that of the turned fit",
+    )
+    METRICS[f"camera_loss_{_background}_db"] = MetricInfo(
+        f"lost by the landmark camera, {_over}",
+        "dB",
+        2,
+        "lower",
+        "PSNR of the turned fit from the target's fitted camera, minus that from its camera before the fit",
+    )
 
 # Stands for a value that could not be measured.
 DASH = "–"
@@ -175,7 +237,16 @@ def sort_names(order: Iterable[str], names: Iterable[str]) -> list[str]:
 
 def metric_info(metric: str) -> MetricInfo:
     """Description of a metric; its bare name if the catalogue lacks it, as in reports of later versions."""
-    return METRICS.get(metric) or MetricInfo(metric, "", 3, "", "")
+    known, of_pair = METRICS.get(metric), parse_pair_metric(metric)
+    if known is None and of_pair and of_pair.measure in METRICS:
+        measure, compared = METRICS[of_pair.measure], COMPARED[of_pair.compared]
+        known = replace(
+            measure,
+            title=f"{measure.title}, {compared.title}, {of_pair.condition}",
+            better="" if compared.baseline else measure.better,
+            description=of_pair.description,
+        )
+    return known or MetricInfo(metric, "", 3, "", "")
 
 
 def metric_title(metric: str) -> str:

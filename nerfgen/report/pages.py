@@ -23,6 +23,7 @@ from nerfgen.report.catalogue import (
 )
 from nerfgen.report.comparison import Comparison, by_item, compare
 from nerfgen.report.page_parts import cell, image_grids, metric_row, provenance_section, render_template
+from nerfgen.report.pair_metrics import MetricMatrix, metric_matrices, parse_pair_metric
 from nerfgen.report.report_file import ItemValues, Report, Table
 from nerfgen.report.study_file import Study
 from nerfgen.storage import Record, atomic_path
@@ -32,6 +33,12 @@ _HEADLINES = {
     "train": ("psnr_db", "ssim", "lpips"),
     "fit": ("psnr_db", "ssim", "lpips"),
     "novel": ("psnr_db", "ssim", "lpips"),
+    "pairs": (
+        "turned_own_psnr_db",
+        "turned_own_ssim",
+        "turned_own_lpips",
+        "turned_beats_unturned_own_fraction",
+    ),
     "depth": ("pearson", "spearman", "normals_error_deg"),
     "samples": ("detected_fraction", "pose_error_deg", "coverage", "fid"),
     "cameras": ("reprojection_px", "rotation_error_deg", "translation_error"),
@@ -100,10 +107,14 @@ def _table(name: str, reports: Sequence[Report], letters: Sequence[str], compari
         rows.append(
             metric_row(metric) | {"metric": metric, "cells": cells, "differences": differences, "n": counts}
         )
+    listed = {row["metric"]: row for row in rows}
+    matrices, others = metric_matrices(listed) if single else ([], list(listed))
     return {
         "name": name,
         "title": TABLES.get(name, name),
-        "rows": rows,
+        "rows": [listed[metric] for metric in others],
+        "matrices": [_matrix(matrix, listed) for matrix in matrices],
+        "summary": [listed[metric] for metric in _HEADLINES.get(name, ()) if metric in listed],
         "notes": _merge_lines([table.notes for table in tables], letters)
         + [{"of": "", "text": line} for line in comparison.notes.get(name, [])],
         "missing": _merge_lines([table.missing for table in tables], letters),
@@ -115,11 +126,17 @@ def _table(name: str, reports: Sequence[Report], letters: Sequence[str], compari
     }
 
 
+def _matrix(matrix: MetricMatrix, listed: Record) -> Record:
+    """Template values of a matrix of metrics; None where one was not measured."""
+    return metric_row(matrix.measure) | {
+        "columns": matrix.columns,
+        "lines": [(title, [listed.get(metric) for metric in metrics]) for title, metrics in matrix.rows],
+    }
+
+
 def _headlines(table: Record) -> Record:
     """The summary of a table."""
-    rows = {row["metric"]: row for row in table["rows"]}
-    chosen = [rows[metric] for metric in _HEADLINES.get(table["name"], ()) if metric in rows]
-    chosen = [row for row in chosen if any(each["value"] != DASH for each in row["cells"])]
+    chosen = [row for row in table["summary"] if any(each["value"] != DASH for each in row["cells"])]
     return {"name": table["name"], "title": table["title"], "rows": chosen}
 
 
@@ -137,9 +154,12 @@ def _merge_lines(groups: Sequence[list[str]], letters: Sequence[str]) -> list[di
 
 
 def _plotted_metrics(tables: Sequence[Table]) -> list[str]:
-    """Metrics whose values are worth a histogram: at least five, neither all equal nor all 0 or 1."""
+    """Metrics whose values are worth a histogram: at least five, neither all equal nor all 0 or 1; of the many metrics
+    of pairs, those of the summary."""
     found = []
     for metric in dict.fromkeys(metric for table in tables for metric in table.values):
+        if parse_pair_metric(metric) and metric not in _HEADLINES["pairs"]:
+            continue
         values = np.concatenate(
             [table.values[metric].values for table in tables if metric in table.values], dtype=np.float64
         )

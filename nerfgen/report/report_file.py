@@ -77,12 +77,12 @@ class Table:
 
 
 def merge_tables(parts: Sequence[Table]) -> Table:
-    """One table of several with distinct metrics and titles."""
+    """One table of several with distinct metrics and titles. Equal lines of what is missing appear once."""
     return Table(
         values={name: measured for part in parts for name, measured in part.values.items()},
         pooled={name: estimate for part in parts for name, estimate in part.pooled.items()},
         notes=[line for part in parts for line in part.notes],
-        missing=[line for part in parts for line in part.missing],
+        missing=list(dict.fromkeys(line for part in parts for line in part.missing)),
         grids={title: grid for part in parts for title, grid in part.grids.items()},
         points={title: points for part in parts for title, points in part.points.items()},
     )

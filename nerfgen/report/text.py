@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from nerfgen.metric import Estimate
 from nerfgen.report.catalogue import (
@@ -17,6 +17,7 @@ from nerfgen.report.catalogue import (
     verdict,
 )
 from nerfgen.report.comparison import Comparison
+from nerfgen.report.pair_metrics import MetricMatrix, metric_matrices
 from nerfgen.report.report_file import Report
 from nerfgen.report.study_file import Study
 
@@ -25,20 +26,24 @@ _TITLE_WIDTH = 34
 
 
 def report_text(report: Report) -> str:
-    """One line per metric: title, value, 95% confidence interval, number of items and direction."""
+    """One line per metric: title, value, 95% confidence interval, number of items and direction. Metrics of pairs are
+    matrices of means."""
     lines = textwrap.wrap(report.name, WIDTH)
     for name, table in report.tables.items():
         lines += ["", TABLES.get(name, name)]
         estimates = report.estimates.get(name, {})
         if estimates:
             lines.append(f"  {'':<{_TITLE_WIDTH}}{'':>9}   {'95% interval':<20}{'n':>6}")
-        for metric, estimate in estimates.items():
-            better = metric_info(metric).better
+        matrices, rows = metric_matrices(estimates)
+        for metric in rows:
+            estimate, better = estimates[metric], metric_info(metric).better
             lines += _row(
                 metric_title(metric),
                 f"{format_value(metric, estimate.mean):>9}   {format_interval(metric, estimate):<20}{estimate.n:>6}"
                 + (f"   {better} is better" if better else ""),
             )
+        for matrix in matrices:
+            lines += ["", *_matrix(matrix, estimates)]
         lines += _bullets(table.notes)
         lines += _bullets(table.missing, "missing: ")
     return "\n".join(lines)
@@ -100,6 +105,18 @@ def study_text(study: Study, columns: int = 4) -> str:
                 lines += row("", (_interval_text(metric, each) for each in estimates))
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
+
+
+def _matrix(matrix: MetricMatrix, estimates: Mapping[str, Estimate]) -> list[str]:
+    """Means of the metrics of a matrix; a heading says what distinguishes its column from the one before."""
+
+    def row(title: str, cells: Iterable[str]) -> list[str]:
+        return _row(title, "".join(f"{cell:>16}" for cell in cells))
+
+    lines = row(metric_title(matrix.measure), (column.rsplit(", ")[-1] for column in matrix.columns))
+    for title, metrics in matrix.rows:
+        lines += row(f"  {title}", (_mean_text(metric, estimates.get(metric)) for metric in metrics))
+    return lines
 
 
 def _mean_text(metric: str, estimate: Estimate | None) -> str:
