@@ -24,7 +24,6 @@ from nerfgen.model import (
     find_objects,
     load_model,
     model_file,
-    principal_axes,
     walk_axis,
     walk_between,
 )

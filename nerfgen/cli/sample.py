@@ -74,7 +74,7 @@ def sample(
 
     from nerfgen import render, storage
     from nerfgen.errors import InputError
-    from nerfgen.model import load_model, model_file, principal_axes
+    from nerfgen.model import load_model, model_file
 
     is_walk = walking.between or walking.direction is not None
     if is_walk and all(each is None for each in (cameras.yaw, cameras.orbit, cameras.position, cameras.path)):

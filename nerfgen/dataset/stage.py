@@ -12,7 +12,7 @@ from nerfgen.dataset.settings import DatasetSettings
 from nerfgen.dataset.shard import Scene, write_shard
 from nerfgen.errors import OutputExistsError
 from nerfgen.image import MAX_DEPTH
-from nerfgen.model import SampleSettings, draw_identities, load_model, model_file, neighbours, principal_axes
+from nerfgen.model import SampleSettings, draw_identities, load_model, model_file, neighbours
 from nerfgen.parallel import Progress, silent
 from nerfgen.render import RenderSettings
 

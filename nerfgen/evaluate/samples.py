@@ -18,7 +18,7 @@ from nerfgen.geometry import Cameras, framing_intrinsics, rotation_angle, turned
 from nerfgen.image import InputImage
 from nerfgen.landmark import estimator_for, map_landmarks
 from nerfgen.metric import Coverage, Estimate, FrechetDistance, InceptionScore, KernelDistance
-from nerfgen.model import Model, Objects, drawn_objects, neighbours, principal_axes, table_objects
+from nerfgen.model import Model, Objects, drawn_objects, neighbours, table_objects
 from nerfgen.parallel import Progress, silent
 from nerfgen.render import Views, framed_image, render_views
 from nerfgen.report import ImageGrid, ItemValues, Table, merge_tables

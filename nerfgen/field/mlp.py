@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-
 # Largest slope of a direction that the local features of a background distinguish: 45 degrees.
 _STEEPEST = 1.0
 
@@ -135,9 +134,7 @@ class BackgroundField(nn.Module):
         )
         hidden = hidden + dense(self.width, self.precision, use_bias=False, name="latent_0")(latents)[:, None]
         if self.cells:
-            features = sample_background(
-                local.reshape(-1, self.cells, self.cells, self.channels), directions
-            )
+            features = sample_background(local.reshape(-1, self.cells, self.cells, self.channels), directions)
             hidden = hidden + dense(self.width, self.precision, use_bias=False, name="local_0")(features)
         hidden = jax.nn.relu(hidden)
         for layer in range(1, self.depth):

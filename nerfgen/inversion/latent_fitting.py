@@ -172,7 +172,9 @@ class _Task:
     def solution(self, unknown: _Unknown, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Latent codes and cameras of the chosen images."""
         latents = self.principal.codes(unknown["codes"][chosen]).astype(np.float32)
-        latents[:, self.model.config.latent_size :] += unknown["local"][chosen] * self.principal.local_deviation
+        latents[:, self.model.config.latent_size :] += (
+            unknown["local"][chosen] * self.principal.local_deviation
+        )
         poses = self.framed.cam_to_world[chosen]
         if self.moving:
             poses = corrected_cameras(poses, unknown["cameras"][chosen], np.zeros(6))

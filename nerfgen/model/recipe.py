@@ -57,7 +57,9 @@ class Recipe(Settings, title="Recipe"):
     steps: int | None = setting(minimum=1, help="Length of a run; none where minutes end it.")
     learning_rate: float = setting(minimum=0, help="Adam's rate of the networks at the start.")
     latent_learning_rate: float = setting(minimum=0, help="Adam's rate of the latent codes at the start.")
-    local_learning_rate: float = setting(minimum=0, help="Adam's rate of the local latent features at the start.")
+    local_learning_rate: float = setting(
+        minimum=0, help="Adam's rate of the local latent features at the start."
+    )
     final_rate: float = setting(
         above=0, maximum=1, help="Fraction of these rates at the end; the decay is exponential."
     )

@@ -64,7 +64,8 @@ def row_sparse_adam(b1: float, b2: float) -> optax.GradientTransformationExtraAr
         z <- z - learning_rate (m / (1 - b1^n)) / (sqrt(v / (1 - b2^n)) + 1e-8)
 
     Where every step touches every row this is Adam itself. ``update`` takes a :class:`RowGradient` and the keyword
-    ``learning_rate``, one for all dimensions or one for each, and returns a :class:`RowUpdate` for :func:`apply_row_update`.
+    ``learning_rate``, one for all dimensions or one for each, and returns a :class:`RowUpdate` for
+    :func:`apply_row_update`.
     """
 
     def init(values: Float[Array, "rows dimensions"]) -> RowSparseAdamState:

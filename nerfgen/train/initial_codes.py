@@ -1,4 +1,4 @@
-"""Latent codes before the first step: principal components of the framed images, as far as the camera is not in them."""
+"""Latent codes before the first step: principal components of the framed images, without what the camera explains."""
 
 from __future__ import annotations
 

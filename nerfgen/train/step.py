@@ -394,10 +394,9 @@ def learning_rates(recipe: Recipe, fraction: Float[Array, ""]) -> dict[str, Floa
     """Adam's rates at a fraction of the run: of the ``field``, ``log_focal``, ``latents`` and ``cameras``."""
     decay = recipe.final_rate**fraction
     started = fraction >= recipe.camera_start
-    config = recipe.field_config((1.0, 1.0, 1.0))
-    whole, local, background = config.code_parts
-    latents = jnp.where(
-        jnp.arange(config.code_size) < whole, recipe.latent_learning_rate, recipe.local_learning_rate
+    whole, *local = recipe.field_config((1.0, 1.0, 1.0)).code_parts
+    latents = jnp.asarray(
+        [recipe.latent_learning_rate] * whole + [recipe.local_learning_rate] * sum(local), jnp.float32
     )
     return {
         "field": recipe.learning_rate * decay,
