@@ -1,9 +1,9 @@
 """Arrays of PyTorch's files of weights, read without PyTorch and without running code of the file.
 
-A file of PyTorch before 1.6 is a sequence of pickles (a magic number, the version, facts of the machine, the object, the
-keys of its storages), followed by the elements of each storage. A pickle may name any function and have it called. Here
-it may name four things: the type of an ordered dictionary, the function that makes a tensor, and two types of storages,
-which are replaced by values of this module. Anything else ends the reading.
+A file of PyTorch before 1.6 is a sequence of pickles (a magic number, the version, facts of the machine, the object,
+the keys of its storages), followed by the elements of each storage. A pickle may name any function and have it called.
+Here it may name four things: the type of an ordered dictionary, the function that makes a tensor, and two types of
+storages. The last three stand for values of this module. Anything else ends the reading.
 """
 
 from __future__ import annotations
@@ -45,7 +45,9 @@ def read_torch_arrays(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"{path}: {error}; use the published file") from error
     except Exception as error:  # damaged pickles raise errors of any type
         reason = " ".join(str(error).split())[:100] or type(error).__name__
-        raise InputError(f"{path}: not a PyTorch file of weights ({reason}); use the published file") from error
+        raise InputError(
+            f"{path}: not a PyTorch file of weights ({reason}); use the published file"
+        ) from error
 
 
 class _RefusedError(Exception):
