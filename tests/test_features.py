@@ -83,11 +83,16 @@ class Storage:
         self.name = ("storage", kind, key, "cpu", count, None)
 
 
+class TorchPickler(pickle.Pickler):
+    """Writes storages by their names."""
+
+    def persistent_id(self, each: object) -> object:
+        return each.name if isinstance(each, Storage) else None
+
+
 def pickled(value: object) -> bytes:
     file = io.BytesIO()
-    pickler = pickle.Pickler(file, protocol=2)
-    pickler.persistent_id = lambda each: each.name if isinstance(each, Storage) else None
-    pickler.dump(value)
+    TorchPickler(file, protocol=2).dump(value)
     return file.getvalue()
 
 
