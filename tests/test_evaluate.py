@@ -140,6 +140,10 @@ def test_the_command_reports_on_cars(run, call, capsys, trained, cars, others, t
         assert figure.keys() == {"mean", "low", "high", "n"}
         assert figure["low"] <= figure["mean"] <= figure["high"]
         assert 0 < figure["n"] <= 40
+    # A metric of a pretrained network is in the table, or what it needs is listed.
+    for metric in ("feature_distance", "lpips"):
+        listed = any(metric in line.lower() for line in result["missing"])
+        assert (metric in result["train"]) != listed, metric
     # The cameras were given: they are the true ones.
     assert result["cameras"]["rotation_error_deg"]["mean"] < 1e-3
     assert any("landmark" in line for line in result["missing"])

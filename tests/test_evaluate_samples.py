@@ -18,7 +18,7 @@ from nerfgen.evaluate.samples import (
     cameras_at_angles,
     coverage_table,
     detect_poses,
-    inception_table,
+    distribution_table,
     memorised_table,
     samples_table,
 )
@@ -160,11 +160,14 @@ def test_coverage_of_the_training_objects_is_one_and_of_an_average_object_little
 
 
 class ColourNetwork:
-    """Stands for Inception, whose weights tests lack: a few pixels are features and, normalised, classes."""
+    """Stands for pretrained networks, which tests lack: a few pixels are features and, normalised, classes."""
 
     def features(self, pictures):
         coarse = pictures[:, ::6, ::6].reshape(len(pictures), -1) / 255.0
         return coarse, coarse / coarse.sum(1, keepdims=True)
+
+    def pooled(self, pictures):
+        return self.features(pictures)[0]
 
 
 def test_training_objects_are_nearer_to_their_images_than_an_average_object(model, cars):
@@ -174,11 +177,11 @@ def test_training_objects_are_nearer_to_their_images_than_an_average_object(mode
 
     def scores(drawn):
         context = subject_of(broken, cars)
-        context.inception = ColourNetwork()
-        return inception_table(context, drawn)
+        context.inception = context.image_features = ColourNetwork()
+        return distribution_table(context, drawn)
 
     alike, unlike = scores(everything), scores(average)
-    for name in ("fid", "kid"):
+    for name in ("fid", "kid", "feature_frechet"):
         assert alike.pooled[name].mean < unlike.pooled[name].mean
     assert 1 <= unlike.pooled["inception_score"].mean < alike.pooled["inception_score"].mean
     assert "40 samples and 39 training images (1 are absent or changed" in alike.notes[0]

@@ -11,7 +11,7 @@ from nerfgen.errors import InputError, MissingDependencyError
 from nerfgen.evaluate.held_out_images import FittedImages, fit_held_out
 from nerfgen.evaluate.inputs import folder_name
 from nerfgen.evaluate.settings import EvaluationInputs, EvaluationSettings
-from nerfgen.metric import Inception, Perceptual
+from nerfgen.metric import ImageFeatures, Inception, Perceptual
 from nerfgen.model import Model
 from nerfgen.parallel import Progress, silent
 
@@ -62,6 +62,11 @@ class EvaluationContext:
     def inception(self) -> Inception | str:
         """The Inception network of FID, KID and IS, or why it is unavailable and how to add it."""
         return _network_or_reason(Inception.load, self.inputs.weights)
+
+    @cached_property
+    def image_features(self) -> ImageFeatures | str:
+        """The network of the feature distances, or why it is unavailable and how to add it."""
+        return _network_or_reason(ImageFeatures.load, self.inputs.weights)
 
 
 def _network_or_reason(load: Callable[[Path | None], Network], weights: Path | None) -> Network | str:

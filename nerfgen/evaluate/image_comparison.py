@@ -13,6 +13,7 @@ from nerfgen.image import UnreadableImageError, decode, digest_images, resample_
 from nerfgen.metric import MIN_PERCEPTUAL_SIZE, psnr, ssim
 from nerfgen.model import Model
 from nerfgen.parallel import map_threads
+from nerfgen.pretrained import MIN_FEATURE_SIZE
 from nerfgen.report import ItemValues, Table
 
 
@@ -61,7 +62,10 @@ def image_metrics(
     *,
     suffix: str = "",
 ) -> Table:
-    """PSNR, SSIM and LPIPS of each rendering over the valid pixels. For LPIPS, the other pixels are made equal.
+    """PSNR, SSIM, LPIPS and feature distance of each rendering over the valid pixels.
+
+    For the last two the other pixels are made equal; LPIPS is then a mean over all pixels, the feature distance over
+    the valid ones.
 
     Args:
         suffix: end of the metrics' names, before the unit.
@@ -81,4 +85,14 @@ def image_metrics(
     else:
         compared = np.where(valid[..., None], renderings, images)
         values[f"lpips{suffix}"] = network.distance(images, compared).tolist()
+    features = context.image_features
+    if isinstance(features, str):
+        missing += [] if suffix else [f"feature_distance: {features}"]
+    elif images.shape[1] < MIN_FEATURE_SIZE:
+        missing.append(
+            f"feature_distance{suffix}: its network needs images of {MIN_FEATURE_SIZE} pixels or more, not "
+            f"{images.shape[1]}"
+        )
+    else:
+        values[f"feature_distance{suffix}"] = features.distance(images, renderings, valid).tolist()
     return Table({name: ItemValues(names, np.array(own)) for name, own in values.items()}, missing=missing)

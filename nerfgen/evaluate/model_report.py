@@ -43,7 +43,13 @@ TABLE_FUNCTIONS: dict[str, TableFunction] = {
 # Files beside the images that tables use where they exist.
 _STAGE_FILES = ("landmarks.h5", "cameras.h5", "masks.h5", "truth.h5")
 # Pretrained networks that each table uses.
-_NETWORKS = {"train": "lpips", "fit": "lpips", "novel": "lpips", "pairs": "lpips", "samples": "inception"}
+_NETWORKS = {
+    "train": ("lpips", "features"),
+    "fit": ("lpips", "features"),
+    "novel": ("lpips", "features"),
+    "pairs": ("lpips", "features"),
+    "samples": ("inception", "features"),
+}
 # Tables that detect landmarks in images or renderings.
 _DETECTING = {"fit", "novel", "pairs", "depth", "samples"}
 
@@ -137,7 +143,7 @@ def available_estimators(
 
     Without one, its metrics are missing. As parameters of a report, they end its being current once that changes.
     """
-    names = {_NETWORKS[table] for table in tables if table in _NETWORKS}
+    names = {name for table in tables for name in _NETWORKS.get(table, ())}
     found: dict[str, object] = {"networks": available_networks(names, inputs.weights)}
     if set(tables) & _DETECTING:
         found["landmark_estimator"] = _landmark_estimator(object_class, inputs.landmarker)

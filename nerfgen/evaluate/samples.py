@@ -190,7 +190,7 @@ def samples_table(context: EvaluationContext, progress: Progress = silent) -> Ta
             detection_table(context, drawn, _with_label(progress, "turned samples")),
             memorised_table(context, drawn),
             coverage_table(context, drawn, _with_label(progress, "coverage")),
-            inception_table(context, drawn, _with_label(progress, "samples and training images")),
+            distribution_table(context, drawn, _with_label(progress, "samples and training images")),
         ]
     )
 
@@ -293,18 +293,20 @@ def thumbnails(
     return composite_over_white(views).reshape(len(latents), -1)
 
 
-def inception_table(context: EvaluationContext, drawn: Objects, progress: Progress = silent) -> Table:
-    """FID and KID of samples rendered with background from training cameras, against the windows of these cameras'
-    images; and IS of the samples."""
+def distribution_table(context: EvaluationContext, drawn: Objects, progress: Progress = silent) -> Table:
+    """FID, KID and Fréchet feature distance of samples rendered with background from training cameras, against the
+    windows of these cameras' images; and IS of the samples."""
     model, settings = context.model, context.settings
-    inception = context.inception
-    if isinstance(inception, str):
-        return Table(values={}, missing=[inception])
+    inception, features = context.inception, context.image_features
+    missing = [inception] if isinstance(inception, str) else []
+    missing += [f"feature_frechet: {features}"] if isinstance(features, str) else []
+    if isinstance(inception, str) and isinstance(features, str):
+        return Table(values={}, missing=missing)
     rows = choose_subset(model.images, len(drawn), settings.seed)
     images, valid = training_images(model, context.inputs.data, rows)
     present = valid.any((1, 2))
     if not present.any():
-        return Table(values={}, missing=[f"FID, KID and IS: {no_training_images(context)}"])
+        return Table(values={}, missing=[*missing, f"distances of sets: {no_training_images(context)}"])
     cameras = table_objects(model, rows.tolist()).cameras
     assert cameras is not None
     views = render_views(
@@ -315,18 +317,26 @@ def inception_table(context: EvaluationContext, drawn: Objects, progress: Progre
         model.size,
         progress=progress,
     )
-    real, _ = inception.features(images[present])
-    generated, classes = inception.features(views.rgb)
-    seed = settings.seed
-    return Table(
-        values={},
-        pooled={
+    seed, images = settings.seed, images[present]
+    pooled: dict[str, Estimate] = {}
+    if not isinstance(inception, str):
+        real, _ = inception.features(images)
+        generated, classes = inception.features(views.rgb)
+        pooled |= {
             "fid": FrechetDistance(real, generated).estimate(seed),
             "kid": _times_thousand(KernelDistance(real, generated).estimate(seed)),
             "inception_score": InceptionScore(classes).estimate(seed),
-        },
+        }
+    if not isinstance(features, str):
+        distance = FrechetDistance(features.pooled(images), features.pooled(views.rgb))
+        pooled["feature_frechet"] = distance.estimate(seed)
+    compared = ", ".join(name for name in ("fid", "kid", "feature_frechet") if name in pooled)
+    return Table(
+        values={},
+        pooled=pooled,
+        missing=missing,
         notes=[
-            f"fid, kid: {len(views.rgb)} samples and {present.sum()} training images ({(~present).sum()} are absent or "
+            f"{compared}: {len(views.rgb)} samples and {len(images)} training images ({(~present).sum()} are absent or "
             "changed since training); comparable only between equal numbers of images"
         ],
     )

@@ -46,7 +46,8 @@ class EvaluationInputs(Settings, title="Reference data"):
     weights: Path | None = setting(
         None,
         metavar="FOLDER",
-        help="Weights of the networks of LPIPS, FID, KID and IS; by default the usual cache, or a download.",
+        help="Weights of the networks of LPIPS, FID, KID, IS and feature distances; by default the usual cache, the "
+        "installed package, or a download.",
     )
 
 

@@ -24,7 +24,13 @@ if TYPE_CHECKING:
         kernel_distance,
     )
     from nerfgen.metric.estimate import RESAMPLES, Estimate, Mean, Median, Metric, bootstrap
-    from nerfgen.metric.feature_networks import MIN_PERCEPTUAL_SIZE, Inception, Perceptual, available_networks
+    from nerfgen.metric.feature_networks import (
+        MIN_PERCEPTUAL_SIZE,
+        ImageFeatures,
+        Inception,
+        Perceptual,
+        available_networks,
+    )
     from nerfgen.metric.image_quality import intersection_over_union, match_exposure, psnr, ssim
 
 __getattr__ = lazy_imports(__name__)
@@ -35,6 +41,7 @@ __all__ = [
     "Coverage",
     "Estimate",
     "FrechetDistance",
+    "ImageFeatures",
     "Inception",
     "InceptionScore",
     "KernelDistance",

@@ -50,9 +50,19 @@ METRICS = {
         "SSIM", "", 3, "higher", "structural similarity (Wang et al. 2004), Gaussian window of 11 pixels"
     ),
     "lpips": MetricInfo("LPIPS", "", 3, "lower", "learned perceptual distance (Zhang et al. 2018), AlexNet"),
+    "feature_distance": MetricInfo(
+        "feature distance",
+        "",
+        3,
+        "lower",
+        "perceptual distance by features of EfficientNet-Lite0, without learned weights",
+    ),
     "psnr_2x_db": MetricInfo("PSNR at 2x", "dB", 2, "higher", "PSNR at twice the training resolution"),
     "ssim_2x": MetricInfo("SSIM at 2x", "", 3, "higher", "SSIM at twice the training resolution"),
     "lpips_2x": MetricInfo("LPIPS at 2x", "", 3, "lower", "LPIPS at twice the training resolution"),
+    "feature_distance_2x": MetricInfo(
+        "feature distance at 2x", "", 3, "lower", "feature distance at twice the training resolution"
+    ),
     "mean_code_psnr_db": MetricInfo(
         "PSNR of the mean code",
         "dB",
@@ -133,6 +143,13 @@ METRICS = {
         "kernel distance of Inception features (Binkowski et al. 2018), x 1000",
     ),
     "inception_score": MetricInfo("IS", "", 2, "higher", "Inception score (Salimans et al. 2016)"),
+    "feature_frechet": MetricInfo(
+        "Fréchet feature distance",
+        "",
+        1,
+        "lower",
+        "Fréchet distance of 112 pooled features of EfficientNet-Lite0; not comparable with FID",
+    ),
     "reprojection_px": MetricInfo(
         "reprojection error",
         "pixels",
