@@ -227,7 +227,9 @@ def test_shards_of_other_settings_are_refused_until_overwrite(made, trained, tmp
 
 def save(path, model):
     """A changed model as a file."""
-    save_model(storage.Stage(path, "model/1", model.object_class), model, log=np.zeros((0, 9)))
+    save_model(
+        storage.Stage(path, "model/1", model.object_class), model, log=np.zeros((0, 2)), log_names=["loss"]
+    )
     return path
 
 

@@ -211,6 +211,43 @@ def test_planes_are_linear_in_the_code(rng):
     assert np.abs(planes(first) - planes(second)).max() > 0.1
 
 
+def test_local_features_are_added_to_the_planes_where_they_are(rng):
+    """Each plane gains its grid, mixed and interpolated linearly between cells whose corners are the plane's."""
+    module = PlanesField(plane_size=9, channels=2, width=4, depth=1, local_size=3, local_channels=2)
+    latents, local = rng.normal(size=(1, 5)), rng.normal(size=(1, 3, 3, 3, 2))
+    given = jnp.asarray(latents, jnp.float32), jnp.asarray(local.reshape(1, -1), jnp.float32)
+    shared = module.init(jax.random.key(0), *given, method="condition")
+
+    def planes(*arguments):
+        return np.asarray(module.apply(shared, *arguments, method="condition")["planes"])
+
+    added = (planes(*given) - planes(given[0], 0 * given[1]))[0]
+    mixed = np.einsum("pijf,pfc->pijc", local[0], shared["params"]["latent_mixing"])
+    at = np.linspace(0, 2, 9)
+    expected = scipy.ndimage.map_coordinates(
+        mixed, np.meshgrid(np.arange(3), at, at, np.arange(2), indexing="ij"), order=1
+    )
+    np.testing.assert_allclose(added, expected, atol=1e-5)
+    assert np.abs(added).max() > 0.05
+
+
+def test_backgrounds_differ_where_their_local_features_do(rng):
+    config = FieldConfig(kind="mlp", background_cells=5, background_channels=2, **SIZES)
+    module = GenerativeField(config)
+    assert config.code_size == 5 + 5 * 5 * 2
+    slopes = np.stack(np.meshgrid([-1, -0.5, 0, 0.5, 1], [-1, -0.5, 0, 0.5, 1]), axis=-1).reshape(1, 25, 2)
+    directions = np.concatenate([slopes, np.full((1, 25, 1), -1.0)], axis=-1)
+    directions = jnp.asarray(directions / np.linalg.norm(directions, axis=-1, keepdims=True), jnp.float32)
+    code, point = jnp.zeros((1, config.code_size)), jnp.zeros((1, 1, 3))
+    variables = jax.jit(module.init)(jax.random.key(3), code, point, point)
+    color = jax.jit(partial(module.apply, method="background"))
+    # The grid's corners lie at these slopes: one cell's features change one direction.
+    before, after = (color(variables, some, directions) for some in (code, code.at[0, 5 + 2 * 7].set(3.0)))
+    change = np.abs(np.asarray(after - before)).max(-1)[0]
+    assert np.flatnonzero(change > 1e-6).size == 1
+    assert change.max() > 1e-3
+
+
 def test_plane_smoothness_is_that_of_the_planes_of_all_objects(rng):
     """Of codes with every combination of signs, which are independent numbers of mean 0, from the planes themselves."""
     module, size = PlanesField(plane_size=5, channels=2, width=4, depth=1), 5
@@ -393,7 +430,10 @@ def stored(network, rng):
 
 def save(path, model):
     save_model(
-        storage.Stage(path, "model/1", model.object_class, parameters={"seed": 0}), model, log=np.ones((2, 9))
+        storage.Stage(path, "model/1", model.object_class, parameters={"seed": 0}),
+        model,
+        log=np.ones((2, 9)),
+        log_names=list("abcdefgh"),
     )
 
 

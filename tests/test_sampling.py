@@ -75,6 +75,27 @@ def test_codes_and_coordinates_are_inverse(table, rng):
     assert np.isfinite(principal_axes(table[:1]).coefficients(table[:1])).all()
 
 
+def test_local_features_follow_the_global_code(rng):
+    """What the global dimensions predict of them is part of each axis; the rest is off the axes."""
+    whole, effect = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 3)), rng.normal(size=(3, 4))
+    noise = rng.normal(size=(300, 4))
+    table = np.concatenate([whole, whole @ effect + 2], axis=1)
+    principal = principal_axes(table, 3)
+    np.testing.assert_allclose(principal.codes(principal.coefficients(table)), table)
+    np.testing.assert_allclose(principal.local_deviation, table[:, 3:].std(0))
+    np.testing.assert_allclose(
+        principal.coefficients(table), principal_axes(table[:, :3]).coefficients(table[:, :3])
+    )
+    # Features of their own change neither coordinates nor what the axes predict, up to chance.
+    noisy = principal_axes(np.concatenate([whole, whole @ effect + 2 + noise], axis=1), 3)
+    np.testing.assert_allclose(noisy.coefficients(table), principal.coefficients(table))
+    np.testing.assert_allclose(
+        noisy.axes[:, 3:] * noisy.deviation[:, None],
+        principal.axes[:, 3:] * principal.deviation[:, None],
+        atol=0.3,
+    )
+
+
 def test_fewer_components_vary_less(rng):
     table = rng.normal(size=(50, 6)) * [9, 5, 1, 1, 1, 1]
     few = principal_axes(table).first(2)

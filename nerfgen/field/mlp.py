@@ -150,7 +150,7 @@ def sample_background(
     ahead = jnp.maximum(jnp.abs(directions[..., 2:]), 1e-6)
     slopes = jnp.clip(directions[..., :2] / ahead / _STEEPEST, -1, 1)
     at = (slopes + 1) * (0.5 * (cells - 1))
-    weights = jnp.maximum(0.0, 1 - jnp.abs(at[..., None] - jnp.arange(cells)))
+    weights = jnp.maximum(0.0, 1 - jnp.abs(at[..., None] - jnp.arange(cells)[None, None, None]))
     exact = jax.lax.Precision.HIGHEST
     rows = jnp.einsum("nri,nijc->nrjc", weights[:, :, 0], grids, precision=exact)
     return jnp.einsum("nrj,nrjc->nrc", weights[:, :, 1], rows, precision=exact)

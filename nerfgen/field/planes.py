@@ -56,16 +56,16 @@ class PlanesField(nn.Module):
             )
 
     def condition(
-        self, latents: Float[Array, "images latent"], local: Float[Array, "images numbers"]
+        self, latents: Float[Array, "images latent"], local: Float[Array, "images numbers"] | None = None
     ) -> dict[str, PyTree]:
         """Planes and modulation (scale, shift) of every image.
 
         Args:
-            local: local latent features, by plane, row, column and channel.
+            local: local latent features, by plane, row, column and channel; None for none.
         """
         shape = (-1, 3, self.plane_size, self.plane_size, self.channels)
         planes = self.planes(latents).reshape(shape)
-        if self.local_size:
+        if local is not None and self.local_size:
             grids = local.reshape(-1, 3, self.local_size, self.local_size, self.local_channels)
             planes = planes + self._upsampled(grids)
         return {

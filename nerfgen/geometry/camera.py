@@ -75,6 +75,11 @@ def project(
     return homogeneous[..., :2] / homogeneous[..., 2:], local[..., 2]
 
 
+def evenly_chosen(points: Float[np.ndarray, "points 3"], count: int = 48) -> Float[np.ndarray, "chosen 3"]:
+    """At most ``count`` of the points, evenly spaced in their order: these determine a pose as well as all of them."""
+    return points[np.unique(np.linspace(0, len(points) - 1, min(count, len(points))).astype(int))]
+
+
 def keypoint_displacement(
     points: Float[Array, "points 3"],
     intrinsics: Float[Array, "*batch 3 3"],

@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from nerfgen.data import FramedImages, PixelTable, framed_pixels
 from nerfgen.errors import InputError
 from nerfgen.field import FieldConfig
-from nerfgen.geometry import corrected_cameras, keypoint_displacement, matmul
+from nerfgen.geometry import corrected_cameras, evenly_chosen, keypoint_displacement, matmul
 from nerfgen.inversion.initial_guess import guess_features
 from nerfgen.inversion.reconstruction import (
     ADAM,
@@ -140,7 +140,7 @@ class _Task:
             jnp.asarray(principal.deviation[:, None] * principal.axes, jnp.float32),
             jnp.float32(np.linalg.norm(known, axis=1).max()),
             jnp.asarray(principal.local_deviation, jnp.float32),
-            jnp.asarray(model.canonical[:: max(1, len(model.canonical) // 48)], jnp.float32),
+            jnp.asarray(evenly_chosen(model.canonical), jnp.float32),
         )
 
     def mean(self) -> _Unknown:

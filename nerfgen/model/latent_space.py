@@ -77,14 +77,16 @@ class Principal:
         return ((latents - self.mean)[:, :whole] @ self.axes[:, :whole].T) * scale
 
 
-def principal_axes(latents: Float[np.ndarray, "rows code"], latent_size: int) -> Principal:
+def principal_axes(latents: Float[np.ndarray, "rows code"], latent_size: int | None = None) -> Principal:
     """PCA of the table's global dimensions, on as many axes as there are of them, or rows if those are fewer.
 
     Args:
-        latent_size: number of global dimensions; local features follow them.
+        latent_size: number of global dimensions; local features follow them. None if all are global.
     """
     mean = latents.mean(axis=0, dtype=np.float64)
-    whole, local = np.split(latents - mean, [latent_size], axis=1)
+    whole, local = np.split(
+        latents - mean, [latents.shape[1] if latent_size is None else latent_size], axis=1
+    )
     # The triangle of a QR decomposition has the table's axes and singular values, however many rows there are.
     _, singular, axes = np.linalg.svd(np.linalg.qr(whole, mode="r"), full_matrices=False)
     # The sign of an axis is arbitrary. Fixed like this, samples do not depend on the library's choice.

@@ -27,6 +27,7 @@ from nerfgen.data import (
     table_rows,
 )
 from nerfgen.errors import InputError
+from nerfgen.geometry import evenly_chosen
 from nerfgen.model import Model, Recipe
 from nerfgen.objectclass import ObjectClass
 from nerfgen.optimize import Advance
@@ -100,8 +101,6 @@ _REPORT_EVERY = 20
 _WORK_BETWEEN_REPORTS = 1 << 29
 _HULL_IMAGES = 400
 _HULL_SIZE = 64
-# Keypoints by which the corrections of cameras are measured: these determine six numbers well.
-_KEYPOINTS = 48
 
 
 @dataclass(frozen=True)
@@ -215,12 +214,6 @@ def set_up(
         images_per_pass=machine.images_per_pass(recipe, mesh),
         precision=machine.effective_precision(mesh),
         rematerialise=machine.rematerialise,
-        keypoints=_some_keypoints(cache.canonical),
+        keypoints=tuple((float(x), float(y), float(z)) for x, y, z in evenly_chosen(cache.canonical)),
     )
     return Setup(recipe, object_class, cache, rows, plan, mesh, base)
-
-
-def _some_keypoints(canonical: np.ndarray) -> tuple[tuple[float, float, float], ...]:
-    """Evenly spaced ones of the canonical keypoints."""
-    chosen = np.unique(np.linspace(0, len(canonical) - 1, min(_KEYPOINTS, len(canonical))).astype(int))
-    return tuple((float(x), float(y), float(z)) for x, y, z in canonical[chosen])
