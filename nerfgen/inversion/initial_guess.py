@@ -52,7 +52,8 @@ def guess_features(
 def learn_initial_guess(
     model: Model, cache: PixelCache, table: TableRows, corrections: Float[np.ndarray, "images 6"] | None
 ) -> InitialGuess:
-    """Learn to guess latent code and camera correction of an image, from the images of the table.
+    """Learn to guess the global part of the latent code and the camera correction of an image, from the images of the
+    table.
 
     Args:
         table: row of every image in ``cache``.
@@ -67,7 +68,8 @@ def learn_initial_guess(
             for raster, pose in zip(cache.rasters(rows), poses, strict=True)
         ]
     )
-    targets = model.latents[table.of_image[rows]].astype(np.float64)
+    # Local features are left to the fit: it needs no start but what the global dimensions predict of them.
+    targets = model.latents[table.of_image[rows], : model.config.latent_size].astype(np.float64)
     if corrections is not None:
         targets = np.concatenate([targets, corrections[rows]], axis=1)
     weights, offset = ridge(features, targets, blocks=(features.shape[1] - 12, 12))

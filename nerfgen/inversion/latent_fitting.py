@@ -35,7 +35,9 @@ from nerfgen.parallel import Progress, silent
 STEPS = 100
 # Adam's initial rates of latent codes (in standard deviations) and of cameras, and the final fraction of both.
 _RATE, _CAMERA_RATE, _FINAL = 0.2, 5e-3, 0.1
-_PRIOR = 3e-3
+# Weights of the priors. Where local features hold the detail of an image, the global dimensions are kept nearer to the
+# mean: detail of one view that they take up is wrong from other sides.
+_PRIOR, _PRIOR_WITH_LOCAL = 3e-3, 3e-2
 _LOCAL_RATE, _LOCAL_PRIOR = 0.2, 3e-3
 # Factor of the rates in the second attempt.
 _SLOWER = 0.5
@@ -72,10 +74,11 @@ def fit_latents(
 ) -> Fitted:
     """Fit a latent code to each image, with the losses of training and a prior.
 
-    The unknowns are the coefficients along the principal axes of the table, in standard deviations, and six numbers
-    that correct the camera. The prior is Gaussian: it costs ``3e-3`` times the mean squared coefficient, and no latent
-    code goes farther from the mean than the farthest of the table. The result is independent of the rest of the batch,
-    up to rounding.
+    The unknowns are the coefficients along the principal axes of the table, the deviations of the local features from
+    what these predict, both in standard deviations, and six numbers that correct the camera. The priors are Gaussian:
+    they cost ``3e-3`` times the mean square of either (``3e-2`` for the coefficients of a model with local features),
+    and no coefficients go farther from the mean than the farthest of the table. A moved camera costs the displacement
+    of the canonical keypoints, as in training. The result is independent of the rest of the batch, up to rounding.
 
     A fit that is not finite, or whose final loss exceeds the first, is repeated once from the mean at half the rates.
     If that fails too, the image keeps its camera and has the mean latent code.
@@ -113,7 +116,8 @@ def fit_latents(
     return Fitted(latents, poses, psnr, iterations, converged)
 
 
-# ``codes``: coefficients along the principal axes, in standard deviations; ``cameras``: corrections.
+# ``codes``: coefficients along the principal axes, ``local``: deviations of local features from what these predict, both in
+# standard deviations; ``cameras``: corrections.
 _Unknown = dict[str, np.ndarray]
 
 
@@ -160,11 +164,10 @@ class _Task:
         masked = self.recipe.lambda_mask > 0
         features = guess_features(rasters, self.framed.cam_to_world, masked=masked)
         guessed = features @ guess.weights + guess.offset
-        latents, corrections = np.split(guessed, [len(principal.mean)], axis=1)
+        whole, corrections = np.split(guessed, [self.model.config.latent_size], axis=1)
+        latents = np.tile(principal.mean, (len(whole), 1))
+        latents[:, : whole.shape[1]] = whole
         initial["codes"] = principal.coefficients(latents)
-        whole = self.model.config.latent_size
-        predicted = principal.codes(initial["codes"])[:, whole:]
-        initial["local"] = (latents[:, whole:] - predicted) / np.maximum(principal.local_deviation, 1e-9)
         if self.moving and corrections.shape[1]:
             initial["cameras"] = corrections
         return initial
@@ -225,6 +228,8 @@ class _Space(NamedTuple):
 
     Attributes:
         reach: largest norm of the coefficients of a row.
+        local_deviation: standard deviations of the local features, which follow the global dimensions in a code.
+        keypoints: canonical keypoints that tie cameras to where landmarks put them.
     """
 
     mean: Float[Array, "latent"]
@@ -246,7 +251,7 @@ class _Search(NamedTuple):
     """The state of a fit.
 
     Attributes:
-        unknown: ``codes``, coefficients in standard deviations, and ``cameras``, corrections.
+        unknown: ``codes``, ``local`` and ``cameras``, see :data:`_Unknown`.
         moments: of Adam.
         step: steps done.
         started, ended: loss of each image at the first and at the last step, over the same rays.
@@ -284,7 +289,8 @@ def _advance(
         codes = codes + jnp.pad(local, ((0, 0), (codes.shape[1] - local.shape[1], 0)))
         poses = corrected_cameras(pixels.cam_to_world, unknown["cameras"], jnp.zeros(6))
         each = image_losses(config, recipe, network, codes, poses, pixels, key)
-        each = each + _PRIOR * jnp.sum(unknown["codes"] ** 2, axis=-1) / max(len(space.axes), 1)
+        prior = _PRIOR_WITH_LOCAL if local.shape[1] else _PRIOR
+        each = each + prior * jnp.sum(unknown["codes"] ** 2, axis=-1) / max(len(space.axes), 1)
         each = each + _LOCAL_PRIOR * jnp.sum(unknown["local"] ** 2, axis=-1) / max(local.shape[1], 1)
         if len(space.keypoints):
             moves = keypoint_displacement(space.keypoints, pixels.intrinsics, pixels.cam_to_world, poses)

@@ -25,7 +25,8 @@ from nerfgen.objectclass import ObjectClass
 class InitialGuess(NamedTuple):
     """A linear guess of an image's latent code: features @ weights + offset (:mod:`nerfgen.inversion.initial_guess`).
 
-    The outputs are the latent code and, if training refined cameras, the six numbers that correct the image's camera.
+    The outputs are the global part of the latent code and, if training refined cameras, the six numbers that correct
+    the image's camera.
     """
 
     weights: Float[np.ndarray, "features outputs"]

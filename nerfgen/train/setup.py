@@ -66,6 +66,7 @@ def effective_recipe(
         mirror=recipe.mirror and described.mirror,
         lambda_mask=recipe.lambda_mask if with_masks else 0.0,
         camera_learning_rate=recipe.camera_learning_rate if refine_cameras else 0.0,
+        lambda_camera=recipe.lambda_camera if refine_cameras else 0.0,
     )
 
 

@@ -288,7 +288,7 @@ def pass_loss(
     local = latents[:, recipe.latent_size :]
     terms["local"] = jnp.mean(local**2) if local.size else jnp.zeros(())
     terms["camera"] = jnp.zeros(())
-    if recipe.lambda_camera > 0:
+    if recipe.lambda_camera > 0 and plan.keypoints:
         moved = corrected_cameras(batch.cam_to_world, unknowns.cameras, jnp.zeros(6))
         moves = keypoint_displacement(
             jnp.asarray(plan.keypoints), batch.intrinsics, batch.cam_to_world, moved
