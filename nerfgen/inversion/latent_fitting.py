@@ -116,8 +116,8 @@ def fit_latents(
     return Fitted(latents, poses, psnr, iterations, converged)
 
 
-# ``codes``: coefficients along the principal axes, ``local``: deviations of local features from what these predict, both in
-# standard deviations; ``cameras``: corrections.
+# ``codes``: coefficients along the principal axes; ``local``: deviations of local features from what these predict, in
+# standard deviations too; ``cameras``: corrections.
 _Unknown = dict[str, np.ndarray]
 
 
