@@ -107,7 +107,7 @@ def initial_state(
         network_key, table_key = initial_keys(seed)
         point = jnp.zeros((1, 1, 3))
         latents = recipe.latent_std * jax.random.normal(table_key, (num_rows, config.code_size))
-        latents = latents * (jnp.arange(config.code_size) < recipe.latent_size)
+        latents = latents * (jnp.arange(config.code_size) < recipe.latent_size)[None]
         if base_parameters is None:
             field = model.init(network_key, jnp.zeros((1, config.code_size)), point, point)["params"]
         else:

@@ -400,7 +400,7 @@ def patch_loss(
     # Cells of the features also see pixels beyond them: where there is no image, both are the same.
     rendered = jnp.where(patches.valid[..., None], rendered.reshape(target.shape), target)
     with jax.default_matmul_precision("highest" if plan.precision == "float32" else "default"):
-        distances = perceptual_distance(features, rendered, target, patches.valid)
+        distances = perceptual_distance(features, rendered, target, patches.valid.astype(jnp.float32))
     distance = jnp.mean(distances) / plan.num_devices
     total = recipe.lambda_perceptual * distance
     values = {"loss": total, "perceptual": distance}
