@@ -173,7 +173,7 @@ def problem(tiny):
 @weights_needed
 @pytest.mark.parametrize("part", ["field", "latents"])
 def test_the_gradient_agrees_with_finite_differences(problem, part):
-    """Along itself. The gradients of cameras are those at fixed distances of the samples: there is no such difference."""
+    """Along itself. Gradients of cameras hold the distances of the samples, and have no such difference."""
     _, _, (of_networks, of_images) = problem()
     gradient = of_networks["field"] if part == "field" else of_images.latents
     length = np.sqrt(sum(float(jnp.vdot(leaf, leaf)) for leaf in jax.tree.leaves(gradient)))
