@@ -12,6 +12,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from nerfgen import storage
@@ -192,6 +193,20 @@ def test_the_gradient_agrees_with_finite_differences(problem, part):
 
 
 @weights_needed
+def test_descent_makes_patches_alike(problem):
+    """From this loss alone."""
+    adam = optax.adam(0.01)
+    values = (problem.networks, problem.unknowns)
+    state, losses = adam.init(values), []
+    for _ in range(60):
+        loss, _, gradient = problem(networks=values[0], unknowns=values[1])
+        losses.append(loss)
+        moves, state = adam.update(gradient, state)
+        values = optax.apply_updates(values, moves)
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@weights_needed
 def test_the_gradient_reaches_cameras_and_focal_length(problem):
     total, losses, (of_networks, of_images) = problem()
     assert abs(of_networks["log_focal"]) > 1e-4
@@ -229,8 +244,10 @@ def perceptual(cars, tiny, tmp_path_factory):
 @weights_needed
 def test_training_decreases_the_loss(perceptual):
     found = column(perceptual, "perceptual")
-    assert 0 < found[-1] < 0.9 * found[0]
-    assert (column(perceptual, "loss") > 0.5 * found).all(), "it is a part of the loss"
+    assert 0 < found[-1] < found[0]
+    others = column(perceptual, "loss") - ON["lambda_perceptual"] * found
+    assert (others > column(perceptual, "rgb")).all(), "it is a part of the loss"
+    assert (others < 2 * found).all()
 
 
 @weights_needed
@@ -290,6 +307,7 @@ def test_without_the_loss_sizes_of_patches_change_nothing(cars, tiny, tmp_path):
 
 
 @weights_needed
+@pytest.mark.slow
 def test_a_dry_run_includes_the_loss(cars, tiny):
     truth = cars / "truth.h5"
     files = TrainingFiles(cars, truth, truth, cars / "never-written.h5")

@@ -89,7 +89,8 @@ def row_sparse_adam(b1: float, b2: float) -> optax.GradientTransformationExtraAr
         second = b2 * second + (1 - b2) * total**2
         exponent = count[:, None].astype(jnp.float32)
         corrected = jnp.sqrt(second / (1 - b2**exponent)) + _EPSILON
-        values = -learning_rate * (first / (1 - b1**exponent)) / corrected
+        rate = jnp.broadcast_to(learning_rate, first.shape)
+        values = -rate * (first / (1 - b1**exponent)) / corrected
         state = RowSparseAdamState(
             state.first.at[rows].set(first, mode="drop"),
             state.second.at[rows].set(second, mode="drop"),
