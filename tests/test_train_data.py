@@ -19,13 +19,16 @@ from PIL import Image
 
 from nerfgen import storage
 from nerfgen.data import (
+    PatchPlan,
     PixelTable,
     SamplingPlan,
+    add_patches,
     choose_placement,
     gather_batch,
     load_framed,
     open_pixel_cache,
     pixel_bytes,
+    sample_corners,
     sample_indices,
 )
 from nerfgen.data import readers as readers_module
@@ -256,31 +259,34 @@ def test_draws_depend_on_seed_and_step_only():
 
 
 def assert_same_batch(found, expected):
-    for name in ("images", "rgb_mask", "centers", "intrinsics", "cam_to_world"):
-        got, wanted = getattr(found, name), getattr(expected, name)
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for (name, got), wanted in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True):
         assert got.dtype == wanted.dtype, name
         np.testing.assert_array_equal(got, wanted, err_msg=name)
 
 
-def test_device_host_and_disk_give_the_same_batches(mixed, tmp_path):
+@pytest.mark.parametrize("patches", [None, PatchPlan(every=2, side=16, size=SIZE)])
+def test_device_host_and_disk_give_the_same_batches(mixed, tmp_path, patches):
     """Rows of the file that are not those of the table, and steps beyond those drawn together."""
     cache = cached(tmp_path / "pixels.h5", mixed.data, mixed.cameras, mixed.masks)
-    table, plan = device_pixels(cache), replace(PLAN, num_images=len(cache.images))
+    table, plan = device_pixels(cache), replace(PLAN, num_images=len(cache.images), patches=patches)
 
     @jax.jit
     def on_device(table, step):
-        return gather_batch(table, *sample_indices(plan, step), 0.5)
+        batch = gather_batch(table, *sample_indices(plan, step), 0.5)
+        return add_patches(batch, table, sample_corners(plan, step), patches)
 
     with host_reader(cache, plan) as host, disk_reader(cache, plan) as disk:
         for step in (61, 62, 63, 64, 65, 66, 3, 3, 4):
             expected = on_device(table, step)
             for reader in (host, disk):
                 found = reader.batch(step)
-                assert all(type(value) is np.ndarray for value in vars(found).values())
+                assert all(type(value) is np.ndarray for value in jax.tree.leaves(found))
                 assert_same_batch(found, expected)
         assert host.waited > 0
     assert expected.images.shape == (6,)
     assert expected.rgb_mask.shape == (6, 16, 4)
+    assert patches is None or expected.patches.rgb_mask.shape == (3, 16, 16, 4)
 
 
 def test_a_batch_is_what_the_rasters_show(cars, cache):

@@ -21,24 +21,13 @@ from nerfgen.metric import psnr
 from nerfgen.model import PRESETS, load_model
 from nerfgen.render import render_views
 from nerfgen.train import DivergedError, Machine, TrainingFiles, train
+from nerfgen.train.metrics_log import COLUMNS
 from nerfgen.train.state import initial_keys
 from nerfgen.train.step import step_keys
 
 # Long enough for three refreshes of the occupancy.
 STEPS = 60
-ENTRY = {
-    "step",
-    "loss",
-    "rgb",
-    "mask",
-    "hard",
-    "smooth",
-    "psnr_db",
-    "gradient_norm",
-    "latent_norm",
-    "learning_rate",
-}
-ENTRY |= {"rays_per_second", "data_wait_share", "seconds"}
+ENTRY = {*COLUMNS, "learning_rate", "rays_per_second", "data_wait_share", "seconds"}
 
 
 def files_in(cars, folder, name="model.h5", cameras=None):
@@ -115,7 +104,8 @@ def test_many_devices_train_as_one_does(moving, devices):
     """The same batch dealt out among devices, for a table that they can't share evenly."""
     one, many = moving / "1.h5", moving / f"{devices}.h5"
     found, expected = log_of(many), log_of(one)
-    norms = slice(6, 8)  # of gradients, which differ most by rounding, and of codes
+    # Of gradients, which differ most by rounding, and of codes.
+    norms = [COLUMNS.index("gradient_norm"), COLUMNS.index("latent_norm")]
     np.testing.assert_allclose(np.delete(found, norms, 1), np.delete(expected, norms, 1), rtol=2e-4)
     np.testing.assert_allclose(found[:, norms], expected[:, norms], rtol=5e-3)
     one, many = load_model(one), load_model(many)
@@ -204,9 +194,7 @@ def test_every_entry_of_the_log_is_finite(trained):
     assert rates[-1] == pytest.approx(recipe.learning_rate * recipe.final_rate)
     assert (np.diff(rates) < 0).all()
     stored = log_of(trained)
-    for column, name in enumerate(
-        ["step", "loss", "rgb", "mask", "hard", "smooth", "gradient_norm", "latent_norm"]
-    ):
+    for column, name in enumerate(COLUMNS):
         np.testing.assert_allclose([entry[name] for entry in log], stored[:, column], rtol=1e-6)
 
 

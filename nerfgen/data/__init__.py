@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.data.batch import Batch, PixelTable, SamplingPlan, gather_batch, sample_indices
+    from nerfgen.data.batch import (
+        Batch,
+        Patches,
+        PatchPlan,
+        PixelTable,
+        SamplingPlan,
+        add_patches,
+        gather_batch,
+        gather_patches,
+        sample_corners,
+        sample_indices,
+    )
     from nerfgen.data.framing import (
         FramedImages,
         ImageListing,
@@ -25,18 +36,23 @@ __all__ = [
     "BatchSource",
     "FramedImages",
     "ImageListing",
+    "PatchPlan",
+    "Patches",
     "PixelCache",
     "PixelTable",
     "SamplingPlan",
     "TableRows",
+    "add_patches",
     "choose_placement",
     "frame_mask",
     "framed_pixels",
     "gather_batch",
+    "gather_patches",
     "list_images",
     "load_framed",
     "open_pixel_cache",
     "pixel_bytes",
+    "sample_corners",
     "sample_indices",
     "separate_rows",
     "table_rows",

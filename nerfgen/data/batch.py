@@ -1,7 +1,7 @@
 """What a training step sees: pixels sampled from the framed images.
 
-Which pixels depends only on the seed and the number of the step, and :func:`gather_batch` computes alike on the device
-and on the host: a step sees the same pixels wherever they are kept.
+Which pixels depends only on the seed and the number of the step, and :func:`gather_batch` and :func:`gather_patches`
+compute alike on the device and on the host: a step sees the same pixels wherever they are kept.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int, Integer, UInt8
+from jaxtyping import Bool, Float, Int, Integer, UInt8
 
 from nerfgen.geometry import array_namespace
 
 Array = Any  # of JAX or numpy
 
-# Separates these random numbers from those that a step derives from (seed, step) for itself.
+# Separate these random numbers from each other and from those that a step derives from (seed, step) for itself.
 _SAMPLING = 0x64726177
+_PATCHES = 0x70617463
 
 
 @jax.tree_util.register_dataclass
@@ -46,6 +47,22 @@ class PixelTable:
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
+class Patches:
+    """Squares of neighbouring pixels, one each of some images of a batch.
+
+    Attributes:
+        rgb_mask: colour and mask times 255.
+        corners: place (column, row) of the first pixel in the raster.
+        valid: where a pixel lies on the image.
+    """
+
+    rgb_mask: UInt8[Array, "patches side side 4"]
+    corners: Int[Array, "patches 2"]
+    valid: Bool[Array, "patches side side"]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Batch:
     """What one step sees.
 
@@ -54,6 +71,7 @@ class Batch:
         rgb_mask: colour and mask times 255 of every ray's pixel.
         centers: pixel centres (x, y) in the raster.
         intrinsics, cam_to_world: cameras of the rasters.
+        patches: of every ``PatchPlan.every``-th image; None where the step has no loss of patches.
     """
 
     images: Int[Array, "images"]
@@ -61,6 +79,23 @@ class Batch:
     centers: Float[Array, "images rays 2"]
     intrinsics: Float[Array, "images 3 3"]
     cam_to_world: Float[Array, "images 4 4"]
+    patches: Patches | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchPlan:
+    """How the patches of a step are sampled.
+
+    Attributes:
+        every: every image of a batch whose place is a multiple of this has a patch: devices that share the batch then
+            share the patches too, and have those of the same images whatever their number.
+        side: size of a patch, pixels.
+        size: size of a raster, pixels.
+    """
+
+    every: int
+    side: int
+    size: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +110,7 @@ class SamplingPlan:
             anywhere on the image.
         num_rehearsal: number of trailing images that are rehearsal renderings; every second image of a batch is one
             of them.
+        patches: how patches are sampled; None for none.
     """
 
     seed: int
@@ -83,14 +119,14 @@ class SamplingPlan:
     rays_per_image: int
     foreground_fraction: float
     num_rehearsal: int = 0
+    patches: PatchPlan | None = None
 
 
 def sample_indices(
     plan: SamplingPlan, step: int | Int[jax.Array, ""]
 ) -> tuple[Int[jax.Array, "images"], Float[jax.Array, "images rays"]]:
     """The random numbers of a step: images, with replacement, and a number in [0, 1) for each ray's pixel."""
-    key = jax.random.fold_in(jax.random.key(plan.seed, impl="threefry2x32"), step)
-    image_key, pixel_key = jax.random.split(jax.random.fold_in(key, _SAMPLING))
+    image_key, pixel_key = jax.random.split(_key(plan, step, _SAMPLING))
     shape = (plan.images_per_batch,)
     if plan.num_rehearsal:
         new = plan.num_images - plan.num_rehearsal
@@ -100,6 +136,15 @@ def sample_indices(
     else:
         images = jax.random.randint(image_key, shape, 0, plan.num_images, jnp.int32)
     return images, jax.random.uniform(pixel_key, (*shape, plan.rays_per_image), jnp.float32)
+
+
+def sample_corners(plan: SamplingPlan, step: int | Int[jax.Array, ""]) -> Int[jax.Array, "patches 2"] | None:
+    """The random numbers of a step's patches: where their first pixels lie in the rasters; None without patches."""
+    if plan.patches is None:
+        return None
+    shape = (plan.images_per_batch // plan.patches.every, 2)
+    beyond = plan.patches.size - plan.patches.side + 1
+    return jax.random.randint(_key(plan, step, _PATCHES), shape, 0, beyond, jnp.int32)
 
 
 def gather_batch(
@@ -132,3 +177,48 @@ def gather_batch(
         intrinsics=table.intrinsics[images],
         cam_to_world=table.cam_to_world[images],
     )
+
+
+def gather_patches(
+    table: PixelTable,
+    images: Int[Array, "patches"],
+    corners: Int[Array, "patches 2"],
+    side: int,
+) -> Patches:
+    """Gather one patch of each image; numpy arrays give numpy arrays, those of JAX the same values.
+
+    Args:
+        corners: place (column, row) of a patch's first pixel in the raster.
+        side: size of a patch, pixels.
+    """
+    xp = array_namespace(images, corners)
+    count, pixels = len(images), table.pixels.shape[1]
+    every_pixel = xp.broadcast_to(xp.arange(pixels)[None], (count, pixels))
+    # `order` maps stored pixels to the raster; its inverse finds the pixels of the raster among the stored ones.
+    stored = xp.argsort(table.order[images[:, None], every_pixel], axis=1)
+    offsets = xp.arange(side)[None]
+    columns, rows = corners[:, :1] + offsets, corners[:, 1:] + offsets
+    flat = rows[:, :, None] * math.isqrt(pixels) + columns[:, None, :]
+    places = xp.take_along_axis(stored, flat.reshape(count, -1), axis=1)
+    shape = (count, side, side)
+    return Patches(
+        rgb_mask=table.pixels[images[:, None], places].reshape(*shape, 4),
+        corners=corners,
+        valid=(places < table.valid[images][:, None]).reshape(shape),
+    )
+
+
+def add_patches(
+    batch: Batch, table: PixelTable, corners: Int[Array, "patches 2"] | None, plan: PatchPlan | None
+) -> Batch:
+    """The batch with its patches, if there are any to gather."""
+    if plan is None or corners is None:
+        return batch
+    patches = gather_patches(table, batch.images[:: plan.every], corners, plan.side)
+    return dataclasses.replace(batch, patches=patches)
+
+
+def _key(plan: SamplingPlan, step: int | Int[jax.Array, ""], purpose: int) -> jax.Array:
+    """The random key of a step for one purpose; its generator is the same wherever JAX runs."""
+    key = jax.random.fold_in(jax.random.key(plan.seed, impl="threefry2x32"), step)
+    return jax.random.fold_in(key, purpose)

@@ -18,9 +18,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from nerfgen.data.batch import Array, Batch, PixelTable, SamplingPlan, gather_batch, sample_indices
+from nerfgen.data.batch import (
+    Array,
+    Batch,
+    PixelTable,
+    SamplingPlan,
+    add_patches,
+    gather_batch,
+    sample_corners,
+    sample_indices,
+)
 from nerfgen.data.framing import FramedImages, order_pixels
 from nerfgen.data.pixel_cache import PixelCache
 from nerfgen.optimize import AXIS, free_device_memory, free_host_memory
@@ -67,7 +76,7 @@ class Reader:
         self.waited = 0.0
         self._table, self._plan = table, plan
         self._first_drawn = -1
-        self._drawn: tuple[np.ndarray, np.ndarray] | None = None
+        self._drawn: _Drawn | None = None
         # One thread: it alone uses what was drawn and the file.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="nerfgen-reader")
         self._ahead: deque[tuple[int, Future[Batch]]] = deque()
@@ -105,16 +114,19 @@ class Reader:
             self._ahead.popleft()[1].cancel()
 
     def _make(self, step: int) -> Batch:
-        return gather_batch(self._table, *self._sample(step), self._plan.foreground_fraction)
+        images, places, corners = self._sample(step)
+        batch = gather_batch(self._table, images, places, self._plan.foreground_fraction)
+        return add_patches(batch, self._table, corners, self._plan.patches)
 
-    def _sample(self, step: int) -> tuple[np.ndarray, np.ndarray]:
-        """:func:`sample_indices` of the step; many steps in one call, because each call of JAX costs."""
+    def _sample(self, step: int) -> _Drawn:
+        """The random numbers of the step; those of many steps in one call, because each call of JAX costs."""
         first = step - step % _STEPS_PER_DRAW
         if self._drawn is None or self._first_drawn != first:
             with jax.default_device(_host_device()):
-                images, places = _sample_many(self._plan, first)
-            self._first_drawn, self._drawn = first, (np.asarray(images), np.asarray(places))
-        return self._drawn[0][step - first], self._drawn[1][step - first]
+                self._drawn = jax.tree.map(np.asarray, _sample_many(self._plan, first))
+            self._first_drawn = first
+        drawn: _Drawn = jax.tree.map(lambda steps: steps[step - first], self._drawn)
+        return drawn
 
 
 def host_reader(cache: PixelCache, plan: SamplingPlan) -> Reader:
@@ -193,12 +205,19 @@ def choose_placement(requested: str, needed: int, devices: Sequence[jax.Device])
     return "device" if fits else "host"
 
 
+# Images, places and, where there are patches, their corners: of one step, or of many along a first axis.
+_Drawn = tuple[Array, Array, Array | None]
+
+
 @partial(jax.jit, static_argnums=0)
-def _sample_many(
-    plan: SamplingPlan, first: int
-) -> tuple[Int[jax.Array, "steps images"], Float[jax.Array, "steps images rays"]]:
-    """:func:`sample_indices` of the steps from ``first`` on."""
-    return jax.vmap(partial(sample_indices, plan))(first + jnp.arange(_STEPS_PER_DRAW))
+def _sample_many(plan: SamplingPlan, first: int) -> _Drawn:
+    """:func:`sample_indices` and :func:`sample_corners` of the steps from ``first`` on."""
+
+    def sample(step: Int[jax.Array, ""]) -> _Drawn:
+        return *sample_indices(plan, step), sample_corners(plan, step)
+
+    drawn: _Drawn = jax.vmap(sample)(first + jnp.arange(_STEPS_PER_DRAW))
+    return drawn
 
 
 class _StoredRows:

@@ -11,14 +11,23 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from nerfgen.data import Batch, ImageListing, choose_placement, list_images, pixel_bytes, table_rows
+from nerfgen.data import (
+    Batch,
+    ImageListing,
+    Patches,
+    PatchPlan,
+    choose_placement,
+    list_images,
+    pixel_bytes,
+    table_rows,
+)
 from nerfgen.model import Recipe
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
 from nerfgen.optimize import AXIS, platform
 from nerfgen.storage import Record
 from nerfgen.train.machine import Machine
-from nerfgen.train.setup import effective_recipe
+from nerfgen.train.setup import effective_recipe, feature_parameters
 from nerfgen.train.stage import TrainingFiles
 from nerfgen.train.state import OCCUPANCY_SIZE, initial_state, shard_state
 from nerfgen.train.step import StepInput, StepPlan, make_step
@@ -65,9 +74,10 @@ def estimate_run(
     occupancy = np.ones((OCCUPANCY_SIZE,) * 3, np.float32)
     state = shard_state(initial_state(recipe, plan.bounds, rows, 0, occupancy), mesh)
     given = StepInput(
-        jax.device_put(_random_batch(recipe, listing), NamedSharding(mesh, P(AXIS))),
+        jax.device_put(_random_batch(recipe, listing, plan.patches), NamedSharding(mesh, P(AXIS))),
         jnp.asarray(rows.of_image, jnp.int32),
         jnp.float32(0),
+        feature_parameters(recipe),
     )
     compiled = make_step(plan, mesh, streamed=True).lower(state, given).compile()
     memory = compiled.memory_analysis()
@@ -95,12 +105,12 @@ def estimate_run(
         "state_mib": round((networks + tables / mesh.size) * 3 * 4 / _MEBIBYTE, 1),
         "step_mib": round(memory.temp_size_in_bytes / _MEBIBYTE, 1) if memory else None,
         "seconds_per_step": round(seconds, 4),
-        "rays_per_second": round(recipe.images_per_batch * recipe.rays_per_image / seconds, 1),
+        "rays_per_second": round(recipe.rays_per_batch / seconds, 1),
         "hours": round(recipe.steps * seconds / 3600, 3) if recipe.steps else None,
     }
 
 
-def _random_batch(recipe: Recipe, listing: ImageListing) -> Batch:
+def _random_batch(recipe: Recipe, listing: ImageListing, patches: PatchPlan | None) -> Batch:
     rng = np.random.default_rng(0)
     shape = (recipe.images_per_batch, recipe.rays_per_image)
     images = rng.integers(0, len(listing.rows), recipe.images_per_batch).astype(np.int32)
@@ -111,4 +121,14 @@ def _random_batch(recipe: Recipe, listing: ImageListing) -> Batch:
         centers=jnp.asarray(rng.uniform(0, usable["image_size"].min(), (*shape, 2)), jnp.float32),
         intrinsics=jnp.asarray(usable["intrinsics"], jnp.float32),
         cam_to_world=jnp.asarray(usable["cam_to_world"], jnp.float32),
+        patches=_random_patches(patches, recipe.patches_per_batch, rng) if patches else None,
+    )
+
+
+def _random_patches(plan: PatchPlan, count: int, rng: np.random.Generator) -> Patches:
+    shape = (count, plan.side, plan.side)
+    return Patches(
+        rgb_mask=jnp.asarray(rng.integers(0, 256, (*shape, 4), np.uint8)),
+        corners=jnp.asarray(rng.integers(0, plan.size - plan.side + 1, (count, 2)), jnp.int32),
+        valid=jnp.ones(shape, bool),
     )

@@ -83,11 +83,15 @@ class Machine(Settings, title="Machine"):
         """
         from nerfgen.optimize import platform
 
-        if recipe.images_per_batch % mesh.size:
-            raise InputError(
-                f"`images_per_batch` {recipe.images_per_batch} can't be divided among {mesh.size} devices; "
-                "choose a multiple, or other `devices`"
-            )
+        shared = {"images_per_batch": recipe.images_per_batch}
+        if recipe.lambda_perceptual > 0:
+            shared["patches_per_batch"] = recipe.patches_per_batch
+        for name, count in shared.items():
+            if count % mesh.size:
+                raise InputError(
+                    f"`{name}` {count} can't be divided among {mesh.size} devices; "
+                    "choose a multiple, or other `devices`"
+                )
         own = recipe.images_per_batch // mesh.size
         if self.micro_batch:
             if own % self.micro_batch:

@@ -63,7 +63,7 @@ def logged_values(
     return values | {
         "step": int(entry[0]),
         "learning_rate": recipe.learning_rate * recipe.final_rate ** min(clock.fraction, 1.0),
-        "rays_per_second": recipe.images_per_batch * recipe.rays_per_image * clock.steps_per_second,
+        "rays_per_second": recipe.rays_per_batch * clock.steps_per_second,
         "data_wait_share": data_wait_fraction,
         "seconds": clock.seconds,
     }

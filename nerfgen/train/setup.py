@@ -31,6 +31,7 @@ from nerfgen.geometry import evenly_chosen
 from nerfgen.model import Model, Recipe
 from nerfgen.objectclass import ObjectClass
 from nerfgen.optimize import Advance
+from nerfgen.pretrained import FeatureParameters, find_feature_weights, load_feature_network
 from nerfgen.train.initial_codes import codes_from_images
 from nerfgen.train.machine import Machine
 from nerfgen.train.state import OCCUPANCY_SIZE, TrainState, initial_occupancy, initial_state, shard_state
@@ -57,7 +58,11 @@ def effective_recipe(
 
     Raises:
         InputError: ``cameras`` is missing or no such file.
+        MissingDependencyError: the perceptual loss is on, and the weights of the feature network are missing.
     """
+    if recipe.lambda_perceptual > 0:
+        # Reported before images are framed, which takes longer.
+        find_feature_weights()
     if refine_cameras is None:
         with storage.reading(cameras, "cameras/1", "truth/1") as file:
             refine_cameras = "canonical" in file
@@ -68,6 +73,15 @@ def effective_recipe(
         camera_learning_rate=recipe.camera_learning_rate if refine_cameras else 0.0,
         lambda_camera=recipe.lambda_camera if refine_cameras else 0.0,
     )
+
+
+def feature_parameters(recipe: Recipe) -> FeatureParameters | None:
+    """What a step of the recipe is given as ``features``.
+
+    Raises:
+        MissingDependencyError: the perceptual loss is on, and the weights of the feature network are missing.
+    """
+    return load_feature_network().parameters if recipe.lambda_perceptual > 0 else None
 
 
 def continued_recipe(model: Model) -> Recipe:
@@ -130,7 +144,7 @@ class Setup:
     def report_every(self) -> int:
         """Number of steps between two looks at losses and time limits."""
         recipe = self.recipe
-        work = recipe.images_per_batch * recipe.rays_per_image * recipe.samples * recipe.width * recipe.depth
+        work = recipe.rays_per_batch * recipe.samples * recipe.width * recipe.depth
         return min(_REPORT_EVERY, max(1, _WORK_BETWEEN_REPORTS // work))
 
     def batches(self, placement: str) -> BatchSource:
@@ -161,14 +175,16 @@ class Setup:
         """
         everywhere = NamedSharding(self.mesh, P())
         row_of_image = jax.device_put(self.rows.of_image.astype(np.int32), everywhere)
+        features = jax.device_put(feature_parameters(self.recipe), everywhere)
         jitted = make_step(self.plan, self.mesh, streamed=source.streamed)
-        sample = StepInput(source.batch(first), row_of_image, jnp.float32(0))
+        sample = StepInput(source.batch(first), row_of_image, jnp.float32(0), features)
         compiled: Callable[..., Any] = jitted.lower(state, sample).compile()
 
         def advance(state: TrainState, step: int, until: int, fraction: float) -> TrainState:
             for number in range(step, until):
                 part = np.float32(fraction)
-                state = compiled(state, StepInput(source.batch(number), row_of_image, part))  # type: ignore[arg-type]
+                given = StepInput(source.batch(number), row_of_image, part, features)  # type: ignore[arg-type]
+                state = compiled(state, given)
             return state
 
         return advance

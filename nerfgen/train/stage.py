@@ -269,8 +269,7 @@ class _Run:
         return note
 
     def _rays_per_second(self) -> float:
-        recipe = self._setup.recipe
-        return recipe.images_per_batch * recipe.rays_per_image * self.clock.steps_per_second
+        return self._setup.recipe.rays_per_batch * self.clock.steps_per_second
 
     def _data_wait_fraction(self) -> float:
         """Fraction of the session's time that the step waited for data."""

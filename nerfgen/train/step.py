@@ -13,15 +13,28 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
-from nerfgen.data import Batch, PixelTable, SamplingPlan, TableRows, gather_batch, sample_indices
+from nerfgen.data import (
+    Batch,
+    Patches,
+    PatchPlan,
+    PixelTable,
+    SamplingPlan,
+    TableRows,
+    add_patches,
+    gather_batch,
+    sample_corners,
+    sample_indices,
+)
 from nerfgen.field import plane_smoothness, radiance_field, render_rays
-from nerfgen.geometry import corrected_cameras, keypoint_displacement, pixel_rays, with_focal
+from nerfgen.geometry import corrected_cameras, keypoint_displacement, pixel_centers, pixel_rays, with_focal
 from nerfgen.model import Recipe
 from nerfgen.optimize import AXIS, RowGradient, apply_row_update, gather_rows, keep_freed_memory, platform
+from nerfgen.pretrained import FeatureParameters, perceptual_distance
 from nerfgen.train.state import (
     LOSSES,
     STATE_SPECS,
@@ -31,10 +44,12 @@ from nerfgen.train.state import (
     network_optimizer,
     table_optimizer,
 )
-from nerfgen.volume import dilate, training_losses, update_occupancy
+from nerfgen.volume import RayColors, dilate, training_losses, update_occupancy
 
 _OCCUPANCY_EVERY = 16
 _OCCUPANCY_CODES = 8
+# Folded into an image's key for the samples on the rays of its patch.
+_PATCH = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +112,17 @@ class StepPlan:
             recipe.rays_per_image,
             recipe.foreground_fraction,
             self.num_rehearsal,
+            self.patches,
         )
+
+    @property
+    def patches(self) -> PatchPlan | None:
+        """How the patches of a step are sampled; None without the perceptual loss."""
+        recipe = self.recipe
+        if recipe.lambda_perceptual <= 0:
+            return None
+        every = recipe.images_per_batch // recipe.patches_per_batch
+        return PatchPlan(every, recipe.patch_size, recipe.size)
 
     @property
     def images_per_device(self) -> int:
@@ -112,11 +137,13 @@ class StepInput(NamedTuple):
         pixels: all pixels, of which the step samples its batch, or a batch.
         row_of_image: row of the table of every image.
         fraction: fraction of the run that is done, in [0, 1].
+        features: parameters of the feature network, for the perceptual loss; None without it.
     """
 
     pixels: PixelTable | Batch
     row_of_image: Int[Array, "images"]
     fraction: Float[Array, ""]
+    features: FeatureParameters | None = None
 
 
 class StepBatch(NamedTuple):
@@ -156,7 +183,7 @@ def make_step(plan: StepPlan, mesh: Mesh, *, streamed: bool) -> Any:
     Args:
         streamed: whether the input's pixels are a :class:`Batch`.
     """
-    inputs = StepInput(P(AXIS) if streamed else P(), P(), P())  # type: ignore[arg-type]
+    inputs = StepInput(P(AXIS) if streamed else P(), P(), P(), P())  # type: ignore[arg-type]
     parallel = jax.shard_map(
         partial(step, plan),
         mesh=mesh,
@@ -174,7 +201,11 @@ def step(plan: StepPlan, state: TrainState, given: StepInput) -> TrainState:
     sample_key, occupancy_key = step_keys(plan.seed, state.step)
     batch = draw_batch(plan, state.step, given, sample_key)
     unknowns = image_unknowns(plan, state, batch)
-    gradients, losses = batch_gradients(plan, state, batch, own_part(plan, unknowns), given.fraction)
+    own_unknowns = own_part(plan, unknowns)
+    gradients, losses = batch_gradients(plan, state, batch, own_unknowns, given.fraction)
+    if plan.patches:
+        of_patches = patch_gradients(plan, plan.patches, state, batch, own_unknowns, given)
+        gradients, losses = jax.tree.map(jnp.add, (gradients, losses), of_patches)
     gradients, losses = sum_over_devices(plan, gradients, losses, batch)
     updated = update_parameters(plan, state, gradients, batch, given.fraction)
     updated = refresh_occupancy(plan, updated, occupancy_key, given.fraction)
@@ -195,6 +226,8 @@ def draw_batch(plan: StepPlan, number: Int[Array, ""], given: StepInput, key: Ar
         images, places = sample_indices(plan.sampling, number)
         own_images, own_places = own_part(plan, (images, places))
         own = gather_batch(given.pixels, own_images, own_places, plan.recipe.foreground_fraction)
+        corners = own_part(plan, sample_corners(plan.sampling, number))
+        own = add_patches(own, given.pixels, corners, plan.patches)
     else:
         images, own = jax.lax.all_gather(given.pixels.images, AXIS, tiled=True), given.pixels
     rows = images if plan.one_image_per_row else given.row_of_image[images]
@@ -214,31 +247,36 @@ def image_unknowns(plan: StepPlan, state: TrainState, batch: StepBatch) -> Image
 
 
 def own_part(plan: StepPlan, tree: PyTree) -> PyTree:
-    """This device's part of arrays with an entry for each image of the batch."""
-    own = plan.images_per_device
-    start = jax.lax.axis_index(AXIS) * own
-    return jax.tree.map(lambda array: jax.lax.dynamic_slice_in_dim(array, start, own), tree)
+    """This device's part of arrays with an entry for each image, or each patch, of the batch."""
+    device = jax.lax.axis_index(AXIS)
+
+    def part(array: Array) -> Array:
+        own = len(array) // plan.num_devices
+        return jax.lax.dynamic_slice_in_dim(array, device * own, own)
+
+    return jax.tree.map(part, tree)
 
 
 def batch_gradients(
     plan: StepPlan, state: TrainState, batch: StepBatch, unknowns: ImageUnknowns, fraction: Array
 ) -> tuple[Gradients, Float[Array, "losses"]]:
-    """Gradients of this device's part of the batch, pass by pass, and its losses.
+    """Gradients of the rays of this device's part of the batch, pass by pass, and their losses.
 
     Gradients of the networks are summed over passes; images have their own.
     """
+    own_rays = dataclasses.replace(batch.own, patches=None)
     differentiate = jax.grad(partial(pass_loss, plan), argnums=(0, 1), has_aux=True)
     occupancy = state.sampling_occupancy
     trainable = own_part(plan, batch.rows) >= plan.num_base
     passes = plan.images_per_device // plan.images_per_pass
     if passes == 1:
         (networks, images), losses = differentiate(
-            state.networks, unknowns, batch.own, trainable, occupancy, batch.keys, fraction
+            state.networks, unknowns, own_rays, trainable, occupancy, batch.keys, fraction
         )
         return Gradients(networks, images), losses
     parts = jax.tree.map(
         lambda array: array.reshape(passes, plan.images_per_pass, *array.shape[1:]),
-        (unknowns, batch.own, trainable, batch.keys),
+        (unknowns, own_rays, trainable, batch.keys),
     )
 
     def one_pass(sums: PyTree, part: PyTree) -> tuple[PyTree, ImageUnknowns]:
@@ -271,17 +309,8 @@ def pass_loss(
     """
     recipe, config = plan.recipe, plan.recipe.field_config(plan.bounds)
     latents = active_latents(unknowns.latents, recipe, fraction)
-    rays, background = render_rays(
-        config,
-        networks["field"],
-        latents,
-        *batch_rays(plan, networks, unknowns.cameras, batch, trainable),
-        samples=recipe.samples,
-        occupancy=occupancy if recipe.sampler == "occupancy" else None,
-        key=keys,
-        precision=plan.precision,
-        rematerialise=plan.rematerialise,
-    )
+    lines = batch_rays(plan, networks, unknowns.cameras, batch, trainable)
+    rays, background = render_batch(plan, networks, latents, lines, occupancy, keys)
     target = batch.rgb_mask / 255.0
     terms = training_losses(rays, background, target[..., :3], target[..., 3], recipe.mask_margin)
     total = recipe.ray_loss(terms)
@@ -295,6 +324,7 @@ def pass_loss(
         )
         terms["camera"] = jnp.mean(moves) / recipe.size**2
     total = total + recipe.lambda_local * terms["local"] + recipe.lambda_camera * terms["camera"]
+    terms["perceptual"] = jnp.zeros(())
     terms["smooth"] = jnp.zeros(())
     if config.kind == "planes":
         planes = networks["field"]["foreground"]["planes"]
@@ -303,6 +333,101 @@ def pass_loss(
         total = total + recipe.lambda_smooth * fraction * terms["smooth"]
     scale = plan.images_per_pass / recipe.images_per_batch
     return scale * total, scale * jnp.stack([total, *(terms[name] for name in LOSSES[1:])])
+
+
+def patch_gradients(
+    plan: StepPlan,
+    patches: PatchPlan,
+    state: TrainState,
+    batch: StepBatch,
+    unknowns: ImageUnknowns,
+    given: StepInput,
+) -> tuple[Gradients, Float[Array, "losses"]]:
+    """Gradients of the perceptual loss of this device's patches, which are one pass, and that loss.
+
+    Those of images without a patch are zero.
+    """
+    rows = own_part(plan, batch.rows)
+    images = (unknowns, dataclasses.replace(batch.own, patches=None), rows >= plan.num_base, batch.keys)
+    some, own, trainable, keys = jax.tree.map(lambda array: array[:: patches.every], images)
+    (networks, of_some), losses = jax.grad(partial(patch_loss, plan), argnums=(0, 1), has_aux=True)(
+        state.networks,
+        some,
+        own,
+        batch.own.patches,
+        trainable,
+        state.sampling_occupancy,
+        keys,
+        given.fraction,
+        given.features,
+    )
+    of_images = jax.tree.map(
+        lambda all_images, part: jnp.zeros_like(all_images).at[:: patches.every].set(part), unknowns, of_some
+    )
+    return Gradients(networks, of_images), losses
+
+
+def patch_loss(
+    plan: StepPlan,
+    networks: Parameters,
+    unknowns: ImageUnknowns,
+    batch: Batch,
+    patches: Patches,
+    trainable: Array,
+    occupancy: Float[Array, "grid grid grid"],
+    keys: Array,
+    fraction: Float[Array, ""],
+    features: FeatureParameters,
+) -> tuple[Float[Array, ""], Float[Array, "losses"]]:
+    """The weighted perceptual loss of a device's patches, scaled to its part of the mean over all, and ``LOSSES``.
+
+    Args:
+        batch: the images that have a patch; their cameras are used.
+        trainable: False for images of a base model's rows.
+    """
+    recipe = plan.recipe
+    all_pixels = dataclasses.replace(
+        batch,
+        rgb_mask=patches.rgb_mask.reshape(len(batch.images), -1, 4),
+        centers=patches.corners[:, None] + pixel_centers(recipe.patch_size)[None].astype(np.float32),
+    )
+    lines = batch_rays(plan, networks, unknowns.cameras, all_pixels, trainable)
+    latents = active_latents(unknowns.latents, recipe, fraction)
+    keys = jax.vmap(partial(jax.random.fold_in, data=_PATCH))(keys)
+    rays, background = render_batch(plan, networks, latents, lines, occupancy, keys)
+    rendered = rays.color + (1 - rays.opacity[..., None]) * background
+    target = patches.rgb_mask[..., :3] / 255.0
+    # Cells of the features also see pixels beyond them: where there is no image, both are the same.
+    rendered = jnp.where(patches.valid[..., None], rendered.reshape(target.shape), target)
+    with jax.default_matmul_precision("highest" if plan.precision == "float32" else "default"):
+        distances = perceptual_distance(features, rendered, target, patches.valid.astype(jnp.float32))
+    distance = jnp.mean(distances) / plan.num_devices
+    total = recipe.lambda_perceptual * distance
+    values = {"loss": total, "perceptual": distance}
+    return total, jnp.stack([values.get(name, jnp.zeros(())) for name in LOSSES])
+
+
+def render_batch(
+    plan: StepPlan,
+    networks: Parameters,
+    latents: Float[Array, "images latent"],
+    lines: tuple[Float[Array, "images rays 3"], Float[Array, "images rays 3"]],
+    occupancy: Float[Array, "grid grid grid"],
+    keys: Array,
+) -> tuple[RayColors, Float[Array, "images rays 3"]]:
+    """Foreground and background colour of rays (origins and directions), as the recipe samples them."""
+    recipe = plan.recipe
+    return render_rays(
+        recipe.field_config(plan.bounds),
+        networks["field"],
+        latents,
+        *lines,
+        samples=recipe.samples,
+        occupancy=occupancy if recipe.sampler == "occupancy" else None,
+        key=keys,
+        precision=plan.precision,
+        rematerialise=plan.rematerialise,
+    )
 
 
 def batch_rays(
