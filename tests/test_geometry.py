@@ -237,8 +237,7 @@ def test_noisy_points_give_the_least_squares_similarity(rng):
         assert cost(*other) > best
 
 
-def test_displacement_is_what_the_camera_fit_would_lose(rng):
-    """Of points seen without error, the fit's mean squared residual after a move of the camera is the displacement."""
+def test_displacement_is_the_reprojection_error_that_a_move_makes(rng):
     points = rng.normal(size=(40, 3)) * 0.4
     before = turned_camera(np.array([20.0, -5.0]), np.array([5.0, 10.0]), 4.0)
     turn = rigid(
@@ -247,12 +246,11 @@ def test_displacement_is_what_the_camera_fit_would_lose(rng):
     matrices = np.tile(intrinsic_matrix(128.0, (32, 32)), (2, 1, 1))
     moved = keypoint_displacement(points, matrices, before, turn @ before)
     for number in range(2):
-        seen = []
-        for pose in (before[number], turn[number] @ before[number]):
-            pixels, depth = project(points, matrices[number], pose)
-            middle = project(points.mean(0)[None], matrices[number], pose)[1]
-            seen.append(np.column_stack([pixels, 128 * (depth / middle - 1)]))
-        assert moved[number] == pytest.approx(np.mean(np.sum((seen[1] - seen[0]) ** 2, axis=1)))
+        seen, after = (
+            project(points, matrices[number], pose)[0]
+            for pose in (before[number], turn[number] @ before[number])
+        )
+        assert moved[number] == pytest.approx(np.mean(np.sum((after - seen) ** 2, axis=1)))
     assert (keypoint_displacement(points, matrices, before, before) == 0).all()
     np.testing.assert_array_equal(evenly_chosen(points, 40), points)
     assert evenly_chosen(points, 7).shape == (7, 3)

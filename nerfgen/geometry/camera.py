@@ -86,22 +86,14 @@ def keypoint_displacement(
     before: Float[Array, "*batch 4 4"],
     after: Float[Array, "*batch 4 4"],
 ) -> Float[Array, "*batch"]:
-    """Mean squared displacement of the views of world points when a camera moves, pixels^2.
+    """Mean squared displacement of the projections of world points when a camera moves, pixels^2.
 
-    A view is a pixel and the depth relative to that of the points' mean, in pixels at its distance: the residual that
-    :mod:`nerfgen.camera.solve` minimises. At its minimum, the sum of squared residuals grows by the displacement.
+    At a minimum of the mean squared reprojection error, this is how much that grows, to second order.
     """
     xp = array_namespace(intrinsics, before, after)
-    with_mean = xp.concatenate([points, xp.mean(points, axis=0, keepdims=True)])
-    with_mean = xp.reshape(with_mean, (*(1,) * (intrinsics.ndim - 2), *with_mean.shape))
-
-    def views(cam_to_world: Array) -> Array:
-        pixels, depth = project(with_mean, intrinsics, cam_to_world)
-        import os
-        relative = float(os.environ.get("DW","1")) * intrinsics[..., 0, :1] * (depth[..., :-1] / depth[..., -1:] - 1)
-        return xp.concatenate([pixels[..., :-1, :], relative[..., None]], axis=-1)
-
-    return xp.mean(xp.sum((views(after) - views(before)) ** 2, axis=-1), axis=-1)
+    points = xp.reshape(points, (*(1,) * (intrinsics.ndim - 2), *points.shape))
+    (seen, _), (moved, _) = (project(points, intrinsics, pose) for pose in (before, after))
+    return xp.mean(xp.sum((moved - seen) ** 2, axis=-1), axis=-1)
 
 
 def pixel_rays(

@@ -80,7 +80,6 @@ class Recipe(Settings, title="Recipe"):
     lambda_opaque: float = setting(
         minimum=0, help="Weight of the loss that draws accumulated opacity to 0 or 1."
     )
-    lambda_local: float = setting(minimum=0, help="Weight of the mean square of the local latent features.")
     lambda_hard: float = setting(minimum=0, help="Weight of the hard-surface loss.")
     lambda_smooth: float = setting(
         minimum=0,
@@ -211,7 +210,6 @@ _ADDED_FIELDS: dict[str, Any] = {
     "initial_codes": "noise",
     "mask_margin": 0.0,
     "lambda_opaque": 0.0,
-    "lambda_local": 0.0,
     "lambda_camera": 0.0,
     "lambda_perceptual": 0.0,
     "patch_size": 32,
@@ -304,7 +302,6 @@ PAPER = Recipe(
     lambda_mask=1.0,
     mask_margin=0.0,
     lambda_opaque=0.0,
-    lambda_local=0.0,
     lambda_hard=0.1,
     lambda_smooth=0.0,
     lambda_perceptual=0.0,
@@ -350,11 +347,11 @@ FAST = replace(
     adam_b2=0.99,
     latent_std=0.01,
     initial_codes="images",
-    mask_margin=0.1,
-    lambda_opaque=0.1,
+    mask_margin=0.3,
+    lambda_opaque=0.3,
     lambda_smooth=3.0,
     camera_learning_rate=2.5e-2,
-    lambda_camera=10.0,
+    lambda_camera=50.0,
     camera_start=0.08,
     pose_fraction=0.4,
     pose_latent_size=12,

@@ -24,7 +24,7 @@ ADAM_B1 = 0.9
 # Folded into the seed for the initial state; steps fold in their numbers, which are smaller.
 _INITIAL = 0x696E6974
 
-LOSSES = ("loss", "rgb", "mask", "hard", "smooth", "opaque", "local", "camera", "perceptual")
+LOSSES = ("loss", "rgb", "mask", "hard", "smooth", "opaque", "camera", "perceptual")
 # What a step reports: losses, then norms of the gradient and of the latent codes.
 TERMS = (*LOSSES, "gradient_norm", "latent_norm")
 

@@ -314,8 +314,6 @@ def pass_loss(
     target = batch.rgb_mask / 255.0
     terms = training_losses(rays, background, target[..., :3], target[..., 3], recipe.mask_margin)
     total = recipe.ray_loss(terms)
-    local = latents[:, recipe.latent_size :]
-    terms["local"] = jnp.mean(local**2) if local.size else jnp.zeros(())
     terms["camera"] = jnp.zeros(())
     if recipe.lambda_camera > 0 and plan.keypoints:
         moved = corrected_cameras(batch.cam_to_world, unknowns.cameras, jnp.zeros(6))
@@ -323,7 +321,7 @@ def pass_loss(
             jnp.asarray(plan.keypoints), batch.intrinsics, batch.cam_to_world, moved
         )
         terms["camera"] = jnp.mean(moves) / recipe.size**2
-    total = total + recipe.lambda_local * terms["local"] + recipe.lambda_camera * terms["camera"]
+        total = total + recipe.lambda_camera * terms["camera"]
     terms["perceptual"] = jnp.zeros(())
     terms["smooth"] = jnp.zeros(())
     if config.kind == "planes":
