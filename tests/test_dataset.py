@@ -102,7 +102,7 @@ def test_files_of_a_shard_are_those_of_their_schemas(made, model):
         np.testing.assert_array_equal(file["identity"][:], [2, 3])
         drawn = truncated_draws(5, 8, 0.7, seed=3)
         np.testing.assert_allclose(file["coefficients"][:], drawn[2:4], atol=1e-6)
-        principal = principal_axes(model.latents)
+        principal = model.principal
         np.testing.assert_allclose(file["latents"][:], principal.codes(drawn[2:4]), atol=1e-6)
         angles = file["poses"][:].reshape(-1, 4)
         np.testing.assert_allclose(yaw_pitch_roll(poses), angles[:, :3], atol=1e-6)
@@ -235,10 +235,10 @@ def save(path, model):
 
 def test_copies_of_training_rows_are_counted_and_rejected(model, tmp_path):
     """Identity 1 is planted into the table, so that its first draw is a training row."""
-    drawn = principal_axes(model.latents)
-    planted = np.concatenate([model.latents, np.zeros((1, 8), np.float32)])
+    drawn = model.principal
+    planted = np.concatenate([model.latents, np.zeros_like(model.latents[:1])])
     for _ in range(50):  # the row moves the axes that it is drawn along
-        drawn = principal_axes(planted)
+        drawn = principal_axes(planted, model.config.latent_size)
         planted[-1] = drawn.codes(truncated_draws(2, 8, 0.7, seed=3))[1]
     one = {
         name: np.concatenate([getattr(model, name), getattr(model, name)[:1]])

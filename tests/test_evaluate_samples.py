@@ -24,7 +24,7 @@ from nerfgen.evaluate.samples import (
 )
 from nerfgen.geometry import intrinsic_matrix, project, rotation_angle, sphere_window, turned_camera
 from nerfgen.image import save_image
-from nerfgen.model import drawn_objects, principal_axes, table_objects
+from nerfgen.model import drawn_objects, table_objects
 from nerfgen.objectclass import object_class
 from nerfgen.synth import draw_camera, render_object
 
@@ -146,7 +146,7 @@ def test_training_objects_again_are_memorised(model, cars):
     shown = again.grids["nearest to training objects"].rgb
     # The sample and the training object beside it are one.
     np.testing.assert_array_equal(shown[:, 0], shown[:, 1])
-    new = memorised_table(context, drawn_objects(principal_axes(model.latents), 20, 1.0, 0))
+    new = memorised_table(context, drawn_objects(model.principal, 20, 1.0, 0))
     assert new.values["nearest_distance"].values.mean() > 0.3
     assert new.values["memorised_fraction"].values.mean() < 0.5
 

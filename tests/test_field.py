@@ -408,7 +408,8 @@ def stored(network, rng):
     """A model that was never trained, as a value."""
     module, variables = network
     sizes = {name: value for name, value in SIZES.items() if name != "bounds"}
-    recipe = replace(PRESETS["fast"], field=module.config.kind, size=16, **sizes)
+    none = {"local_size": 0, "local_channels": 0, "background_cells": 0, "background_channels": 0}
+    recipe = replace(PRESETS["fast"], field=module.config.kind, size=16, **sizes, **none)
     return Model(
         object_class=object_class("cars"),
         recipe=recipe,

@@ -21,7 +21,7 @@ from nerfgen.inversion import latent_fitting as fit_module
 from nerfgen.inversion import reconstruction as reconstruction_module
 from nerfgen.inversion.initial_guess import guess_features, ridge
 from nerfgen.metric import psnr
-from nerfgen.model import Objects, load_model, principal_axes, stored_objects
+from nerfgen.model import Objects, load_model, stored_objects
 from nerfgen.render import RenderSettings, render_to_file, render_views
 from nerfgen.synth import SynthSettings, synthesize
 
@@ -44,8 +44,7 @@ def fitted(model, few):
 
 def coefficients(model, latents):
     """Along the principal axes of the table, in standard deviations."""
-    principal = principal_axes(model.latents)
-    return (latents - principal.mean) @ principal.axes.T / principal.deviation
+    return model.principal.coefficients(latents)
 
 
 def mean_code(model, count):

@@ -285,7 +285,7 @@ def test_identities_too_near_are_drawn_again(table):
 def samples(model, trained, tmp_path_factory):
     """A file of two samples."""
     output = tmp_path_factory.mktemp("samples") / "samples.h5"
-    drawn = drawn_objects(principal_axes(model.latents), 2, 0.7, seed=1)
+    drawn = drawn_objects(model.principal, 2, 0.7, seed=1)
     stage = storage.Stage(output, "views/1", "cars", inputs=[storage.file_record(trained)])
     camera = turned_cameras(np.zeros(1), np.zeros(1), model.distance)
     render_to_file(
@@ -369,7 +369,7 @@ def test_directions_and_new_objects_are_walked_too(call, model, trained, tmp_pat
         ),
         *("-o", tmp_path / "d.h5", "--quiet"),
     )
-    principal = principal_axes(model.latents)
+    principal = model.principal
     with h5py.File(tmp_path / "d.h5") as file:
         assert file["rgb"].shape[:2] == (4, 2)
         walked = principal.coefficients(file["latents"][:])[:, 1]

@@ -9,15 +9,24 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nerfgen.data import Batch, separate_rows, table_rows
+from nerfgen.data import Batch, open_pixel_cache, separate_rows, table_rows
 from nerfgen.errors import InputError
-from nerfgen.geometry import corrected_cameras, pixel_rays, turned_camera, with_focal
+from nerfgen.geometry import (
+    corrected_cameras,
+    keypoint_displacement,
+    pixel_rays,
+    turned_camera,
+    with_focal,
+    yaw_pitch_roll,
+)
 from nerfgen.model import PRESETS, load_model
 from nerfgen.objectclass import object_class
 from nerfgen.optimize import AXIS, Clock, Limits, device_mesh, quickly_compiled, run_loop
 from nerfgen.train import Machine, Observers, StepInput, StepPlan, TrainingFiles, make_step, train
+from nerfgen.train.initial_codes import codes_from_images
+from nerfgen.train.setup import set_up
 from nerfgen.train.state import OCCUPANCY_SIZE, active_latents, initial_state, shard_state
-from nerfgen.train.step import batch_rays
+from nerfgen.train.step import ImageUnknowns, batch_rays, pass_loss
 
 BOUNDS = object_class("cars").bounds
 
@@ -206,3 +215,68 @@ def test_compiler_passes_are_left_out_on_cpus_only(monkeypatch, backend, fewer_p
     monkeypatch.setattr(jax, "jit", jit)
     assert quickly_compiled(static_argnums=())(lambda value: value + 1)(2) == 3
     assert asked == [{"xla_llvm_disable_expensive_passes": True} if fewer_passes else None]
+
+
+@pytest.fixture
+def cache(cars, tiny, tmp_path):
+    truth = cars / "truth.h5"
+    with open_pixel_cache(
+        cars, truth, truth, tiny.size, object_class="cars", inputs=[], path=tmp_path / "pixels.h5"
+    ) as opened:
+        yield opened
+
+
+def test_initial_codes_tell_objects_apart_but_not_their_poses(cache, tiny):
+    rows = table_rows(cache.instance)
+    codes = codes_from_images(cache, rows, tiny.with_values(latent_size=6))
+    assert codes.shape == (rows.count, 6)
+    np.testing.assert_allclose(codes.std(axis=0), 0.15, rtol=1e-3)
+    np.testing.assert_allclose(np.corrcoef(codes.T), np.eye(6), atol=1e-4)
+    # What is left of the camera in them: nothing that a linear function of its angles could find.
+    angles = yaw_pitch_roll(cache.cam_to_world[rows.first_image])[:, :2]
+    terms = np.column_stack([np.ones(len(angles)), angles])
+    explained, *_ = np.linalg.lstsq(terms, codes, rcond=None)
+    assert np.abs(terms @ explained).max() < 1e-4
+
+
+def test_runs_start_from_the_images_or_from_noise(cache, tiny):
+    described, mesh = object_class("cars"), device_mesh(1)
+    for initial, spread in (("images", 0.15), ("noise", 0.01)):
+        recipe = tiny.with_values(initial_codes=initial)
+        state = set_up(recipe, described, cache, 0, Machine(), mesh).initial_state()
+        latents = np.asarray(state.latents)
+        np.testing.assert_allclose(latents[:, :8].std(), spread, rtol=0.2)
+        assert not latents[:, 8:].any()
+        assert latents.shape[1] == recipe.field_config(BOUNDS).code_size
+
+
+def test_cameras_are_tied_to_the_projections_of_their_keypoints(tiny):
+    recipe = tiny.with_values(
+        camera_learning_rate=1e-3, camera_start=0.0, pose_fraction=0.0, lambda_camera=1.0
+    )
+    rows, batch = table_rows([str(image) for image in range(recipe.images_per_batch)]), batch_of(recipe)
+    points = np.random.default_rng(1).normal(size=(9, 3)) * 0.4
+    unknowns = ImageUnknowns(
+        jnp.full((recipe.images_per_batch, 6), 0.02),
+        jnp.zeros((recipe.images_per_batch, recipe.field_config(BOUNDS).code_size)),
+    )
+    state = initial_state(recipe, BOUNDS, rows, 0, np.ones((OCCUPANCY_SIZE,) * 3, np.float32))
+    losses = {}
+    trainable = jnp.ones(recipe.images_per_batch, bool)
+    keys = jax.random.split(jax.random.key(0), recipe.images_per_batch)
+    for weight in (0.0, 1.0, 1000.0):
+        plan = plan_of(
+            recipe.with_values(lambda_camera=weight), rows, keypoints=tuple(map(tuple, points.tolist()))
+        )
+
+        def loss(some, plan=plan):
+            given = batch, trainable, state.sampling_occupancy, keys, jnp.float32(0)
+            return pass_loss(plan, state.networks, some, *given)[0]
+
+        losses[weight] = jax.value_and_grad(loss)(unknowns)
+    moved = corrected_cameras(batch.cam_to_world, unknowns.cameras, jnp.zeros(6))
+    expected = (
+        keypoint_displacement(points, batch.intrinsics, batch.cam_to_world, moved).mean() / recipe.size**2
+    )
+    assert losses[1.0][0] - losses[0.0][0] == pytest.approx(float(expected), rel=1e-2)
+    assert (np.sum(losses[1000.0][1].cameras * unknowns.cameras, axis=1) > 0).all(), "towards no correction"
