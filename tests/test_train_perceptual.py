@@ -350,7 +350,7 @@ def test_missing_weights_are_reported_before_images_are_framed(cars, tiny, tmp_p
     assert len(str(error.value).splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
     described = type("Described", (), {"mirror": True})
-    effective_recipe(tiny, described, cars / "truth.h5", with_masks=True)
+    effective_recipe(tiny, described, cars / "truth.h5", masks=cars / "truth.h5")
 
 
 def test_recipes_of_earlier_versions_have_no_perceptual_loss():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,7 +25,7 @@ from nerfgen.objectclass import object_class
 from nerfgen.optimize import AXIS, Clock, Limits, device_mesh, quickly_compiled, run_loop
 from nerfgen.train import Machine, Observers, StepInput, StepPlan, TrainingFiles, make_step, train
 from nerfgen.train.initial_codes import codes_from_images
-from nerfgen.train.setup import set_up
+from nerfgen.train.setup import effective_recipe, set_up
 from nerfgen.train.state import OCCUPANCY_SIZE, active_latents, initial_state, shard_state
 from nerfgen.train.step import ImageUnknowns, batch_rays, pass_loss
 
@@ -240,14 +241,32 @@ def test_initial_codes_tell_objects_apart_but_not_their_poses(cache, tiny):
 
 
 def test_runs_start_from_the_images_or_from_noise(cache, tiny):
+    """From the images only where they are all seen from one side: these cars are seen from all around."""
     described, mesh = object_class("cars"), device_mesh(1)
-    for initial, spread in (("images", 0.15), ("noise", 0.01)):
+    frontal = turned_camera(np.linspace(-30, 30, len(cache.images)), 0.0, 4.0)
+    ahead = replace(cache, cam_to_world=frontal)
+    for images, initial, spread in (
+        (ahead, "images", 0.15),
+        (ahead, "noise", 0.01),
+        (cache, "images", 0.01),
+    ):
         recipe = tiny.with_values(initial_codes=initial)
-        state = set_up(recipe, described, cache, 0, Machine(), mesh).initial_state()
+        state = set_up(recipe, described, images, 0, Machine(), mesh).initial_state()
         latents = np.asarray(state.latents)
         np.testing.assert_allclose(latents[:, :8].std(), spread, rtol=0.2)
         assert not latents[:, 8:].any()
         assert latents.shape[1] == recipe.field_config(BOUNDS).code_size
+
+
+def test_only_the_masks_of_a_segmenter_are_sharpened(cars, tiny, tmp_path):
+    truth, described = cars / "truth.h5", object_class("cars")
+    segmented = tmp_path / "masks.h5"
+    with h5py.File(segmented, "w") as file:
+        file.attrs["nerfgen_schema"] = "masks/1"
+    for masks, margin in ((segmented, 0.3), (truth, 0.0), (None, 0.0)):
+        recipe = effective_recipe(tiny, described, truth, masks=masks)
+        assert (recipe.mask_margin, recipe.lambda_opaque) == (margin, margin)
+        assert recipe.lambda_mask == (1.0 if masks else 0.0)
 
 
 def test_cameras_are_tied_to_the_projections_of_their_keypoints(tiny):

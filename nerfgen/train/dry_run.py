@@ -56,7 +56,7 @@ def estimate_run(
     """
     described = named_class(object_class)
     recipe = effective_recipe(
-        recipe, described, files.cameras, with_masks=files.masks is not None, refine_cameras=refine_cameras
+        recipe, described, files.cameras, masks=files.masks, refine_cameras=refine_cameras
     )
     listing = list_images(files.data, files.cameras, files.masks)
     rows = table_rows([listing.instance[row] for row in listing.rows])

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen.data import PixelCache, TableRows
-from nerfgen.geometry import yaw_pitch_roll
+from nerfgen.geometry import optical_axis, yaw_pitch_roll
 from nerfgen.inversion import guess_features
 from nerfgen.model import Recipe
 
@@ -15,8 +15,16 @@ _IMAGES = 4096
 _AT_ONCE = 256
 # Standard deviation of every component.
 _DEVIATION = 0.15
+# Length of the mean viewing direction, beyond which objects are seen from much the same side: that of directions evenly
+# spread over 60 degrees about their middle.
+_ONE_SIDE = 0.75
 # The background says little of the object.
 _BACKGROUND_WEIGHT = 0.5
+
+
+def seen_from_one_side(cam_to_world: Float[np.ndarray, "images 4 4"]) -> bool:
+    """Whether cameras look from directions so similar that images differ by their objects more than by the pose."""
+    return float(np.linalg.norm(optical_axis(cam_to_world).mean(axis=0))) > _ONE_SIDE
 
 
 def codes_from_images(

@@ -32,7 +32,7 @@ from nerfgen.model import Model, Recipe
 from nerfgen.objectclass import ObjectClass
 from nerfgen.optimize import Advance
 from nerfgen.pretrained import FeatureParameters, find_feature_weights, load_feature_network
-from nerfgen.train.initial_codes import codes_from_images
+from nerfgen.train.initial_codes import codes_from_images, seen_from_one_side
 from nerfgen.train.machine import Machine
 from nerfgen.train.state import OCCUPANCY_SIZE, TrainState, initial_occupancy, initial_state, shard_state
 from nerfgen.train.step import StepInput, StepPlan, make_step
@@ -47,13 +47,15 @@ def effective_recipe(
     described: ObjectClass,
     cameras: Path,
     *,
-    with_masks: bool,
+    masks: Path | None,
     refine_cameras: bool | None = None,
 ) -> Recipe:
     """The recipe with what does not apply switched off.
 
     Args:
         cameras: ``cameras/1`` or ``truth/1`` file.
+        masks: ``masks/1`` or ``truth/1`` file, if there is one. True masks are exact at the outline, where those of a
+            segmenter are only unsure, so that nothing is to be sharpened.
         refine_cameras: None refines cameras that were fitted to landmarks, and keeps those that are known.
 
     Raises:
@@ -66,10 +68,13 @@ def effective_recipe(
     if refine_cameras is None:
         with storage.reading(cameras, "cameras/1", "truth/1") as file:
             refine_cameras = "canonical" in file
+    unsure = masks is not None and not _true_masks(masks)
     return replace(
         recipe,
         mirror=recipe.mirror and described.mirror,
-        lambda_mask=recipe.lambda_mask if with_masks else 0.0,
+        lambda_mask=recipe.lambda_mask if masks else 0.0,
+        mask_margin=recipe.mask_margin if unsure else 0.0,
+        lambda_opaque=recipe.lambda_opaque if unsure else 0.0,
         camera_learning_rate=recipe.camera_learning_rate if refine_cameras else 0.0,
         lambda_camera=recipe.lambda_camera if refine_cameras else 0.0,
     )
@@ -82,6 +87,14 @@ def feature_parameters(recipe: Recipe) -> FeatureParameters | None:
         MissingDependencyError: the perceptual loss is on, and the weights of the feature network are missing.
     """
     return load_feature_network().parameters if recipe.lambda_perceptual > 0 else None
+
+
+def _true_masks(masks: Path) -> bool:
+    """Whether a file of masks is one of ground truth; False if it does not exist, which is reported elsewhere."""
+    if not masks.is_file():
+        return False
+    with storage.reading(masks, "masks/1", "truth/1") as file:
+        return str(file.attrs["nerfgen_schema"]) == "truth/1"
 
 
 def continued_recipe(model: Model) -> Recipe:
@@ -157,7 +170,11 @@ class Setup:
         """The state before the first step, on the devices."""
         occupancy = self.base.model.occupancy if self.base else self._visual_hull()
         state = self._initial_state(occupancy)
-        if self.recipe.initial_codes == "images" and not self.base:
+        if (
+            self.recipe.initial_codes == "images"
+            and not self.base
+            and seen_from_one_side(self.cache.cam_to_world)
+        ):
             codes = codes_from_images(self.cache, self.rows, self.recipe)
             state = replace(state, latents=state.latents.at[:, : codes.shape[1]].set(codes))
         return shard_state(state, self.mesh)

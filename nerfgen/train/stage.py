@@ -117,7 +117,7 @@ def train(
     """
     described = named_class(object_class)
     recipe = effective_recipe(
-        recipe, described, files.cameras, with_masks=files.masks is not None, refine_cameras=refine_cameras
+        recipe, described, files.cameras, masks=files.masks, refine_cameras=refine_cameras
     )
     limits = Limits(recipe.steps, minutes, checkpoint_minutes)
     limits.require_one()
