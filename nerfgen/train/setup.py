@@ -65,9 +65,15 @@ def effective_recipe(
     if recipe.lambda_perceptual > 0:
         # Reported before images are framed, which takes longer.
         find_feature_weights()
-    if refine_cameras is None:
-        with storage.reading(cameras, "cameras/1", "truth/1") as file:
-            refine_cameras = "canonical" in file
+    with storage.reading(cameras, "cameras/1", "truth/1") as file:
+        refine_cameras = "canonical" in file if refine_cameras is None else refine_cameras
+        usable = storage.usable(storage.strings(file["status"]))
+        one_side = seen_from_one_side(file["cam_to_world"][:][usable])
+    if not one_side:
+        # What one view shows of an object is then no guide to the others: local features would learn it by heart, and
+        # thumbnails tell little but the pose.
+        none = {"local_size": 0, "local_channels": 0, "background_cells": 0, "background_channels": 0}
+        recipe = replace(recipe, initial_codes="noise", **none)
     unsure = masks is not None and not _true_masks(masks)
     return replace(
         recipe,
@@ -170,11 +176,7 @@ class Setup:
         """The state before the first step, on the devices."""
         occupancy = self.base.model.occupancy if self.base else self._visual_hull()
         state = self._initial_state(occupancy)
-        if (
-            self.recipe.initial_codes == "images"
-            and not self.base
-            and seen_from_one_side(self.cache.cam_to_world)
-        ):
+        if self.recipe.initial_codes == "images" and not self.base:
             codes = codes_from_images(self.cache, self.rows, self.recipe)
             state = replace(state, latents=state.latents.at[:, : codes.shape[1]].set(codes))
         return shard_state(state, self.mesh)
