@@ -271,7 +271,8 @@ def test_objects_seen_from_all_around_have_no_local_features(cars, tiny, tmp_pat
 def test_only_the_masks_of_a_segmenter_are_sharpened(cars, tiny, tmp_path):
     truth, described = cars / "truth.h5", object_class("cars")
     segmented = tmp_path / "masks.h5"
-    with h5py.File(segmented, "w") as file:
+    shutil.copyfile(truth, segmented)
+    with h5py.File(segmented, "r+") as file:
         file.attrs["nerfgen_schema"] = "masks/1"
     for masks, margin in ((segmented, 0.3), (truth, 0.0), (None, 0.0)):
         recipe = effective_recipe(tiny, described, truth, masks=masks)
