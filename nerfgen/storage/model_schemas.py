@@ -49,7 +49,13 @@ MODEL_SCHEMAS = (
             ),
             Dataset("further_sha256", "string", ("further",), "SHA-256 of these image files", optional=True),
             Dataset("further_row", "int32", ("further",), "table row whose object each shows", optional=True),
-            Dataset("latents", "float32", ("row", "latent"), "the table Z, one latent code per row"),
+            Dataset(
+                "latents",
+                "float32",
+                ("row", "latent"),
+                "the table Z, one latent code per row: `latent_size` global dimensions, then local features of each "
+                "plane by row, column and channel, then those of the background",
+            ),
             Dataset("image_size", "int32", ("row", 2), "width and height of the upright image", "pixel"),
             Dataset("intrinsics", "float64", ("row", 3, 3), "pinhole matrix", "pixel", "image"),
             Dataset(
