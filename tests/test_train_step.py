@@ -274,7 +274,7 @@ def test_only_the_masks_of_a_segmenter_are_sharpened(cars, tiny, tmp_path):
     shutil.copyfile(truth, segmented)
     with h5py.File(segmented, "r+") as file:
         file.attrs["nerfgen_schema"] = "masks/1"
-    for masks, margin in ((segmented, 0.3), (truth, 0.0), (None, 0.0)):
+    for masks, margin in ((segmented, 0.1), (truth, 0.0), (None, 0.0)):
         recipe = effective_recipe(tiny, described, truth, masks=masks)
         assert (recipe.mask_margin, recipe.lambda_opaque) == (margin, margin)
         assert recipe.lambda_mask == (1.0 if masks else 0.0)
