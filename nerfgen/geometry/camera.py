@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 
 Array = Any
 
@@ -75,9 +75,11 @@ def project(
     return homogeneous[..., :2] / homogeneous[..., 2:], local[..., 2]
 
 
-def evenly_chosen(points: Float[np.ndarray, "points 3"], count: int = 48) -> Float[np.ndarray, "chosen 3"]:
-    """At most ``count`` of the points, evenly spaced in their order: these determine a pose as well as all of them."""
-    return points[np.unique(np.linspace(0, len(points) - 1, min(count, len(points))).astype(int))]
+def evenly_chosen(
+    values: Shaped[np.ndarray, "values *rest"], count: int = 48
+) -> Shaped[np.ndarray, "chosen *rest"]:
+    """At most ``count`` of the values, evenly spaced in their order; of points, the default determines a pose well."""
+    return values[np.unique(np.linspace(0, len(values) - 1, min(count, len(values))).astype(int))]
 
 
 def keypoint_displacement(

@@ -292,7 +292,7 @@ def _advance(
         prior = _PRIOR_WITH_LOCAL if local.shape[1] else _PRIOR
         each = each + prior * jnp.sum(unknown["codes"] ** 2, axis=-1) / max(len(space.axes), 1)
         each = each + _LOCAL_PRIOR * jnp.sum(unknown["local"] ** 2, axis=-1) / max(local.shape[1], 1)
-        if len(space.keypoints):
+        if recipe.lambda_camera > 0 and len(space.keypoints):
             moves = keypoint_displacement(space.keypoints, pixels.intrinsics, pixels.cam_to_world, poses)
             each = each + recipe.lambda_camera * moves / recipe.size**2
         return jnp.sum(each), each

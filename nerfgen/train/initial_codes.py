@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen.data import PixelCache, TableRows
-from nerfgen.geometry import optical_axis, yaw_pitch_roll
+from nerfgen.geometry import evenly_chosen, optical_axis, yaw_pitch_roll
 from nerfgen.inversion import guess_features
 from nerfgen.model import Recipe
 
@@ -41,7 +41,7 @@ def codes_from_images(
     keep networks from learning a shape that is right for all poses.
     """
     first, masked = rows.first_image, recipe.lambda_mask > 0
-    chosen = first[np.unique(np.linspace(0, len(first) - 1, min(len(first), _IMAGES)).astype(int))]
+    chosen = evenly_chosen(first, _IMAGES)
     samples, poses = _thumbnails(cache, chosen, masked=masked), _pose_terms(cache.cam_to_world[chosen])
     explained, *_ = np.linalg.lstsq(poses, samples, rcond=None)
     count = min(recipe.latent_size, len(chosen) - 1)
