@@ -72,8 +72,14 @@ def effective_recipe(
     if not one_side:
         # What one view shows of an object is then no guide to the others: local features would learn it by heart, and
         # thumbnails tell little but the pose.
-        none = {"local_size": 0, "local_channels": 0, "background_cells": 0, "background_channels": 0}
-        recipe = replace(recipe, initial_codes="noise", **none)
+        recipe = replace(
+            recipe,
+            initial_codes="noise",
+            local_size=0,
+            local_channels=0,
+            background_cells=0,
+            background_channels=0,
+        )
     unsure = masks is not None and not _true_masks(masks)
     return replace(
         recipe,
