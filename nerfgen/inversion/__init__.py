@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.inversion.initial_guess import guess_features, learn_initial_guess
+    from nerfgen.inversion.initial_guess import learn_initial_guess, thumbnails
     from nerfgen.inversion.latent_fitting import Fitted, fit_latents
     from nerfgen.inversion.new_images import PreparedImages, fit_images, name_images, prepare_images
     from nerfgen.inversion.reconstruction import reconstruction_psnr
@@ -21,10 +21,10 @@ __all__ = [
     "Tuned",
     "fit_images",
     "fit_latents",
-    "guess_features",
     "learn_initial_guess",
     "name_images",
     "prepare_images",
     "reconstruction_psnr",
+    "thumbnails",
     "tune_networks",
 ]

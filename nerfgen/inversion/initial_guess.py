@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import lru_cache
+
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -15,38 +18,55 @@ _STRENGTHS = np.logspace(-6, 1, 15)
 
 
 def guess_features(
-    rasters: UInt8[np.ndarray, "images size size 4"],
+    rasters: Iterable[UInt8[np.ndarray, "size size 4"]],
     cam_to_world: Float[np.ndarray, "images 4 4"],
     *,
     masked: bool,
 ) -> Float[np.ndarray, "images features"]:
-    """Features of the initial guess: a thumbnail of foreground, background and mask, and the pose.
+    """Features of the initial guess: a thumbnail (:func:`thumbnails`) and the pose.
 
     Args:
-        rasters: red, green, blue and mask times 255 of the framed images.
-        cam_to_world: their cameras as fitted to landmarks.
-        masked: whether the model was trained with masks; otherwise everything is foreground.
+        rasters, masked: as :func:`thumbnails` takes them.
+        cam_to_world: cameras of the images as fitted to landmarks.
     """
-    size = rasters.shape[1]
-    # Row i: the weights of the raster's pixels in pixel i of the thumbnail.
+    small = thumbnails(rasters, masked=masked).reshape(len(cam_to_world), -1)
+    return np.concatenate([small, cam_to_world[:, :3].reshape(len(small), 12)], axis=1)
+
+
+def thumbnails(
+    rasters: Iterable[UInt8[np.ndarray, "size size 4"]], *, masked: bool
+) -> Float[np.ndarray, "images 16 16 7"]:
+    """Framed images at 16 x 16 pixels: colour in [0, 1] of the foreground and of the background, each times its part
+    of the pixel, and mask.
+
+    Args:
+        rasters: red, green, blue and mask times 255.
+        masked: whether the model is trained with masks; otherwise everything is foreground.
+    """
+    return np.stack([_thumbnail(raster, masked) for raster in rasters])
+
+
+def _thumbnail(raster: np.ndarray, masked: bool) -> np.ndarray:
+    size = len(raster)
+    values = raster / np.float32(255)
+    if not masked:
+        values[..., 3] = 1
+    layers = np.concatenate([values[..., :3] * values[..., 3:], values], axis=-1)
+    weights = _pixel_weights(size)
+    across = (weights @ layers.reshape(size, -1)).reshape(_THUMBNAIL, size, 7)
+    small = weights @ across
+    small[..., 3:6] -= small[..., :3]
+    return small.astype(np.float64)
+
+
+@lru_cache
+def _pixel_weights(size: int) -> np.ndarray:
+    """Row i: the weights of the pixels along an image in pixel i of its thumbnail."""
     edges = np.arange(_THUMBNAIL + 1) * (size / _THUMBNAIL)
     overlap = np.minimum(edges[1:, None], np.arange(1, size + 1)) - np.maximum(
         edges[:-1, None], np.arange(size)
     )
-    pixel_weights = (overlap.clip(0) * (_THUMBNAIL / size)).astype(np.float32)
-
-    def thumbnail(raster: np.ndarray) -> np.ndarray:
-        values = raster / np.float32(255)
-        if not masked:
-            values[..., 3] = 1
-        layers = np.concatenate([values[..., :3] * values[..., 3:], values], axis=-1)
-        across = (pixel_weights @ layers.reshape(size, -1)).reshape(_THUMBNAIL, size, 7)
-        small = pixel_weights @ across
-        small[..., 3:6] -= small[..., :3]
-        return small.reshape(-1).astype(np.float64)
-
-    thumbnails = np.stack([thumbnail(raster) for raster in rasters])
-    return np.concatenate([thumbnails, cam_to_world[:, :3].reshape(len(thumbnails), 12)], axis=1)
+    return (overlap.clip(0) * (_THUMBNAIL / size)).astype(np.float32)
 
 
 def learn_initial_guess(
@@ -62,12 +82,7 @@ def learn_initial_guess(
     count = len(cache.images)
     rows = np.unique(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int))
     poses, masked = cache.cam_to_world[rows], model.recipe.lambda_mask > 0
-    features = np.concatenate(
-        [
-            guess_features(raster[None], pose[None], masked=masked)
-            for raster, pose in zip(cache.rasters(rows), poses, strict=True)
-        ]
-    )
+    features = guess_features(cache.rasters(rows), poses, masked=masked)
     # Local features are left to the fit: it needs no start but what the global dimensions predict of them.
     targets = model.latents[table.of_image[rows], : model.config.latent_size].astype(np.float64)
     if corrections is not None:

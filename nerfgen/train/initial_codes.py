@@ -7,7 +7,7 @@ from jaxtyping import Float
 
 from nerfgen.data import PixelCache, TableRows
 from nerfgen.geometry import evenly_chosen, optical_axis, yaw_pitch_roll
-from nerfgen.inversion import guess_features
+from nerfgen.inversion import thumbnails
 from nerfgen.model import Recipe
 
 # Images that the components are learned from: enough for them, and it takes some seconds and 100 MB.
@@ -42,7 +42,10 @@ def codes_from_images(
     """
     first, masked = rows.first_image, recipe.lambda_mask > 0
     chosen = evenly_chosen(first, _IMAGES)
-    samples, poses = _thumbnails(cache, chosen, masked=masked), _pose_terms(cache.cam_to_world[chosen])
+    samples, poses = (
+        _weighted_thumbnails(cache, chosen, masked=masked),
+        _pose_terms(cache.cam_to_world[chosen]),
+    )
     explained, *_ = np.linalg.lstsq(poses, samples, rcond=None)
     count = min(recipe.latent_size, len(chosen) - 1)
     _, singular, axes = np.linalg.svd(samples - poses @ explained, full_matrices=False)
@@ -50,21 +53,18 @@ def codes_from_images(
     codes = np.zeros((len(first), count), np.float32)
     for start in range(0, len(first), _AT_ONCE):
         own = first[start : start + _AT_ONCE]
-        rest = _thumbnails(cache, own, masked=masked) - _pose_terms(cache.cam_to_world[own]) @ explained
+        rest = (
+            _weighted_thumbnails(cache, own, masked=masked) - _pose_terms(cache.cam_to_world[own]) @ explained
+        )
         codes[start : start + _AT_ONCE] = rest @ axes[:count].T * scale
     return codes
 
 
-def _thumbnails(cache: PixelCache, chosen: np.ndarray, *, masked: bool) -> np.ndarray:
-    """Thumbnails of foreground, background and mask of images, in one row each."""
-    poses = cache.cam_to_world[chosen]
-    features = [
-        guess_features(raster[None], pose[None], masked=masked)
-        for raster, pose in zip(cache.rasters(chosen), poses, strict=True)
-    ]
-    thumbnails = np.concatenate(features)[:, :-12].reshape(len(chosen), -1, 7)
-    thumbnails[..., 3:6] *= _BACKGROUND_WEIGHT
-    return thumbnails.reshape(len(chosen), -1)
+def _weighted_thumbnails(cache: PixelCache, chosen: np.ndarray, *, masked: bool) -> np.ndarray:
+    """The thumbnails of images, in one row each."""
+    small = thumbnails(cache.rasters(chosen), masked=masked)
+    small[..., 3:6] *= _BACKGROUND_WEIGHT
+    return small.reshape(len(chosen), -1)
 
 
 def _pose_terms(cam_to_world: np.ndarray) -> np.ndarray:
