@@ -10,7 +10,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 # Largest slope of a direction that the local features of a background distinguish: 45 degrees.
 _STEEPEST = 1.0
@@ -146,14 +146,30 @@ def sample_background(
     grids: Float[Array, "images cells cells channels"], directions: Float[Array, "images rays 3"]
 ) -> Float[Array, "images rays channels"]:
     """Bilinear samples of grids over the slopes of directions, from -``_STEEPEST`` to ``_STEEPEST``."""
-    cells = grids.shape[1]
+    images, cells, _, channels = grids.shape
     ahead = jnp.maximum(jnp.abs(directions[..., 2:]), 1e-6)
-    slopes = jnp.clip(directions[..., :2] / ahead / _STEEPEST, -1, 1)
-    at = (slopes + 1) * (0.5 * (cells - 1))
-    weights = jnp.maximum(0.0, 1 - jnp.abs(at[..., None] - jnp.arange(cells)[None, None, None]))
-    exact = jax.lax.Precision.HIGHEST
-    rows = jnp.einsum("nri,nijc->nrjc", weights[:, :, 0], grids, precision=exact)
-    return jnp.einsum("nrj,nrjc->nrc", weights[:, :, 1], rows, precision=exact)
+    cell, fraction = grid_cell(directions[..., :2] / ahead / _STEEPEST, cells)
+    values = grids.reshape(-1, channels)
+    first = (jnp.arange(images)[:, None] * cells + cell[..., 0]) * cells + cell[..., 1]
+
+    def row(start: Array) -> Array:
+        left, right = (values.at[start + step].get(mode="promise_in_bounds") for step in (0, 1))
+        return left + (right - left) * fraction[..., 1:]
+
+    near, far = row(first), row(first + cells)
+    return near + (far - near) * fraction[..., :1]
+
+
+def grid_cell(
+    coordinate: Float[Array, "*points"], size: int
+) -> tuple[Int[Array, "*points"], Float[Array, "*points"]]:
+    """The cell, of ``size`` - 1 along an axis, that holds a coordinate in [-1, 1], and the position within it.
+
+    The first and the last of the ``size`` values lie at -1 and 1; coordinates beyond them are clipped.
+    """
+    position = (jnp.clip(coordinate, -1.0, 1.0) + 1.0) * (0.5 * (size - 1))
+    cell = jnp.clip(jnp.floor(position), 0, size - 2)
+    return cell.astype(jnp.int32), position - cell
 
 
 def softplus_density(raw: Float[Array, "*batch"], scale: float) -> Float[Array, "*batch"]:

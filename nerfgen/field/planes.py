@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from nerfgen.field.mlp import dense
+from nerfgen.field.mlp import dense, grid_cell
 
 # The two point coordinates that each plane spans.
 PLANE_AXES = ((0, 1), (1, 2), (2, 0))
@@ -160,8 +160,8 @@ def _sample_backward(saved: _Saved, gradient: Array) -> tuple[Array, Array]:
         rows = rows.at[corner].add(gradient * weight[..., None], mode="promise_in_bounds")
     slopes = [jnp.zeros(points.shape[:-1], points.dtype)] * 3
     for plane, (row_axis, column_axis) in enumerate(PLANE_AXES):
-        _, row_fraction = _cell(points[..., row_axis], size)
-        _, column_fraction = _cell(points[..., column_axis], size)
+        _, row_fraction = grid_cell(points[..., row_axis], size)
+        _, column_fraction = grid_cell(points[..., column_axis], size)
         low, right, below, far = (
             jnp.sum(value * gradient, axis=-1) for value in values[4 * plane : 4 * plane + 4]
         )
@@ -182,18 +182,11 @@ def _corners(
     images, _, size, _, _ = shape
     rows_of_corners, weights = [], []
     for plane, (row_axis, column_axis) in enumerate(PLANE_AXES):
-        row, row_fraction = _cell(points[..., row_axis], size)
-        column, column_fraction = _cell(points[..., column_axis], size)
+        row, row_fraction = grid_cell(points[..., row_axis], size)
+        column, column_fraction = grid_cell(points[..., column_axis], size)
         first = ((jnp.arange(images) * 3 + plane)[:, None] * size + row) * size + column
         for down, row_weight in ((0, 1 - row_fraction), (size, row_fraction)):
             for right, column_weight in ((0, 1 - column_fraction), (1, column_fraction)):
                 rows_of_corners.append(first + down + right)
                 weights.append(row_weight * column_weight)
     return rows_of_corners, weights
-
-
-def _cell(coordinate: Array, size: int) -> tuple[Array, Array]:
-    """The cell, of ``size`` - 1 along an axis, that holds a coordinate in [-1, 1], and the position within it."""
-    position = (jnp.clip(coordinate, -1.0, 1.0) + 1.0) * (0.5 * (size - 1))
-    cell = jnp.clip(jnp.floor(position), 0, size - 2)
-    return cell.astype(jnp.int32), position - cell

@@ -283,12 +283,12 @@ def _advance(
 ) -> _Search:
     """Steps of Adam on all unknowns, until ``until`` steps are done."""
 
-    def loss(unknown: dict[str, Array], key: Array) -> tuple[Array, Array]:
+    def loss(unknown: dict[str, Array], number: Int[Array, ""]) -> tuple[Array, Array]:
         local = unknown["local"] * space.local_deviation[None]
         codes = space.mean[None] + matmul(unknown["codes"], space.axes)
         codes = codes + jnp.pad(local, ((0, 0), (codes.shape[1] - local.shape[1], 0)))
         poses = corrected_cameras(pixels.cam_to_world, unknown["cameras"], jnp.zeros(6))
-        each = image_losses(config, recipe, network, codes, poses, pixels, key)
+        each = image_losses(config, recipe, network, codes, poses, pixels, plan.key, number)
         prior = _PRIOR_WITH_LOCAL if local.shape[1] else _PRIOR
         each = each + prior * jnp.sum(unknown["codes"] ** 2, axis=-1) / max(len(space.axes), 1)
         each = each + _LOCAL_PRIOR * jnp.sum(unknown["local"] ** 2, axis=-1) / max(local.shape[1], 1)
@@ -300,7 +300,7 @@ def _advance(
     def step(_: Array, search: _Search) -> _Search:
         # The last step repeats the rays of the first, so that their losses are comparable.
         number = jnp.where(search.step == plan.steps - 1, 0, search.step)
-        gradient, each = jax.grad(loss, has_aux=True)(search.unknown, jax.random.fold_in(plan.key, number))
+        gradient, each = jax.grad(loss, has_aux=True)(search.unknown, number)
         moves, moments = ADAM.update(gradient, search.moments)
         decay = _FINAL ** (search.step / plan.steps)
         unknown = {

@@ -23,6 +23,8 @@ from nerfgen.volume import dilate, training_losses
 
 # Rays per image in a step. More steps are worth more than more rays.
 RAYS = 64
+# The fractional part of the golden ratio, in units of 2^-32.
+_GOLDEN = np.uint32(2654435769)
 # Samples in one step of a batch of images. It bounds the memory; larger batches are no faster.
 _SAMPLES_PER_STEP = 1 << 16
 _IMAGES_PER_RENDERING = 64
@@ -124,15 +126,21 @@ def image_losses(
     cam_to_world: Float[Array, "images 4 4"],
     pixels: PixelTable,
     key: Array,
+    step: Int[Array, ""],
 ) -> Float[Array, "images"]:
     """The training loss of each image over a sample of its pixels.
 
     All images share the random numbers, so that the result of one is independent of the rest of the batch.
+
+    Args:
+        key: random key of the whole fit.
+        step: number of the step.
     """
     pixel_key, sample_key = jax.random.split(key)
+    sample_key = jax.random.fold_in(sample_key, step)
     count = len(latents)
-    fractions = jnp.broadcast_to(jax.random.uniform(pixel_key, (RAYS,)), (count, RAYS))
-    batch = gather_batch(pixels, jnp.arange(count), fractions, recipe.foreground_fraction)
+    places = jnp.broadcast_to(_pixel_places(recipe.foreground_fraction, pixel_key, step), (count, RAYS))
+    batch = gather_batch(pixels, jnp.arange(count), places, recipe.foreground_fraction)
     origins, directions = pixel_rays(batch.centers, pixels.intrinsics, cam_to_world)
     rays, background = render_rays(
         config,
@@ -147,6 +155,22 @@ def image_losses(
     target = batch.rgb_mask / 255.0
     losses = partial(training_losses, mask_margin=recipe.mask_margin)
     return recipe.ray_loss(jax.vmap(losses)(rays, background, target[..., :3], target[..., 3]))
+
+
+def _pixel_places(foreground_fraction: float, key: Array, step: Int[Array, ""]) -> Float[Array, "rays"]:
+    """Which of an image's pixels the rays of a step go through, as :func:`gather_batch` takes them.
+
+    The rays inside the mask, and the others, continue a Kronecker sequence (multiples of the golden ratio, modulo 1)
+    from a random start: at any step, a fit has seen all pixels about equally often.
+    """
+    inside = round(RAYS * foreground_fraction)
+    starts = jax.random.bits(key, (2,), jnp.uint32)
+    parts = [
+        # Unsigned integers wrap around, which keeps all digits of the fractional part.
+        start + (step.astype(jnp.uint32) * number + jnp.arange(number, dtype=jnp.uint32)) * _GOLDEN
+        for start, number in zip(starts, (inside, RAYS - inside), strict=True)
+    ]
+    return (jnp.concatenate(parts) >> 8) / jnp.float32(1 << 24)
 
 
 def reconstruction_psnr(

@@ -158,12 +158,15 @@ def _advance(
 ) -> _Search:
     """Steps of Adam on all changes, until ``until`` steps are done."""
 
-    def loss(delta: dict[str, PyTree], own: _Images, keys: Array, view: Cameras) -> Array:
+    shown_key, turned_key = jax.random.split(key)
+
+    def loss(delta: dict[str, PyTree], own: _Images, number: Array, keys: Array, view: Cameras) -> Array:
         field = add_parameters(network.field, delta)
         own = jax.tree.map(lambda array: array[None], own)
         tuned = Network(field, network.guide)
-        shown = image_losses(config, recipe, tuned, own.latents, own.cam_to_world, own.pixels, keys[0])[0]
-        centers = jax.random.uniform(keys[1], (1, RAYS, 2))
+        given = own.latents, own.cam_to_world, own.pixels
+        shown = image_losses(config, recipe, tuned, *given, shown_key, number)[0]
+        centers = jax.random.uniform(keys[0], (1, RAYS, 2))
         rays = pixel_rays(centers, view.intrinsics[None], view.cam_to_world[None])
 
         def seen(field: dict[str, PyTree]) -> tuple[Array, Array]:
@@ -174,7 +177,7 @@ def _advance(
                 *rays,
                 samples=recipe.samples,
                 occupancy=network.guide,
-                key=keys[2][None],
+                key=keys[1][None],
             )
             return found.color + (1 - found.opacity[..., None]) * background, found.opacity
 
@@ -184,11 +187,11 @@ def _advance(
         return shown + _TURNED * turned + _SIZE * size
 
     def step(_: Array, search: _Search) -> _Search:
-        keys = jax.random.split(jax.random.fold_in(key, search.step), 4)
-        chosen = jax.random.randint(keys[3], (), 0, _CAMERAS)
+        keys = jax.random.split(jax.random.fold_in(turned_key, search.step), 3)
+        chosen = jax.random.randint(keys[2], (), 0, _CAMERAS)
         view = Cameras(views.intrinsics[chosen], views.cam_to_world[chosen])
-        each = jax.vmap(jax.grad(loss), in_axes=(0, 0, None, None))
-        moves, moments = ADAM.update(each(search.deltas, images, keys, view), search.moments)
+        each = jax.vmap(jax.grad(loss), in_axes=(0, 0, None, None, None))
+        moves, moments = ADAM.update(each(search.deltas, images, search.step, keys, view), search.moments)
         rate = _RATE * _FINAL ** (search.step / steps)
         deltas = jax.tree.map(lambda value, move: value - rate * move, search.deltas, moves)
         return _Search(deltas, moments, search.step + 1)

@@ -74,7 +74,7 @@ class Principal:
         scale = np.zeros(len(self.deviation))
         scale[: self.varying] = 1 / self.deviation[: self.varying]
         whole = len(self.mean) - len(self.local_deviation)
-        return ((latents - self.mean)[:, :whole] @ self.axes[:, :whole].T) * scale
+        return ((latents[:, :whole] - self.mean[:whole]) @ self.axes[:, :whole].T) * scale
 
 
 def principal_axes(latents: Float[np.ndarray, "rows code"], latent_size: int | None = None) -> Principal:
