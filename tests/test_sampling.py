@@ -96,6 +96,31 @@ def test_local_features_follow_the_global_code(rng):
     )
 
 
+def test_new_objects_have_local_features_of_their_own(rng):
+    """Beyond what the global dimensions predict, with the table's covariance, and truncated like the coefficients."""
+    whole = rng.normal(size=(600, 3))
+    noise = rng.normal(size=(600, 4)) @ rng.normal(size=(4, 4))
+    table = np.concatenate([whole, whole @ rng.normal(size=(3, 4)) + noise], axis=1)
+    principal = principal_axes(table, 3)
+    drawn = drawn_objects(principal, 4000, 10.0, 0)
+    expected = np.cov(table.T)
+    np.testing.assert_allclose(np.cov(drawn.latents.T), expected, atol=0.1 * expected.max())
+    np.testing.assert_allclose(drawn_objects(principal, 3, 10.0, 0).latents, drawn.latents[:3])
+    # The coefficients do not tell the residuals.
+    predicted = principal.codes(drawn.extra["coefficients"])
+    residual = (drawn.latents - predicted)[:, 3:]
+    np.testing.assert_allclose((drawn.latents - predicted)[:, :3], 0, atol=1e-12)
+    assert abs(np.corrcoef(residual[:, 0], drawn.extra["coefficients"][:, 0])[0, 1]) < 0.05
+    narrow = drawn_objects(principal, 400, 0.5, 0)
+    ratio = (narrow.latents - principal.codes(narrow.extra["coefficients"]))[:, 3:].std() / residual.std()
+    assert ratio == pytest.approx(truncated_draws(400, 50, 0.5, 0).std(), rel=0.05)
+    np.testing.assert_allclose(drawn_objects(principal, 2, 0.0, 0).latents, np.tile(table.mean(0), (2, 1)))
+    # A code that is redrawn for being near to a row has the residual of its own draw.
+    around = neighbours(principal, table)
+    again = draw_identities([7], around, truncation=1.0, seed=3)
+    np.testing.assert_allclose(again.latents, drawn_objects(principal, 8, 1.0, 3).latents[7:])
+
+
 def test_fewer_components_vary_less(rng):
     table = rng.normal(size=(50, 6)) * [9, 5, 1, 1, 1, 1]
     few = principal_axes(table).first(2)

@@ -8,6 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from nerfgen.geometry import evenly_chosen
+
+# Rows whose residuals new objects are mixed of: enough for their covariance, and 10 MB.
+_RESIDUAL_ROWS = 1024
 # An axis whose deviation is below this fraction of the largest does not vary: a table of few rows spans fewer axes.
 _NEGLIGIBLE = 1e-6
 
@@ -17,7 +21,7 @@ class Principal:
     """The table of latent codes as a Gaussian.
 
     The axes are those of the global dimensions. The local features, which follow them in a code, move along with each
-    axis as they do on average in the table; what the global dimensions do not predict is off the axes.
+    axis as they do on average in the table; what the global dimensions do not predict, the residual, is off the axes.
 
     Attributes:
         mean: mean latent code.
@@ -25,12 +29,14 @@ class Principal:
             positive.
         deviation: standard deviation along each.
         local_deviation: standard deviation of each local feature.
+        residuals: of the local features of some rows.
     """
 
     mean: Float[np.ndarray, "code"]
     axes: Float[np.ndarray, "components code"]
     deviation: Float[np.ndarray, "components"]
     local_deviation: Float[np.ndarray, "local"]
+    residuals: Float[np.ndarray, "some local"]
 
     @property
     def spectrum(self) -> Float[np.ndarray, "components"]:
@@ -62,7 +68,29 @@ class Principal:
         self, coefficients: Float[np.ndarray, "samples components"]
     ) -> Float[np.ndarray, "samples code"]:
         """Latent codes from coefficients in standard deviations."""
-        return self.mean + (coefficients * self.deviation) @ self.axes
+        return self.mean + _row_by_row(coefficients * self.deviation, self.axes)
+
+    def drawn_codes(
+        self,
+        coefficients: Float[np.ndarray, "samples components"],
+        truncation: float,
+        keys: Sequence[Sequence[int]],
+    ) -> Float[np.ndarray, "samples code"]:
+        """Latent codes from coefficients, with local features that vary beyond what these predict as in the table.
+
+        The residual of a new object is a mixture of those of rows, with independent normal weights, truncated as the
+        coefficients are: without truncation it has the covariance of the table's residuals.
+
+        Args:
+            keys: of the random numbers of each sample, see :func:`truncated_draw`.
+        """
+        latents = self.codes(coefficients)
+        rows, local = self.residuals.shape
+        if local:
+            draws = [truncated_draw(rows, truncation, key, _OF_RESIDUALS) for key in keys]
+            weights = np.array(draws).reshape(-1, rows) / np.sqrt(max(rows, 1))
+            latents[:, -local:] += _row_by_row(weights, self.residuals)
+        return latents
 
     def coefficients(
         self, latents: Float[np.ndarray, "samples code"]
@@ -75,6 +103,13 @@ class Principal:
         scale[: self.varying] = 1 / self.deviation[: self.varying]
         whole = len(self.mean) - len(self.local_deviation)
         return ((latents[:, :whole] - self.mean[:whole]) @ self.axes[:, :whole].T) * scale
+
+
+def _row_by_row(
+    rows: Float[np.ndarray, "samples terms"], matrix: Float[np.ndarray, "terms code"]
+) -> Float[np.ndarray, "samples code"]:
+    """The product of two matrices, each row alone: how one is rounded does not depend on the number of others."""
+    return np.array([row @ matrix for row in rows]).reshape(len(rows), matrix.shape[1])
 
 
 def principal_axes(latents: Float[np.ndarray, "rows code"], latent_size: int | None = None) -> Principal:
@@ -98,7 +133,9 @@ def principal_axes(latents: Float[np.ndarray, "rows code"], latent_size: int | N
     along = (whole @ axes.T).T @ local / np.where(present, squares, 1.0)[:, None]
     along[~present] = 0.0
     deviation = singular / np.sqrt(max(len(latents) - 1, 1))
-    return Principal(mean, np.concatenate([axes, along], axis=1), deviation, local.std(axis=0))
+    some = evenly_chosen(np.arange(len(latents)), _RESIDUAL_ROWS)
+    residuals = (local[some] - (whole[some] @ axes.T) @ along).astype(np.float32)
+    return Principal(mean, np.concatenate([axes, along], axis=1), deviation, local.std(axis=0), residuals)
 
 
 def truncated_draws(
@@ -112,12 +149,20 @@ def truncated_draws(
     return np.array(draws).reshape(count, components)
 
 
-def truncated_draw(components: int, truncation: float, key: Sequence[int]) -> Float[np.ndarray, "components"]:
-    """One draw as in :func:`truncated_draws`; it depends on ``key`` alone, whose trailing zeros do not count."""
+# Streams of random numbers of one key: coefficients, and weights of residuals.
+_OF_COEFFICIENTS, _OF_RESIDUALS = (), (1,)
+
+
+def truncated_draw(
+    components: int, truncation: float, key: Sequence[int], stream: tuple[int, ...] = _OF_COEFFICIENTS
+) -> Float[np.ndarray, "components"]:
+    """One draw as in :func:`truncated_draws`; it depends on ``key``, whose trailing zeros do not count, and on
+    ``stream``."""
     from scipy.special import ndtr, ndtri  # those of scipy.stats, which takes a second to import
 
     if truncation <= 0:
         return np.zeros(components)
     low, high = ndtr([-truncation, truncation])
-    uniform = np.random.default_rng(list(key)).uniform(size=components)
+    seed = np.random.SeedSequence(list(key), spawn_key=stream)
+    uniform = np.random.default_rng(seed).uniform(size=components)
     return ndtri(low + uniform * (high - low))

@@ -108,7 +108,8 @@ def draw_identities(
         distance[waiting], row[waiting] = around.nearest(principal.codes(coefficients[waiting]))
         attempts[waiting] += 1
         waiting = np.flatnonzero(distance < min_distance)
-    return Drawn(coefficients, principal.codes(coefficients), distance, row, attempts)
+    keys = [(seed, number, int(attempt) - 1) for number, attempt in zip(numbers, attempts, strict=True)]
+    return Drawn(coefficients, principal.drawn_codes(coefficients, truncation, keys), distance, row, attempts)
 
 
 def _directions(

@@ -63,13 +63,14 @@ def table_objects(model: Model, rows: Sequence[int]) -> Objects:
 
 
 def drawn_objects(principal: Principal, count: int, truncation: float, seed: int) -> Objects:
-    """New objects: :func:`truncated_draws` along all axes of ``principal``; ``coefficients`` in ``extra``."""
+    """New objects: :func:`truncated_draws` along all axes of ``principal``, with local features of their own;
+    ``coefficients`` in ``extra``."""
     coefficients = truncated_draws(count, len(principal.deviation), truncation, seed)
     return Objects(
         names=[f"sample {number}" for number in range(count)],
         status=["ok"] * count,
         rows=np.full(count, -1),
-        latents=principal.codes(coefficients),
+        latents=principal.drawn_codes(coefficients, truncation, [(seed, sample) for sample in range(count)]),
         extra={"coefficients": coefficients},
     )
 
