@@ -1,4 +1,4 @@
-"""Model files of an earlier version: they load, render, and fit new images as the version did that wrote them."""
+"""Model files of an earlier version: they load and render as in the version that wrote them, and fit new images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ KINDS = ["planes", "mlp"]
 
 @pytest.fixture(scope="module")
 def expected() -> dict[str, np.ndarray]:
-    """A framed image, and what the version that wrote the models made of it and of their first two rows."""
+    """A framed image, what the version that wrote the models made of their first two rows, and fits of the image by the
+    first version whose fits visit all pixels equally often."""
     with np.load(DATA / "model_expected.npz") as stored:
         return dict(stored)
 
@@ -54,14 +55,13 @@ def test_models_of_an_earlier_version_render_as_before(kind, expected):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_models_of_an_earlier_version_fit_as_before(kind, expected):
+def test_models_of_an_earlier_version_fit_as_recorded(kind, expected):
     model, image = load_model(DATA / f"model_{kind}.h5"), a_framed_image(expected)
     fitted = fit_latents(model, image, steps=20)
     assert fitted.converged.all()
     np.testing.assert_allclose(fitted.psnr, expected[f"{kind}_psnr"], atol=0.05)
-    # The pixels of a step are drawn in another way than then.
-    np.testing.assert_allclose(fitted.latents, expected[f"{kind}_latents"], atol=5e-2)
-    np.testing.assert_allclose(fitted.cam_to_world, expected[f"{kind}_cam_to_world"], atol=2e-2)
+    np.testing.assert_allclose(fitted.latents, expected[f"{kind}_latents"], atol=1e-2)
+    np.testing.assert_allclose(fitted.cam_to_world, expected[f"{kind}_cam_to_world"], atol=1e-3)
     tuned = tune_networks(model, image, fitted, steps=10)
     np.testing.assert_allclose(tuned.psnr, expected[f"{kind}_tuned_psnr"], atol=0.1)
 

@@ -42,10 +42,8 @@ def codes_from_images(
     """
     first, masked = rows.first_image, recipe.lambda_mask > 0
     chosen = evenly_chosen(first, _IMAGES)
-    samples, poses = (
-        _weighted_thumbnails(cache, chosen, masked=masked),
-        _pose_terms(cache.cam_to_world[chosen]),
-    )
+    samples = _weighted_thumbnails(cache, chosen, masked=masked)
+    poses = _pose_terms(cache.cam_to_world[chosen])
     explained, *_ = np.linalg.lstsq(poses, samples, rcond=None)
     count = min(recipe.latent_size, len(chosen) - 1)
     _, singular, axes = np.linalg.svd(samples - poses @ explained, full_matrices=False)
@@ -53,15 +51,14 @@ def codes_from_images(
     codes = np.zeros((len(first), count), np.float32)
     for start in range(0, len(first), _AT_ONCE):
         own = first[start : start + _AT_ONCE]
-        rest = (
-            _weighted_thumbnails(cache, own, masked=masked) - _pose_terms(cache.cam_to_world[own]) @ explained
-        )
+        small = _weighted_thumbnails(cache, own, masked=masked)
+        rest = small - _pose_terms(cache.cam_to_world[own]) @ explained
         codes[start : start + _AT_ONCE] = rest @ axes[:count].T * scale
     return codes
 
 
 def _weighted_thumbnails(cache: PixelCache, chosen: np.ndarray, *, masked: bool) -> np.ndarray:
-    """The thumbnails of images, in one row each."""
+    """The thumbnails of images, in one row each, with less of the background."""
     small = thumbnails(cache.rasters(chosen), masked=masked)
     small[..., 3:6] *= _BACKGROUND_WEIGHT
     return small.reshape(len(chosen), -1)
