@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from nerfgen import storage
 from nerfgen.errors import InputError, OutputExistsError
-from nerfgen.image import InputImage, decode
+from nerfgen.image import InputImage, decode, inside_image
 from nerfgen.mask import MaskSettings, Segmentation, SegmentationRequest, SegmenterSpec, segment_folder
 from nerfgen.objectclass import object_class
 from nerfgen.pretrained import FACE_LANDMARKER, SELFIE_SEGMENTER, TASKS, find_model, mediapipe_interface
@@ -197,6 +197,22 @@ def test_landmarks_tell_the_ears_from_the_gap_between_them(scene_number: int) ->
         mask[round(y), round(x)] for x, y in np.concatenate([0.8 * ear + 0.2 * ear.mean(0) for ear in ears])
     )
     assert not mask[18:28, 50:78].any()
+
+
+def test_an_object_of_which_the_image_shows_a_corner() -> None:
+    """What colours cannot tell apart is cut by position: less the farther the image lies from the window's centre."""
+    pytest.importorskip("cv2")
+    segment = SegmenterSpec(MaskSettings("grabcut"), object_class("cat")).prepared().build()
+    image = InputImage(np.full((128, 128, 3), 90, np.uint8))
+    covered = []
+    for corner in (-80.0, -140.0, -200.0):
+        request = SegmentationRequest(image, (corner, corner, 256.0), 64, bounds=(1.0, 1.0, 1.0))
+        found = segment(request).mask
+        assert found is not None
+        shown = inside_image(image.size, request.window, 64)
+        assert not found[~shown].any()
+        covered.append(float((found[shown] > 127).mean()))
+    assert covered[0] > covered[1] > covered[2], covered
 
 
 def _triangle(corners: np.ndarray, size: int) -> Image.Image:

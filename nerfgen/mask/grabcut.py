@@ -167,14 +167,18 @@ def _cut(
         no_rectangle = (0, 0, 0, 0)
         cv2.grabCut(colors, labels, no_rectangle, background, foreground, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
         # OpenCV's cut uses colours only. Pixels that are clear by position and colour are fixed before the last cut.
-        evidence = _log_likelihood(foreground, colors) - _log_likelihood(background, colors)
+        # Where colours do not tell the two apart, a mixture can end without pixels, and position alone decides.
+        told = _is_divided(labels)
+        evidence = np.zeros(prior.shape)
+        if told:
+            evidence = _log_likelihood(foreground, colors) - _log_likelihood(background, colors)
         odds = ndimage.gaussian_filter(evidence.clip(-_EVIDENCE, _EVIDENCE) + prior, 1.0)
         labels = np.where(odds > 0, np.uint8(cv2.GC_PR_FGD), np.uint8(cv2.GC_PR_BGD))
         labels[odds > _CLEAR] = cv2.GC_FGD
         labels[odds < -_CLEAR] = cv2.GC_BGD
         fixed = (start == cv2.GC_FGD) | (start == cv2.GC_BGD)
         labels[fixed] = start[fixed]
-        if _is_divided(labels):
+        if told and _is_divided(labels):
             cv2.grabCut(colors, labels, no_rectangle, background, foreground, 1, cv2.GC_EVAL_FREEZE_MODEL)
     # The outline is softened by half a pixel to either side.
     return ndimage.gaussian_filter(_largest(_is_foreground(labels)).astype(np.float32), 0.7)

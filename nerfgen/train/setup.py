@@ -81,14 +81,15 @@ def effective_recipe(
             background_channels=0,
         )
     unsure = masks is not None and not _true_masks(masks)
+    camera_learning_rate = recipe.camera_learning_rate if refine_cameras else 0.0
     return replace(
         recipe,
         mirror=recipe.mirror and described.mirror,
         lambda_mask=recipe.lambda_mask if masks else 0.0,
         mask_margin=recipe.mask_margin if unsure else 0.0,
         lambda_opaque=recipe.lambda_opaque if unsure else 0.0,
-        camera_learning_rate=recipe.camera_learning_rate if refine_cameras else 0.0,
-        lambda_camera=recipe.lambda_camera if refine_cameras else 0.0,
+        camera_learning_rate=camera_learning_rate,
+        lambda_camera=recipe.lambda_camera if camera_learning_rate > 0 else 0.0,
     )
 
 
