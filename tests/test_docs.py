@@ -241,7 +241,7 @@ def test_python_of_the_readme_runs(walked: Path, capsys: pytest.CaptureFixture[s
             # With the steps of the commands before, every stage finds its output and keeps it.
             snippet = snippet.replace('PRESETS["fast"]', 'PRESETS["fast"].with_values(steps=20)')
             exec(compile(snippet, "README.md", "exec"), {"__name__": "readme"})
-    assert capsys.readouterr().out.splitlines() == ["(8, 3, 64, 64, 3) (8, 3, 64, 64)", "(24, 32)"]
+    assert capsys.readouterr().out.splitlines() == ["(8, 3, 64, 64, 3) (8, 3, 64, 64)", "(24, 2784)"]
     assert (walked / "photos" / "model.h5").stat().st_mtime_ns == before
 
 
@@ -318,11 +318,11 @@ def test_python_page_runs(walked: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out.splitlines() == [
         "(8, 3, 64, 64, 3) uint8",
         "(2, 1, 256, 256) (2, 1, 256, 256, 3)",
-        "(24, 32) 000003.png",
+        "(24, 2784) 000003.png",
         "(3, 1, 64, 64, 3)",
         "['ok'] (1,)",
         "(1, 12, 96, 96, 3)",
-        "(9, 1, 64, 64, 3) (3, 32)",
+        "(9, 1, 64, 64, 3) (3, 2784)",
         "3 3 uint8",
         "3",
     ]
