@@ -37,7 +37,7 @@ STEPS = 100
 _RATE, _CAMERA_RATE, _FINAL = 0.2, 5e-3, 0.1
 # Weights of the priors. Where local features hold the detail of an image, the global dimensions are kept nearer to the
 # mean: detail of one view that they take up is wrong from other sides.
-_PRIOR, _PRIOR_WITH_LOCAL = 3e-3, 3e-2
+_PRIOR, _PRIOR_WITH_LOCAL = 3e-3, 1e-2
 _LOCAL_RATE, _LOCAL_PRIOR = 0.2, 3e-3
 # Factor of the rates in the second attempt.
 _SLOWER = 0.5
@@ -76,7 +76,7 @@ def fit_latents(
 
     The unknowns are the coefficients along the principal axes of the table, the deviations of the local features from
     what these predict, both in standard deviations, and six numbers that correct the camera. The priors are Gaussian:
-    they cost ``3e-3`` times the mean square of either (``3e-2`` for the coefficients of a model with local features),
+    they cost ``3e-3`` times the mean square of either (``1e-2`` for the coefficients of a model with local features),
     and no coefficients go farther from the mean than the farthest of the table. A moved camera costs the displacement
     of the canonical keypoints, as in training. The result is independent of the rest of the batch, up to rounding.
 
