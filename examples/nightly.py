@@ -6,7 +6,8 @@
 Synthesises heads and cars, training and held-out objects, trains with the preset `fast`, evaluates, and compares each
 figure with examples/reference.json. A figure fails if it is on the worse side of the reference's interval. --record
 writes the figures there instead. Current files are kept, so that repeating the command resumes an interrupted run; a
-new measurement needs an empty folder. Exit codes: 0 all figures hold, 1 some do not.
+new measurement needs an empty folder. Feature distances need the extra `perceptual`; without it they count as missing.
+Exit codes: 0 all figures hold, 1 some do not.
 """
 
 from __future__ import annotations
