@@ -280,6 +280,16 @@ def test_only_the_masks_of_a_segmenter_are_sharpened(cars, tiny, tmp_path):
         assert recipe.lambda_mask == (1.0 if masks else 0.0)
 
 
+def test_cameras_that_stay_are_not_tied(cars, tiny):
+    """However it is said that they stay, the recipe is the same."""
+    truth, described = cars / "truth.h5", object_class("cars")
+    for rate, refine in ((0.0, True), (0.0, False), (1e-3, False), (1e-3, True)):
+        given = tiny.with_values(camera_learning_rate=rate, lambda_camera=50.0)
+        recipe = effective_recipe(given, described, truth, masks=truth, refine_cameras=refine)
+        moving = refine and rate > 0
+        assert (recipe.camera_learning_rate > 0, recipe.lambda_camera > 0) == (moving, moving)
+
+
 def test_cameras_are_tied_to_the_projections_of_their_keypoints(tiny):
     recipe = tiny.with_values(
         camera_learning_rate=1e-3, camera_start=0.0, pose_fraction=0.0, lambda_camera=1.0
