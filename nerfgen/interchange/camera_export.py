@@ -20,6 +20,7 @@ from nerfgen.interchange.formats import default_front
 from nerfgen.interchange.posed_images import PosedImages
 from nerfgen.interchange.settings import ExportSettings, ImageTransfer
 from nerfgen.parallel import Progress, silent
+from nerfgen.untrusted import safe_relative_path
 
 _SOURCES = ("cameras/1", "truth/1", "model/1", "views/1")
 
@@ -86,7 +87,7 @@ def export_cameras(
             f"{output} exists; give `overwrite` to replace it, or choose another `output`"
         )
     for name in {*posed.images, *posed.instance}:
-        storage.safe_relative_path(name, source)
+        safe_relative_path(name, source)
     names = srn.layout(posed) if format_name == "srn" else posed.images
     with _replacing_folder(output) as folder:
         if format_name == "srn":

@@ -18,6 +18,7 @@ from nerfgen.errors import InputError
 from nerfgen.image import EXTENSIONS
 from nerfgen.interchange.posed_images import ListedImage, PosedImages, unlisted_images
 from nerfgen.parallel import Progress, silent
+from nerfgen.untrusted import safe_relative_path
 
 LABELS = "dataset.json"
 _NUMBERS = 25
@@ -87,7 +88,7 @@ def unpack(archive: Path, folder: Path, *, progress: Progress = silent) -> None:
 
 
 def _unpack_one(content: zipfile.ZipFile, member: zipfile.ZipInfo, archive: Path, folder: Path) -> None:
-    path = folder / storage.safe_relative_path(member.filename, archive)
+    path = folder / safe_relative_path(member.filename, archive)
     data = content.read(member)
     if path.exists():
         if path.is_file() and path.read_bytes() == data:
@@ -115,4 +116,4 @@ def _labels(path: Path) -> list[tuple[str, list[float]]]:
         ) from error
     if not found:
         raise InputError(f"{path} labels no image")
-    return [(storage.safe_relative_path(name, path), numbers) for name, numbers in found]
+    return [(safe_relative_path(name, path), numbers) for name, numbers in found]

@@ -16,6 +16,7 @@ from nerfgen.image import InputImage, UnreadableImageError, find_images
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
 from nerfgen.parallel import Progress, map_threads, silent
+from nerfgen.untrusted import safe_relative_path
 
 # Formats whose objects have one class.
 _CLASSES = {"celeba": "face", "ffhq": "face", "cat": "cat"}
@@ -75,7 +76,7 @@ def import_landmarks(
     folder = images or (source if source.is_dir() else source.parent)
     annotations = landmark.read_annotations(source, folder).with_names(described.landmark_names, str(source))
     for image in annotations.images:
-        storage.safe_relative_path(image, source)
+        safe_relative_path(image, source)
     place = {image: row for row, image in enumerate(annotations.images)}
     if not any((folder / image).is_file() for image in annotations.images):
         raise InputError(

@@ -21,7 +21,8 @@ from nerfgen.errors import InputError
 from nerfgen.geometry import OPENGL_AXES
 from nerfgen.image import EXTENSIONS, InputImage, UnreadableImageError
 from nerfgen.interchange.posed_images import ListedImage, PosedImages, unlisted_images
-from nerfgen.storage import Record, safe_relative_path
+from nerfgen.storage import Record
+from nerfgen.untrusted import safe_relative_path
 
 NAME = "transforms.json"
 # The files of a scene that is split into training and evaluation images.

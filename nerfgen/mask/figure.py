@@ -21,6 +21,7 @@ from nerfgen.image import (
     tint_mask,
 )
 from nerfgen.parallel import Progress, map_ordered, silent
+from nerfgen.untrusted import safe_relative_path
 
 _CELL_SIZE = 192
 
@@ -100,7 +101,7 @@ def write_png_masks(
     with storage.reading(masks, "masks/1", made_by="nerfgen segment DATA") as file:
         paths = storage.strings(file["image"])
         chosen = np.flatnonzero(storage.usable(storage.strings(file["status"])))
-    names = [storage.safe_relative_path(paths[row], masks) for row in chosen]
+    names = [safe_relative_path(paths[row], masks) for row in chosen]
     items = [
         (str(masks), int(row), str(folder / f"{name}.png")) for row, name in zip(chosen, names, strict=True)
     ]

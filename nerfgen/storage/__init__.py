@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from nerfgen.storage.hdf5 import allocate, check, class_of, get_tree, put, put_tree, reading, strings
     from nerfgen.storage.image_rows import STATUSES, USABLE, positions, usable
     from nerfgen.storage.journal import Digest, Journal, Row
-    from nerfgen.storage.paths import safe_relative_path
     from nerfgen.storage.schema import ROOT_ATTRIBUTES, Dataset, Schema
     from nerfgen.storage.schemas import SCHEMAS
     from nerfgen.storage.stage import (
@@ -53,7 +52,6 @@ __all__ = [
     "reading",
     "remove_abandoned",
     "remove_folder",
-    "safe_relative_path",
     "strings",
     "usable",
 ]

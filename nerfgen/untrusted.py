@@ -1,0 +1,158 @@
+"""Reading what others may have written: files, names, numbers and texts that nobody vouches for.
+
+Every file that is not an output under way is opened through this module or through :func:`nerfgen.storage.reading`.
+Two environment variables, which the program's options of the same names set, widen what is accepted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import unicodedata
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from nerfgen.errors import InputError
+
+READ_LIMIT = "NERFGEN_READ_LIMIT"
+FOLLOW_LINKS = "NERFGEN_FOLLOW_LINKS"
+_DEFAULT_LIMIT_GIB = 1.0
+# More digits than any identifier has; Python's integers would take them, floats would not.
+_MAX_DIGITS = 40
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+def read_limit() -> int:
+    """Most bytes that one text or encoded image, or an array beyond its stored size, may take: 1 GiB by default.
+
+    Raises:
+        InputError: ``NERFGEN_READ_LIMIT`` is not a positive number of GiB.
+    """
+    text = os.environ.get(READ_LIMIT, "")
+    try:
+        limit = float(text) if text else _DEFAULT_LIMIT_GIB
+    except ValueError:
+        limit = 0.0
+    if not 0 < limit < 1e6:
+        raise InputError(f"{READ_LIMIT} is {printable(text)!r}; give a positive number of GiB")
+    return int(limit * 2**30)
+
+
+def read_input(path: Path) -> bytes:
+    """The content of a regular file within :func:`read_limit`.
+
+    Pipes and devices, which could block or never end, are refused, also behind links.
+
+    Raises:
+        InputError: the file is no regular file, or too large.
+        OSError: it does not exist or cannot be read.
+    """
+    limit = read_limit()
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb") as stream:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise InputError(f"{path} is not a regular file; replace it by a copy of its content")
+        if found.st_size > limit:
+            raise InputError(
+                f"{path} has {found.st_size:,} bytes, more than the limit of {limit:,}; {READ_LIMIT}=GIB raises it"
+            )
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise InputError(f"{path} grows while it is read; wait until it is complete")
+    return content
+
+
+def read_text_input(path: Path) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        InputError: it does not exist, cannot be read, or is not UTF-8 text.
+    """
+    try:
+        return read_input(path).decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; check the path and its permissions") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+
+
+def parse_json(text: str, source: str | Path) -> Any:
+    """A JSON text whose depth and numbers are within bounds.
+
+    Args:
+        source: the file that holds the text, for messages.
+
+    Raises:
+        InputError: it is not JSON; names the line.
+    """
+    try:
+        return json.loads(text, parse_int=_whole_number)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{source} line {error.lineno}: not valid JSON ({error.msg}, column {error.colno}); correct it"
+        ) from error
+    except RecursionError as error:
+        raise InputError(f"{source}: JSON is nested too deeply; flatten or re-create it") from error
+    except ValueError as error:
+        raise InputError(f"{source}: not valid JSON ({error}); correct it") from error
+
+
+def read_json_input(path: Path) -> Any:
+    """The content of a JSON file; see :func:`read_text_input` and :func:`parse_json`."""
+    return parse_json(read_text_input(path), path)
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
+
+
+def safe_relative_path(name: str, source: str | Path) -> str:
+    """A name as a relative path with ``/``, which stays inside the folder that it is joined to on every system.
+
+    Args:
+        name: the name, such as ``a/b.png`` or ``./a/b.png``.
+        source: the file that holds the name, for the message.
+
+    Raises:
+        InputError: the name is empty or absolute, has ``..``, a drive letter, a backslash or a control character, or
+            is not Unicode.
+    """
+    path = PurePosixPath(name)
+    reason = ""
+    if not name:
+        reason = "is empty"
+    elif any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
+        reason = "has control characters"
+    elif "\\" in name:
+        reason = "has a backslash"
+    elif path.is_absolute() or _DRIVE.match(name):
+        reason = "is absolute"
+    elif ".." in path.parts:
+        reason = "leads out of its folder"
+    if reason:
+        raise InputError(f"{source}: the name {name!a} {reason}; rename it to a relative path with `/`")
+    return path.as_posix()
+
+
+def is_inside(folder: Path, name: str) -> bool:
+    """Whether a file of a folder lies in the folder when its links are followed, or links may lead out of it.
+
+    ``NERFGEN_FOLLOW_LINKS=1`` permits them to. A folder may itself be a link.
+    """
+    if os.environ.get(FOLLOW_LINKS, "") not in ("", "0"):
+        return True
+    base = os.path.realpath(folder)
+    return os.path.realpath(os.path.join(base, name)).startswith(base.rstrip(os.sep) + os.sep)
+
+
+def printable(text: str) -> str:
+    """A text of a file without what a terminal would obey: control and formatting characters are escaped."""
+    return "".join(
+        character if unicodedata.category(character) not in ("Cc", "Cf", "Cs") else ascii(character)[1:-1]
+        for character in text
+    )
