@@ -64,7 +64,7 @@ def commands() -> str:
 def file_formats() -> str:
     """The root attributes and statuses of all files, then every schema."""
     lines = ["## Root attributes of every file", "", "| attribute | meaning |", "| --- | --- |"]
-    lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in ROOT_ATTRIBUTES.items()]
+    lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in _meanings(ROOT_ATTRIBUTES)]
     lines += ["", "## Statuses", "", "| status | meaning | used by later commands |", "| --- | --- | --- |"]
     lines += [
         f"| `{name}` | {_cell(meaning)} | {'yes' if name in USABLE else 'no'} |"
@@ -236,7 +236,7 @@ def _schema(schema: Schema) -> list[str]:
     lines = [f"## {schema.name}", "", f"{schema.title[0].upper()}{schema.title[1:]}.", ""]
     if schema.attributes:
         lines += ["| additional root attribute | meaning |", "| --- | --- |"]
-        lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in schema.attributes.items()]
+        lines += [f"| `{name}` | {_cell(meaning)} |" for name, meaning in _meanings(schema.attributes)]
         lines.append("")
     lines += ["| dataset | axes | type | unit | frame | meaning |", "| --- | --- | --- | --- | --- | --- |"]
     lines += [_dataset(dataset) for dataset in schema.datasets]
@@ -249,6 +249,11 @@ def _schema(schema: Schema) -> list[str]:
         ]
         lines.append("")
     return lines
+
+
+def _meanings(attributes: Mapping[str, Attribute]) -> Iterator[tuple[str, str]]:
+    for name, attribute in attributes.items():
+        yield name, attribute.description
 
 
 def _dataset(dataset: Dataset) -> str:

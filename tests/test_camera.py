@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import h5py
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
+from edited import edited
 from scipy.spatial.transform import Rotation
 
 from nerfgen import storage
@@ -361,7 +361,7 @@ def test_an_equal_output_is_kept_and_another_is_refused(folder):
         fit_folder(data, output, CameraSettings(robust=0.2))
     assert output.read_bytes() == before
     assert fit_folder(data, output, CameraSettings(max_error=1e-9), overwrite=True)["fitted"] < 7
-    with h5py.File(data / "landmarks.h5", "r+") as file:
+    with edited(data / "landmarks.h5") as file:
         file["landmarks"][0, 0, 0] += 1
     with pytest.raises(OutputExistsError, match=r"input landmarks\.h5"):
         fit_folder(data, output, CameraSettings(max_error=1e-9))
@@ -374,7 +374,7 @@ def test_missing_landmarks_name_the_command(tmp_path):
 
 def test_landmarks_of_another_kind_are_refused(folder):
     data, _ = folder
-    with h5py.File(data / "landmarks.h5", "r+") as file:
+    with edited(data / "landmarks.h5") as file:
         file["landmark_names"][0] = "tail"
     with pytest.raises(InputError, match=r"tail.*eye_left"):
         fit_folder(data, data / "cameras.h5")

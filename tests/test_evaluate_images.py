@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from edited import edited
 
 from nerfgen import storage
 from nerfgen.errors import InputError
@@ -153,7 +154,7 @@ def own_truth(model, cars, tmp_path_factory) -> OwnTruth:
         own[:] = np.stack([column, row], axis=-1)[chosen] + np.array([0.3, 0.6])
     depth = surface_depths(model, model.latents, pixels, model.intrinsics, model.cam_to_world)
     assert np.isfinite(depth).mean() > 0.95
-    with h5py.File(data / "truth.h5", "r+") as file:
+    with edited(data / "truth.h5") as file:
         assert storage.strings(file["image"]) == names
         poses = np.tile(np.eye(4), (len(names), 1, 1))
         poses[:, :3, :3] = turn @ model.cam_to_world[:, :3, :3]

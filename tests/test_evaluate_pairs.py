@@ -8,9 +8,9 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from edited import edited
 from PIL import Image
 
 from nerfgen.errors import InputError
@@ -57,7 +57,7 @@ def others(tmp_path_factory) -> Cars:
     dark = np.round(image * GAIN + OFFSET).astype(np.uint8)
     Image.fromarray(dark).save(folder / darker)
     Image.fromarray(image).save(folder / "unknown.png")
-    with h5py.File(folder / "truth.h5", "r+") as file:
+    with edited(folder / "truth.h5") as file:
         assert file["image"].asstr()[:2].tolist() == [first, darker]
         for name in ("mask", "intrinsics", "cam_to_world", "mask_window"):
             file[name][1] = file[name][0]

@@ -7,13 +7,13 @@ from dataclasses import replace
 from functools import partial
 
 import flax.linen as nn
-import h5py
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.ndimage
+from edited import edited
 
 from nerfgen import storage
 from nerfgen.camera.solve import double_precision
@@ -478,7 +478,7 @@ def test_what_is_no_model_is_refused(stored, tmp_path):
     with pytest.raises(InputError, match=r"model\.h5 does not exist.*nerfgen train"):
         load_model(tmp_path)
     save(tmp_path / "old.h5", stored)
-    with h5py.File(tmp_path / "old.h5", "r+") as file:
+    with edited(tmp_path / "old.h5") as file:
         recorded = json.loads(file.attrs["preset"])
         del recorded["latent_size"]
         file.attrs["preset"] = json.dumps(recorded)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from edited import edited
 from scipy.spatial.transform import Rotation
 
 from nerfgen import storage
@@ -113,7 +114,7 @@ def test_the_initial_guess_is_a_better_start_than_the_mean(model, tmp_path):
 def test_a_model_without_a_guess_starts_at_the_mean(trained, few, tmp_path):
     older = tmp_path / "model.h5"
     shutil.copyfile(trained, older)
-    with h5py.File(older, "r+") as file:
+    with edited(older) as file:
         del file["guess_weights"], file["guess_offset"]
     without = load_model(older)
     assert without.guess is None

@@ -7,9 +7,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pytest
+from edited import edited
 
 from nerfgen import storage
 from nerfgen.data import FramedImages
@@ -73,7 +73,7 @@ def changed(tmp_path):
     def write(**fields: object) -> Path:
         path = tmp_path / "model.h5"
         shutil.copyfile(DATA / "model_planes.h5", path)
-        with h5py.File(path, "r+") as file:
+        with edited(path) as file:
             file.attrs["preset"] = json.dumps(json.loads(file.attrs["preset"]) | fields)
         return path
 
@@ -97,7 +97,7 @@ def test_values_are_named_as_this_version_names_them(changed):
 
 def test_a_file_of_a_later_version_is_one_clear_line(changed):
     path = changed()
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         file.attrs["model_version"] = 99
     with pytest.raises(InputError, match=r"model\.h5 was written by a newer version of nerfgen"):
         load_model(path)

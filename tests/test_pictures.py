@@ -11,6 +11,7 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
+from edited import edited
 from PIL import Image
 
 from nerfgen import storage
@@ -327,7 +328,7 @@ def test_codes_are_not_replaced_by_what_is_made_of_them(run, written):
 
 def test_codes_of_another_model_are_refused(run, trained, written, tmp_path):
     shutil.copy(trained, tmp_path / "model.h5")
-    with h5py.File(tmp_path / "model.h5", "a") as file:
+    with edited(tmp_path / "model.h5") as file:
         file["latents"][0, 0] += 1
     done = run("render", tmp_path, "--codes", written / "views.h5")
     assert (done.code, done.out) == (2, "")

@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 import scipy.stats
+from edited import edited
 from PIL import Image
 
 from nerfgen import storage
@@ -370,7 +371,7 @@ def test_between_walks_from_a_row_to_a_sample(run, call, model, trained, samples
     # What it takes from a file of codes is part of what it is made from.
     changed = tmp_path / "samples.h5"
     changed.write_bytes(samples.read_bytes())
-    with h5py.File(changed, "a") as file:
+    with edited(changed) as file:
         file["latents"][1] += 1
     with pytest.raises(OutputExistsError, match=r"input samples\.h5"):
         call(*words[:4], f"{changed}:1", *words[5:])

@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from edited import edited
 
 import nerfgen
 from nerfgen import storage
@@ -33,7 +34,7 @@ def write_masks(path, stage=None, images=IMAGES, **changes):
         "image": images,
         "status": ["ok"] * len(images),
         "image_size": np.full((len(images), 2), 8),
-        "mask_window": np.zeros((len(images), 3)),
+        "mask_window": np.ones((len(images), 3)),
         "mask": np.arange(len(images) * 16).reshape(-1, 4, 4),
     } | changes
     with (stage or masks_stage(path)).create() as file:
@@ -267,7 +268,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path):
 
 
 def rewrite(path, change):
-    with h5py.File(path, "r+") as file:
+    with edited(path) as file:
         change(file)
 
 
@@ -429,7 +430,7 @@ def test_a_newer_version_of_a_stage_makes_its_outputs_stale(tmp_path):
         old.is_current()
     # Files of before versions were recorded count as those of the first.
     write_masks(old.output, old)
-    with h5py.File(old.output, "r+") as file:
+    with edited(old.output) as file:
         del file.attrs["stage_version"]
     assert old.is_current()
     with pytest.raises(OutputExistsError, match="an older version"):

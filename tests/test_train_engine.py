@@ -8,11 +8,11 @@ import subprocess
 import sys
 from dataclasses import replace
 
-import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from edited import edited
 
 from nerfgen import storage
 from nerfgen.errors import InputError
@@ -269,7 +269,7 @@ def test_a_loss_far_above_the_first_stops_the_run(cars, tiny, tmp_path):
     files.output.unlink()
     (checkpoint,) = tmp_path.glob("model.checkpoint-*.h5")
     assert checkpoint.name == "model.checkpoint-000000040.h5"
-    with h5py.File(checkpoint, "r+") as file:
+    with edited(checkpoint) as file:
         file["log"][0, 1] *= 0.01
     before = checkpoint.read_bytes()
     with pytest.raises(DivergedError, match="diverged before step 60"):

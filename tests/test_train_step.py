@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 
-import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from edited import edited
 
 from nerfgen.data import Batch, open_pixel_cache, separate_rows, table_rows
 from nerfgen.errors import InputError
@@ -258,7 +258,7 @@ def test_objects_seen_from_all_around_have_no_local_features(cars, tiny, tmp_pat
     assert (around.initial_codes, around.field_config(BOUNDS).code_size) == ("noise", 8)
     frontal = tmp_path / "cameras.h5"
     shutil.copyfile(truth, frontal)
-    with h5py.File(frontal, "r+") as file:
+    with edited(frontal) as file:
         count = len(file["cam_to_world"])
         file["cam_to_world"][:] = turned_camera(np.linspace(-40, 40, count), 0.0, 4.0)
     ahead = effective_recipe(tiny, described, frontal, masks=truth)
@@ -272,7 +272,7 @@ def test_only_the_masks_of_a_segmenter_are_sharpened(cars, tiny, tmp_path):
     truth, described = cars / "truth.h5", object_class("cars")
     segmented = tmp_path / "masks.h5"
     shutil.copyfile(truth, segmented)
-    with h5py.File(segmented, "r+") as file:
+    with edited(segmented) as file:
         file.attrs["nerfgen_schema"] = "masks/1"
     for masks, margin in ((segmented, 0.1), (truth, 0.0), (None, 0.0)):
         recipe = effective_recipe(tiny, described, truth, masks=masks)

@@ -136,8 +136,7 @@ def open_pixel_cache(
 
 
 def _open(path: Path, size: int, listing: ImageListing, digests: Mapping[str, str]) -> PixelCache:
-    file = h5py.File(path, "r")
-    storage.check(file, path)
+    file = storage.open_file(path, SCHEMA)
     status = storage.strings(file["status"])
     rows = np.flatnonzero(storage.usable(status))
     names = storage.strings(file["image"])
@@ -189,15 +188,8 @@ def _is_current(stage: storage.Stage) -> bool:
     path = stage.output
     if not path.exists():
         return False
-    try:
-        with h5py.File(path, "r") as file:
-            found = file.attrs.get("nerfgen_schema", "no nerfgen file")
-    except OSError:
-        found = "no readable HDF5 file"
-    if found != SCHEMA:
-        raise OutputExistsError(
-            f"{path} should be the pixel cache, but holds {found}; delete it or give another `cache`"
-        )
+    if storage.schema_of(path) != SCHEMA and not path.name.startswith("pixels-"):
+        raise OutputExistsError(f"{path} is no pixel cache; delete it or give another `cache`")
     try:
         with storage.reading(path, SCHEMA):
             pass

@@ -165,7 +165,7 @@ def _transfer_images(
     folder: Path, source: _ExportSource, names: Sequence[str], pictures: ImageTransfer, progress: Progress
 ) -> None:
     if source.folder is None:
-        with h5py.File(source.file, "r") as file:
+        with storage.reading(source.file, "views/1") as file:
             for done, (view, name) in enumerate(zip(source.views, names, strict=True), start=1):
                 path = folder / name
                 path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,6 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-import h5py
-
 from nerfgen.camera import CameraSettings
 from nerfgen.errors import InputError
 from nerfgen.mask import MaskSettings, recorded_settings
@@ -67,7 +65,7 @@ def recorded_preparation(cameras: Path, masks: Path | None) -> Preparation:
 
 
 def _parameters(path: Path) -> Record:
-    with h5py.File(path, "r") as file:
+    with storage.open_hdf5(path) as file:
         parameters = json.loads(file.attrs["parameters"])
     return parameters if isinstance(parameters, dict) else {}
 

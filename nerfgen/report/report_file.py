@@ -116,11 +116,7 @@ class Report:
 
 def is_report(path: Path) -> bool:
     """Whether a file is a report."""
-    try:
-        with h5py.File(path, "r") as file:
-            return file.attrs.get("nerfgen_schema") == REPORT_SCHEMA
-    except OSError:
-        return False
+    return storage.schema_of(path) == REPORT_SCHEMA
 
 
 def estimate_as_dict(estimate: Estimate) -> storage.Record:

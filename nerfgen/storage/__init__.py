@@ -6,11 +6,13 @@ from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from nerfgen.storage.atomic import atomic_folder, atomic_path, remove_abandoned, remove_folder
+    from nerfgen.storage.content import dataset_digest, datasets
     from nerfgen.storage.digest import InputRecord, Record, file_digest, file_record, folder_record
-    from nerfgen.storage.hdf5 import allocate, check, class_of, get_tree, put, put_tree, reading, strings
+    from nerfgen.storage.hdf5 import allocate, put, put_tree, renew
     from nerfgen.storage.image_rows import STATUSES, USABLE, positions, usable
     from nerfgen.storage.journal import Digest, Journal, Row
-    from nerfgen.storage.schema import ROOT_ATTRIBUTES, Dataset, Schema
+    from nerfgen.storage.reader import class_of, get_tree, open_file, open_hdf5, reading, schema_of, strings
+    from nerfgen.storage.schema import ROOT_ATTRIBUTES, Attribute, Dataset, Schema
     from nerfgen.storage.schemas import SCHEMAS
     from nerfgen.storage.stage import (
         ELSEWHERE,
@@ -28,6 +30,7 @@ __all__ = [
     "SCHEMAS",
     "STATUSES",
     "USABLE",
+    "Attribute",
     "Dataset",
     "Digest",
     "InputRecord",
@@ -39,12 +42,15 @@ __all__ = [
     "allocate",
     "atomic_folder",
     "atomic_path",
-    "check",
     "class_of",
+    "dataset_digest",
+    "datasets",
     "file_digest",
     "file_record",
     "folder_record",
     "get_tree",
+    "open_file",
+    "open_hdf5",
     "positions",
     "put",
     "put_inputs",
@@ -52,6 +58,8 @@ __all__ = [
     "reading",
     "remove_abandoned",
     "remove_folder",
+    "renew",
+    "schema_of",
     "strings",
     "usable",
 ]

@@ -38,19 +38,25 @@ def file_digest(path: Path) -> tuple[int, str]:
 
     An unchanged file is read once per process, unless thousands of others are read in between.
     """
+    return stream_digest(path)
+
+
+def stream_digest(path: Path, skip: int = 0) -> tuple[int, str]:
+    """As :func:`file_digest`, of what follows the first ``skip`` bytes."""
     found = os.stat(path)
-    key = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+    key = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, skip)
     with _lock:
         known = _digests.get(key)
     if known:
-        return found.st_size, known
+        return found.st_size - skip, known
     is_settled = time.time() - found.st_mtime > _SETTLED_SECONDS
     digest, size = hashlib.sha256(), 0
     with open(path, "rb") as stream:
+        stream.seek(skip)
         while block := stream.read(_BLOCK):
             digest.update(block)
             size += len(block)
-    if is_settled and size == found.st_size:
+    if is_settled and size == found.st_size - skip:
         with _lock:
             while len(_digests) >= _MOST_DIGESTS:
                 del _digests[next(iter(_digests))]
@@ -78,5 +84,5 @@ def folder_record(names: Iterable[str], digests: Iterable[tuple[int, str]]) -> I
     return {"file": ".", "count": count, "size": total, "sha256": combined.hexdigest()}
 
 
-_digests: dict[tuple[int, int, int, int], str] = {}
+_digests: dict[tuple[int, int, int, int, int], str] = {}
 _lock = threading.Lock()

@@ -1,9 +1,10 @@
-"""HDF5 files: written whole or not at all, read with their schema checked; their datasets, strings and trees."""
+"""Writing HDF5 files: whole or not at all, complete by their schema, with digests and a seal; datasets and trees."""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,65 +12,106 @@ from typing import Any
 import h5py
 import numpy as np
 
-from nerfgen.errors import InputError
-from nerfgen.objectclass import ObjectClass, class_from_text
-from nerfgen.objectclass import object_class as named_class
+from nerfgen.stopping import stop_signals
 from nerfgen.storage.atomic import atomic_path
+from nerfgen.storage.content import dataset_digest, datasets
+from nerfgen.storage.reader import check_layout, hdf5_errors
 from nerfgen.storage.schema import Dataset, Schema
 from nerfgen.storage.schemas import SCHEMAS
+from nerfgen.storage.seal import SEAL_SIZE, write_seal
 
 _CHUNKED_FROM_BYTES = 1 << 16
 
 
 @contextlib.contextmanager
 def create_file(path: Path, attributes: Mapping[str, str]) -> Iterator[h5py.File]:
-    """Open a new file for writing; it appears under ``path`` when the block ends without error.
+    """Open a new file for writing; it appears under ``path``, sealed, when the block ends without error.
 
     Args:
         attributes: root attributes; ``nerfgen_schema`` among them names the schema that the file must follow.
     """
-    with atomic_path(path) as temporary, _Stream(temporary) as stream:
-        try:
-            with h5py.File(stream, "w") as file, stream.left_open():
-                file.attrs.update(attributes)
-                yield file
-                check(file, path)
-        finally:
-            if stream.error:
-                raise OSError(stream.error.errno, stream.error.strerror, str(path)) from stream.error
+    with atomic_path(path) as temporary:
+        with _Stream(temporary) as stream:
+            file = h5py.File(stream, "w", userblock_size=SEAL_SIZE)
+            try:
+                with stream.raising():
+                    file.attrs.update(attributes)
+                    yield file
+                    check_layout(file, path)
+                    _put_digests(file)
+            finally:
+                with stop_signals():
+                    file.close()
+                if isinstance(stream.error, OSError):
+                    raise OSError(stream.error.errno, stream.error.strerror, str(path)) from stream.error
+                if stream.error:
+                    raise stream.error
+        write_seal(temporary)
+
+
+def renew(path: Path) -> None:
+    """Digests and seal of a file that another program changed on purpose, as if nerfgen had written it so.
+
+    Raises:
+        InputError: it is not HDF5.
+    """
+    with atomic_path(path) as temporary:
+        shutil.copyfile(path, temporary)
+        with hdf5_errors(path), h5py.File(temporary, "r+", locking=False) as file:
+            is_sealed = file.userblock_size == SEAL_SIZE
+            _put_digests(file)
+        if is_sealed:
+            write_seal(temporary)
+
+
+def _put_digests(file: h5py.File) -> None:
+    for _, dataset in datasets(file):
+        dataset.attrs["sha256"] = dataset_digest(dataset)
 
 
 class _Stream(io.FileIO):
     """A new file for the HDF5 library, which crashes the process if it fails to close one.
 
-    Only the first write error is raised, and only inside :meth:`left_open`; it is kept as ``error``.
+    The first error, or exception of a signal, is kept as ``error``, and raised inside :meth:`raising`. After it,
+    nothing is written any more, and the library takes for written what it still has.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
-        self.error: OSError | None = None
-        self._is_open = False
+        self.error: BaseException | None = None
+        self._raises = False
 
     @contextlib.contextmanager
-    def left_open(self) -> Iterator[None]:
-        """While data are written; writes after it come from HDF5 closing the file."""
-        self._is_open = True
+    def raising(self) -> Iterator[None]:
+        """While data are written; calls after it come from HDF5 closing the file."""
+        self._raises = True
         try:
             yield
         finally:
-            self._is_open = False
+            self._raises = False
 
     def write(self, data: Any) -> int:
         rest = memoryview(data).cast("B")
         size = len(rest)
-        while rest and not self.error:
-            try:
+        try:
+            while rest and not self.error:
                 rest = rest[super().write(rest) :]
-            except OSError as error:
-                self.error = error
-                if self._is_open:
-                    raise
+        except BaseException as error:
+            self._keep(error)
         return size
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            if not self.error:
+                super().truncate(size)
+        except BaseException as error:
+            self._keep(error)
+        return size or 0
+
+    def _keep(self, error: BaseException) -> None:
+        self.error = self.error or error
+        if self._raises:
+            raise error
 
 
 def put(file: h5py.File, name: str, values: Any) -> h5py.Dataset:
@@ -95,77 +137,6 @@ def allocate(file: h5py.File, name: str, shape: tuple[int, ...], *, compressed: 
     dataset = file.create_dataset(name, shape=shape, dtype=spec.kind, **storage)
     _describe(dataset, spec)
     return dataset
-
-
-@contextlib.contextmanager
-def reading(path: Path, *schemas: str, made_by: str = "") -> Iterator[h5py.File]:
-    """Open an existing file that must follow one of ``schemas``.
-
-    Args:
-        made_by: the command that writes such a file, named where it is missing.
-
-    Raises:
-        InputError: the file is missing, not HDF5, of another schema, or incomplete.
-    """
-    if not path.is_file():
-        remedy = f"; make it with `{made_by}`" if made_by else ""
-        raise InputError(f"{path} does not exist{remedy}")
-    try:
-        file = h5py.File(path, "r")
-    except OSError as error:
-        raise InputError(f"{path} is not a readable HDF5 file ({error}); re-create it") from error
-    with file:
-        found = file.attrs.get("nerfgen_schema")
-        if found not in schemas:
-            kind = f"a {found} file" if found else "not a nerfgen file"
-            raise InputError(f"{path} is {kind}; a {' or '.join(schemas)} file is needed here")
-        check(file, path)
-        yield file
-
-
-def class_of(file: h5py.File) -> ObjectClass:
-    """The object class of an open file; the file describes a class that does not ship with nerfgen.
-
-    Raises:
-        InputError: the class is neither described there nor ships with nerfgen.
-    """
-    text = str(file.attrs.get("class_description", ""))
-    return class_from_text(text, f"{file.filename}: class") if text else named_class(str(file.attrs["class"]))
-
-
-def strings(dataset: h5py.Dataset) -> list[str]:
-    """A string dataset as a list of ``str``."""
-    return [str(value) for value in dataset.asstr()[:]]
-
-
-def check(file: h5py.File, path: Path) -> None:
-    """Compare a file with its schema: names, kinds and shapes.
-
-    Raises:
-        InputError: naming the first dataset that differs.
-    """
-    schema = _schema(file)
-    lengths: dict[str, int] = {}
-    for spec in schema.datasets:
-        if spec.name not in file:
-            if spec.optional:
-                continue
-            raise InputError(f"{path}: dataset {spec.name} of {schema.name} is missing; re-create the file")
-        dataset = file[spec.name]
-        fits = len(dataset.shape) == len(spec.shape) and all(
-            size == (axis if isinstance(axis, int) else lengths.setdefault(axis, size))
-            for size, axis in zip(dataset.shape, spec.shape, strict=True)
-        )
-        is_string = h5py.check_string_dtype(dataset.dtype) is not None
-        kind = "string" if is_string else dataset.dtype.name
-        if not fits or kind != spec.kind:
-            raise InputError(
-                f"{path}: dataset {spec.name} is {kind} {dataset.shape}, "
-                f"but {schema.name} defines {spec.kind} {spec.shape}; re-create the file"
-            )
-    for group in schema.groups:
-        if group not in file:
-            raise InputError(f"{path}: group {group} of {schema.name} is missing; re-create the file")
 
 
 def _schema(file: h5py.File) -> Schema:
@@ -204,10 +175,3 @@ def put_tree(group: h5py.Group, tree: dict[str, Any]) -> None:
             put_tree(group.create_group(name), tree[name])
         else:
             group.create_dataset(name, data=np.asarray(tree[name]))
-
-
-def get_tree(group: h5py.Group) -> dict[str, Any]:
-    """Read what :func:`put_tree` wrote."""
-    return {
-        name: get_tree(item) if isinstance(item, h5py.Group) else item[()] for name, item in group.items()
-    }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nerfgen.storage.schema import IMAGE, STATUS, Dataset, Schema
+from nerfgen.storage.schema import IMAGE, STATUS, Attribute, Dataset, Schema, Values
 
 MODEL_SCHEMAS = (
     Schema(
@@ -18,27 +18,42 @@ MODEL_SCHEMAS = (
                 "red, green, blue and foreground probability times 255 of the window's raster; the pixels inside "
                 "the dilated mask first, then the others within the image, then those beyond it; one image per "
                 "chunk, not compressed",
+                by_item=True,
             ),
             Dataset(
                 "order",
                 "int32",
                 ("image", "pixel"),
                 "index of each pixel in its raster: row times side plus column; one image per chunk, not compressed",
+                by_item=True,
             ),
             Dataset(
                 "inside",
                 "int32",
                 ("image",),
                 "pixels inside the dilated mask; 0 where the image is unusable",
+                values=Values(0),
             ),
-            Dataset("valid", "int32", ("image",), "pixels within the image; 0 where the image is unusable"),
+            Dataset(
+                "valid",
+                "int32",
+                ("image",),
+                "pixels within the image; 0 where the image is unusable",
+                values=Values(0),
+            ),
         ),
     ),
     Schema(
         "model/1",
         "a trained model: networks, table and refined cameras (`nerfgen train`)",
         (
-            Dataset("image", "string", ("row",), "path of each table row's image relative to DATA"),
+            Dataset(
+                "image",
+                "string",
+                ("row",),
+                "path of each table row's image relative to DATA",
+                values=Values(kind="path"),
+            ),
             Dataset("image_sha256", "string", ("row",), "SHA-256 of the image file, hexadecimal"),
             Dataset(
                 "further_image",
@@ -46,18 +61,42 @@ MODEL_SCHEMAS = (
                 ("further",),
                 "paths of further images of the rows' objects, where an object has several",
                 optional=True,
+                values=Values(kind="path"),
             ),
             Dataset("further_sha256", "string", ("further",), "SHA-256 of these image files", optional=True),
-            Dataset("further_row", "int32", ("further",), "table row whose object each shows", optional=True),
+            Dataset(
+                "further_row",
+                "int32",
+                ("further",),
+                "table row whose object each shows",
+                optional=True,
+                values=Values(0),
+            ),
             Dataset(
                 "latents",
                 "float32",
                 ("row", "latent"),
                 "the table Z, one latent code per row: `latent_size` global dimensions, then local features of each "
                 "plane by row, column and channel, then those of the background",
+                values=Values(-1e6, 1e6),
             ),
-            Dataset("image_size", "int32", ("row", 2), "width and height of the upright image", "pixel"),
-            Dataset("intrinsics", "float64", ("row", 3, 3), "pinhole matrix", "pixel", "image"),
+            Dataset(
+                "image_size",
+                "int32",
+                ("row", 2),
+                "width and height of the upright image",
+                "pixel",
+                values=Values(1, 1_000_000),
+            ),
+            Dataset(
+                "intrinsics",
+                "float64",
+                ("row", 3, 3),
+                "pinhole matrix",
+                "pixel",
+                "image",
+                values=Values(kind="intrinsics"),
+            ),
             Dataset(
                 "cam_to_world",
                 "float64",
@@ -65,6 +104,7 @@ MODEL_SCHEMAS = (
                 "camera pose, OpenCV axes, as refined in training",
                 "world",
                 "world",
+                values=Values(kind="pose"),
             ),
             Dataset(
                 "window",
@@ -73,12 +113,14 @@ MODEL_SCHEMAS = (
                 "(x0, y0, side) of the square window that was trained on",
                 "pixel",
                 "image",
+                values=Values(kind="window"),
             ),
             Dataset(
                 "canonical_index",
                 "int32",
                 ("point",),
                 "landmark or dense point that each canonical keypoint is",
+                values=Values(0),
             ),
             Dataset(
                 "canonical",
@@ -87,12 +129,14 @@ MODEL_SCHEMAS = (
                 "canonical 3D keypoints that the cameras were fitted to; no rows for imported cameras",
                 "world",
                 "world",
+                values=Values(-1e6, 1e6),
             ),
             Dataset(
                 "occupancy",
                 "float32",
                 ("grid", "grid", "grid"),
                 "class-shared opacity of a cell, axes x, y, z over the bounds",
+                values=Values(0, 1.001),
             ),
             Dataset(
                 "guess_weights",
@@ -102,9 +146,23 @@ MODEL_SCHEMAS = (
                 "`inversion.initial_guess`) for each latent dimension and, if cameras were refined, for each of the "
                 "six parameters that correct its camera",
                 optional=True,
+                values=Values(),
             ),
-            Dataset("guess_offset", "float32", ("output",), "offset of these outputs", optional=True),
-            Dataset("log_step", "int32", ("log",), "steps at which the log was taken"),
+            Dataset(
+                "guess_offset",
+                "float32",
+                ("output",),
+                "offset of these outputs",
+                optional=True,
+                values=Values(),
+            ),
+            Dataset(
+                "log_step",
+                "int32",
+                ("log",),
+                "steps at which the log was taken",
+                values=Values(0),
+            ),
             Dataset(
                 "log_values",
                 "float32",
@@ -114,14 +172,26 @@ MODEL_SCHEMAS = (
             ),
         ),
         {
-            "preset": "JSON object: the effective training recipe",
-            "preparation": "JSON object: camera and mask settings of the training images, which new images repeat; "
-            "absent in files of earlier versions, for the defaults",
-            "model_version": "version of the meaning of the file; absent in files of version 1",
-            "log_names": "JSON array: columns of `log_values`; absent in files of earlier versions, for `loss`, `rgb`, "
-            "`mask`, `hard`, `smooth`, `gradient_norm`, `latent_norm`, `psnr_db`",
-            "bounds": "half sizes x, y, z of the box that holds the object, world units",
-            "steps": "training steps done",
+            "preset": Attribute("object", "JSON object: the effective training recipe"),
+            "preparation": Attribute(
+                "object",
+                "JSON object: camera and mask settings of the training images, which new images repeat; "
+                "absent in files of earlier versions, for the defaults",
+                optional=True,
+            ),
+            "model_version": Attribute(
+                "number", "version of the meaning of the file; absent in files of version 1", optional=True
+            ),
+            "log_names": Attribute(
+                "list",
+                "JSON array: columns of `log_values`; absent in files of earlier versions, for `loss`, `rgb`, "
+                "`mask`, `hard`, `smooth`, `gradient_norm`, `latent_norm`, `psnr_db`",
+                optional=True,
+            ),
+            "bounds": Attribute(
+                "numbers", "half sizes x, y, z of the box that holds the object, world units"
+            ),
+            "steps": Attribute("number", "training steps done"),
         },
         {"field": "arrays of the networks, by layer"},
     ),
@@ -129,12 +199,18 @@ MODEL_SCHEMAS = (
         "checkpoint/1",
         "an unfinished optimisation (`nerfgen train`, `nerfgen train-landmarker`; for `--resume`)",
         (
-            Dataset("step", "int32", (), "steps done"),
+            Dataset(
+                "step",
+                "int32",
+                (),
+                "steps done",
+                values=Values(0),
+            ),
             Dataset(
                 "log", "float64", ("log", "log_value"), "step and values of the log so far", optional=True
             ),
         ),
-        {"seconds": "time so far, which `--minutes` counts from"},
+        {"seconds": Attribute("number", "time so far, which `--minutes` counts from")},
         {"state": "arrays that a step changes: parameters, tables, moments"},
     ),
     Schema(
@@ -146,16 +222,30 @@ MODEL_SCHEMAS = (
                 "string",
                 ("object",),
                 "image of the table row, new image, or sample that each object is",
+                values=Values(kind="name"),
             ),
             Dataset("status", "string", ("object",), "whether the object could be rendered and, if not, why"),
-            Dataset("row", "int32", ("object",), "table row of each object; -1 for new images and samples"),
-            Dataset("latents", "float32", ("object", "latent"), "latent code of each object"),
+            Dataset(
+                "row",
+                "int32",
+                ("object",),
+                "table row of each object; -1 for new images and samples",
+                values=Values(-1),
+            ),
+            Dataset(
+                "latents",
+                "float32",
+                ("object", "latent"),
+                "latent code of each object",
+                values=Values(-1e6, 1e6, nan="unusable"),
+            ),
             Dataset(
                 "own_intrinsics",
                 "float64",
                 ("object", 3, 3),
                 "pinhole matrix of the object's own image, for an image of size 1",
                 optional=True,
+                values=Values(nan="unusable", kind="intrinsics"),
             ),
             Dataset(
                 "own_cam_to_world",
@@ -165,6 +255,7 @@ MODEL_SCHEMAS = (
                 "world",
                 "world",
                 optional=True,
+                values=Values(nan="unusable", kind="pose"),
             ),
             Dataset(
                 "coefficients",
@@ -172,6 +263,7 @@ MODEL_SCHEMAS = (
                 ("object", "component"),
                 "coordinates of the latent code along the principal axes, in standard deviations (samples)",
                 optional=True,
+                values=Values(),
             ),
             Dataset(
                 "deviation",
@@ -180,6 +272,7 @@ MODEL_SCHEMAS = (
                 "standard deviation of the table along all principal axes (samples); the spectrum is its square as "
                 "a fraction of the sum of all squares",
                 optional=True,
+                values=Values(0),
             ),
             Dataset(
                 "fit_psnr",
@@ -188,6 +281,7 @@ MODEL_SCHEMAS = (
                 "PSNR of the reconstruction of a fitted image over all pixels of its window; NaN for other objects",
                 "dB",
                 optional=True,
+                values=Values(nan="anywhere"),
             ),
             Dataset(
                 "fit_iterations",
@@ -195,6 +289,7 @@ MODEL_SCHEMAS = (
                 ("object",),
                 "steps of latent fitting, without tuning",
                 optional=True,
+                values=Values(0),
             ),
             Dataset(
                 "angles",
@@ -202,6 +297,7 @@ MODEL_SCHEMAS = (
                 ("view", 2),
                 "yaw and pitch of each view's camera; NaN for the object's own camera, which differs by object",
                 "degree",
+                values=Values(nan="anywhere"),
             ),
             Dataset(
                 "intrinsics",
@@ -224,6 +320,7 @@ MODEL_SCHEMAS = (
                 ("object", "view", "line", "column", 3),
                 "sRGB colour composited over the background, times 255",
                 "1/255",
+                by_item=True,
             ),
             Dataset(
                 "rgba",
@@ -231,6 +328,7 @@ MODEL_SCHEMAS = (
                 ("object", "view", "line", "column", 4),
                 "straight sRGB colour without background, and opacity, times 255",
                 "1/255",
+                by_item=True,
             ),
             Dataset(
                 "opacity",
@@ -238,6 +336,7 @@ MODEL_SCHEMAS = (
                 ("object", "view", "line", "column"),
                 "accumulated foreground opacity times 255",
                 "1/255",
+                by_item=True,
             ),
             Dataset(
                 "depth",
@@ -245,6 +344,7 @@ MODEL_SCHEMAS = (
                 ("object", "view", "line", "column"),
                 "expected depth along the optical axis; 0 where opacity is below 0.5",
                 "world",
+                by_item=True,
             ),
             Dataset(
                 "normals",
@@ -252,6 +352,7 @@ MODEL_SCHEMAS = (
                 ("object", "view", "line", "column", 3),
                 "unit normal of the surface, towards the camera; 0 where opacity is below 0.5",
                 frame="world",
+                by_item=True,
             ),
         ),
         optional_groups={
@@ -263,13 +364,26 @@ MODEL_SCHEMAS = (
         "identities/1",
         "identities of a shard of a synthetic dataset (`nerfgen sample --dataset`), numbered like their folders",
         (
-            Dataset("identity", "int64", ("identity",), "number of the identity in the whole dataset"),
-            Dataset("latents", "float32", ("identity", "latent"), "latent code of each identity"),
+            Dataset(
+                "identity",
+                "int64",
+                ("identity",),
+                "number of the identity in the whole dataset",
+                values=Values(0),
+            ),
+            Dataset(
+                "latents",
+                "float32",
+                ("identity", "latent"),
+                "latent code of each identity",
+                values=Values(-1e6, 1e6),
+            ),
             Dataset(
                 "coefficients",
                 "float32",
                 ("identity", "component"),
                 "coordinates along the principal axes, in standard deviations",
+                values=Values(),
             ),
             Dataset(
                 "nearest_distance",
@@ -277,22 +391,36 @@ MODEL_SCHEMAS = (
                 ("identity",),
                 "distance to the nearest training row: sqrt(1 - cos a), with a the angle at the mean code, in "
                 "standard deviations along the principal axes; about 1 for independent draws",
+                values=Values(0, nan="anywhere"),
             ),
-            Dataset("nearest_row", "int32", ("identity",), "index of the nearest training row"),
+            Dataset(
+                "nearest_row",
+                "int32",
+                ("identity",),
+                "index of the nearest training row",
+                values=Values(-1),
+            ),
             Dataset(
                 "attempts",
                 "int32",
                 ("identity",),
                 "number of draws; all but the last were too near to a training row",
+                values=Values(0),
             ),
             Dataset(
                 "poses",
                 "float64",
                 ("identity", "view", 4),
                 "yaw, pitch and roll in degrees, and distance in world units, of each view",
+                values=Values(),
             ),
             Dataset(
-                "landmark_names", "string", ("landmark",), "names of the class's landmarks", optional=True
+                "landmark_names",
+                "string",
+                ("landmark",),
+                "names of the class's landmarks",
+                optional=True,
+                values=Values(kind="name"),
             ),
             Dataset(
                 "landmarks",
@@ -302,19 +430,35 @@ MODEL_SCHEMAS = (
                 "world",
                 "world",
                 optional=True,
+                values=Values(nan="anywhere"),
             ),
         ),
         {
-            "near": "distance to a training row within which an identity is too near: 1% of the training rows lie "
-            "within it of another row"
+            "near": Attribute(
+                "number",
+                "distance to a training row within which an identity is too near: 1% of the training rows lie "
+                "within it of another row",
+            )
         },
     ),
     Schema(
         "landmarker/1",
         "a trained landmark estimator (`nerfgen train-landmarker`)",
         (
-            Dataset("landmark_names", "string", ("landmark",), "names of the landmarks"),
-            Dataset("class_names", "string", ("class",), "classes that it distinguishes"),
+            Dataset(
+                "landmark_names",
+                "string",
+                ("landmark",),
+                "names of the landmarks",
+                values=Values(kind="name"),
+            ),
+            Dataset(
+                "class_names",
+                "string",
+                ("class",),
+                "classes that it distinguishes",
+                values=Values(kind="name"),
+            ),
             Dataset(
                 "class_descriptions",
                 "string",
@@ -327,13 +471,21 @@ MODEL_SCHEMAS = (
                 ("landmark", 2),
                 "x, y of the landmarks of an upright object in its window, from 0 to 1",
                 "side of the window",
+                values=Values(),
             ),
-            Dataset("threshold", "float64", (), "smallest score of a detection"),
+            Dataset(
+                "threshold",
+                "float64",
+                (),
+                "smallest score of a detection",
+                values=Values(),
+            ),
             Dataset(
                 "held_out_image",
                 "string",
                 ("held_out",),
                 "images held out from training, relative to IMAGES",
+                values=Values(kind="path"),
             ),
             Dataset(
                 "held_out_error",
@@ -341,10 +493,17 @@ MODEL_SCHEMAS = (
                 ("held_out", "landmark"),
                 "distance to the annotated point, in units of the class, such as the distance of the eyes; NaN "
                 "where the point is not annotated or no object was detected",
+                values=Values(0, nan="anywhere"),
             ),
-            Dataset("held_out_score", "float64", ("held_out",), "score of the detection; 0 for none"),
+            Dataset(
+                "held_out_score",
+                "float64",
+                ("held_out",),
+                "score of the detection; 0 for none",
+                values=Values(0, 1),
+            ),
         ),
-        {"steps": "steps of the training"},
+        {"steps": Attribute("number", "steps of the training")},
         {"weights": "parameters of the networks `finder` and `measurer`"},
     ),
 )

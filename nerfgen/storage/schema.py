@@ -1,16 +1,40 @@
-"""A schema: the datasets of one kind of file, with their shapes, units and frames."""
+"""A schema: the datasets and attributes of one kind of file, with their shapes, units, frames and ranges."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Kind = Literal["string", "uint8", "int32", "int64", "float16", "float32", "float64"]
 
 
 @dataclass(frozen=True)
+class Values:
+    """What the values of a dataset may be. Numbers are finite, but for NaN where it means "unknown".
+
+    Attributes:
+        minimum, maximum: the range, ends included.
+        nan: where NaN is allowed: nowhere, in the rows of unusable images, or anywhere.
+        kind: a further rule. Texts: ``path``, a safe relative path; ``unique path``, the same and none twice; ``name``,
+            without control characters. Matrices: ``intrinsics``, a pinhole matrix; ``pose``, a rotation and
+            translation. Windows: ``window``, (x0, y0, side) with a positive side.
+    """
+
+    minimum: float = -math.inf
+    maximum: float = math.inf
+    nan: Literal["nowhere", "unusable", "anywhere"] = "nowhere"
+    kind: Literal["", "path", "unique path", "name", "intrinsics", "pose", "window"] = ""
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """One dataset: ``shape`` names its axes (equal names mean equal lengths) or fixes their lengths."""
+    """One dataset: ``shape`` names its axes (equal names mean equal lengths) or fixes their lengths.
+
+    Attributes:
+        by_item: it is written and read item by item, so that it may be larger than memory.
+        values: what its values may be, checked when a file is opened; None for no check.
+    """
 
     name: str
     kind: Kind
@@ -18,6 +42,16 @@ class Dataset:
     description: str
     unit: str = ""
     frame: str = ""
+    optional: bool = False
+    by_item: bool = False
+    values: Values | None = None
+
+
+class Attribute(NamedTuple):
+    """A root attribute: ``object`` and ``list`` are JSON; ``numbers`` a short array."""
+
+    kind: Literal["text", "number", "numbers", "object", "list"]
+    description: str
     optional: bool = False
 
 
@@ -29,23 +63,39 @@ class Schema:
     name: str
     title: str
     datasets: tuple[Dataset, ...]
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: dict[str, Attribute] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     optional_groups: dict[str, str] = field(default_factory=dict)
 
 
 ROOT_ATTRIBUTES = {
-    "nerfgen_schema": "name and version of the schema, such as `landmarks/1`",
-    "nerfgen_version": "version of nerfgen that wrote the file",
-    "class": "name of the object class",
-    "class_description": "the file that describes the class (TOML or JSON); empty for a class that ships with nerfgen",
-    "parameters": "JSON object: every parameter that the content depends on, the seed included",
-    "inputs": "JSON list of {file, size, sha256}; a folder of images is one entry with their `count`",
-    "stage_version": "version of the code's meaning: raised when equal inputs and parameters give other contents",
+    "nerfgen_schema": Attribute("text", "name and version of the schema, such as `landmarks/1`"),
+    "nerfgen_version": Attribute("text", "version of nerfgen that wrote the file"),
+    "class": Attribute("text", "name of the object class"),
+    "class_description": Attribute(
+        "text",
+        "the file that describes the class (TOML or JSON); empty for a class that ships with nerfgen",
+        optional=True,
+    ),
+    "parameters": Attribute(
+        "object", "JSON object: every parameter that the content depends on, the seed included"
+    ),
+    "inputs": Attribute(
+        "list", "JSON list of {file, size, sha256}; a folder of images is one entry with their `count`"
+    ),
+    "stage_version": Attribute(
+        "text",
+        "version of the code's meaning: raised when equal inputs and parameters give other contents",
+        optional=True,
+    ),
 }
 
 # What every file with one row per image holds.
 IMAGE = Dataset(
-    "image", "string", ("image",), "path of the image relative to DATA, UTF-8, `/` between folders"
+    "image",
+    "string",
+    ("image",),
+    "path of the image relative to DATA, UTF-8, `/` between folders",
+    values=Values(kind="unique path"),
 )
 STATUS = Dataset("status", "string", ("image",), "whether the image is usable and, if not, why")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nerfgen.storage.model_schemas import MODEL_SCHEMAS
-from nerfgen.storage.schema import IMAGE, STATUS, Dataset, Schema
+from nerfgen.storage.schema import IMAGE, STATUS, Attribute, Dataset, Schema, Values
 
 _SIZE = Dataset(
     "image_size",
@@ -11,6 +11,7 @@ _SIZE = Dataset(
     ("image", 2),
     "width and height of the upright image (0 if unreadable)",
     "pixel",
+    values=Values(0, 1_000_000),
 )
 _INTRINSICS = Dataset(
     "intrinsics",
@@ -19,6 +20,7 @@ _INTRINSICS = Dataset(
     "pinhole matrix; NaN where there is no camera",
     "pixel",
     "image",
+    values=Values(nan="unusable", kind="intrinsics"),
 )
 _POSE = Dataset(
     "cam_to_world",
@@ -27,6 +29,7 @@ _POSE = Dataset(
     "camera pose, OpenCV axes; NaN where there is none",
     "world",
     "world",
+    values=Values(nan="unusable", kind="pose"),
 )
 _WINDOW = Dataset(
     "window",
@@ -35,6 +38,7 @@ _WINDOW = Dataset(
     "(x0, y0, side) of the square window that shows the object; may extend beyond the image",
     "pixel",
     "image",
+    values=Values(nan="unusable", kind="window"),
 )
 _INSTANCE = Dataset(
     "instance",
@@ -43,6 +47,7 @@ _INSTANCE = Dataset(
     "object that each image shows; images of one object share a row of the model's table. Absent if every image "
     "shows a different object",
     optional=True,
+    values=Values(kind="path"),
 )
 _MASK = Dataset(
     "mask",
@@ -51,6 +56,7 @@ _MASK = Dataset(
     "foreground probability times 255, one image per chunk",
     "1/255",
     "mask_window",
+    by_item=True,
 )
 _MASK_WINDOW = Dataset(
     "mask_window",
@@ -60,6 +66,7 @@ _MASK_WINDOW = Dataset(
     "(x0 + u side / columns, y0 + v side / columns) of the image",
     "pixel",
     "image",
+    values=Values(nan="unusable", kind="window"),
 )
 
 STAGE_SCHEMAS = (
@@ -70,9 +77,22 @@ STAGE_SCHEMAS = (
             IMAGE,
             STATUS,
             _SIZE,
-            Dataset("image_bytes", "int64", ("image",), "size of the image file", "byte"),
+            Dataset(
+                "image_bytes",
+                "int64",
+                ("image",),
+                "size of the image file",
+                "byte",
+                values=Values(0),
+            ),
             Dataset("image_sha256", "string", ("image",), "SHA-256 of the image file, hexadecimal"),
-            Dataset("landmark_names", "string", ("landmark",), "names of the class's landmarks"),
+            Dataset(
+                "landmark_names",
+                "string",
+                ("landmark",),
+                "names of the class's landmarks",
+                values=Values(kind="name"),
+            ),
             Dataset(
                 "landmarks",
                 "float32",
@@ -80,17 +100,29 @@ STAGE_SCHEMAS = (
                 "x, y; NaN where not found",
                 "pixel",
                 "image",
+                values=Values(-1e7, 1e7, nan="anywhere"),
             ),
             Dataset(
-                "score", "float32", ("image",), "confidence of the detection, 0 to 1; 0 for no detection"
+                "score",
+                "float32",
+                ("image",),
+                "confidence of the detection, 0 to 1; 0 for no detection",
+                values=Values(0, 1),
             ),
-            Dataset("num_objects", "int32", ("image",), "objects of the class that were found"),
+            Dataset(
+                "num_objects",
+                "int32",
+                ("image",),
+                "objects of the class that were found",
+                values=Values(0),
+            ),
             Dataset(
                 "mesh_index",
                 "int32",
                 ("mesh",),
                 "index of each dense point in the estimator's own numbering",
                 optional=True,
+                values=Values(0),
             ),
             Dataset(
                 "mesh",
@@ -122,14 +154,23 @@ STAGE_SCHEMAS = (
                 "pixel",
                 "image",
                 optional=True,
+                values=Values(0, nan="anywhere"),
             ),
-            Dataset("iterations", "int32", ("image",), "solver iterations until converged", optional=True),
+            Dataset(
+                "iterations",
+                "int32",
+                ("image",),
+                "solver iterations until converged",
+                optional=True,
+                values=Values(0),
+            ),
             Dataset(
                 "canonical_index",
                 "int32",
                 ("point",),
                 "landmark or dense point that each canonical keypoint is",
                 optional=True,
+                values=Values(0),
             ),
             Dataset(
                 "canonical",
@@ -139,6 +180,7 @@ STAGE_SCHEMAS = (
                 "world",
                 "world",
                 optional=True,
+                values=Values(-1e6, 1e6),
             ),
             _INSTANCE,
         ),
@@ -158,6 +200,7 @@ STAGE_SCHEMAS = (
                 ("image",),
                 "method of `nerfgen segment` that made this image's mask; empty where there is no mask",
                 optional=True,
+                values=Values(kind="name"),
             ),
         ),
     ),
@@ -179,8 +222,15 @@ STAGE_SCHEMAS = (
                 ("image", "row", "column"),
                 "depth along the optical axis; 0 on the background",
                 "world",
+                by_item=True,
             ),
-            Dataset("keypoint_names", "string", ("keypoint",), "names of the keypoints"),
+            Dataset(
+                "keypoint_names",
+                "string",
+                ("keypoint",),
+                "names of the keypoints",
+                values=Values(kind="name"),
+            ),
             Dataset(
                 "keypoints",
                 "float64",
@@ -188,12 +238,14 @@ STAGE_SCHEMAS = (
                 "3D keypoints of the object",
                 "world",
                 "world",
+                values=Values(-1e6, 1e6),
             ),
             Dataset(
                 "heldout_rgb",
                 "uint8",
                 ("object", "view", "row", "column", 3),
                 "held-out views of the first objects, in the order of the images",
+                by_item=True,
             ),
             Dataset(
                 "heldout_mask",
@@ -201,6 +253,7 @@ STAGE_SCHEMAS = (
                 ("object", "view", "row", "column"),
                 "foreground coverage times 255",
                 "1/255",
+                by_item=True,
             ),
             Dataset(
                 "heldout_depth",
@@ -208,8 +261,16 @@ STAGE_SCHEMAS = (
                 ("object", "view", "row", "column"),
                 "depth along the optical axis; 0 on the background",
                 "world",
+                by_item=True,
             ),
-            Dataset("heldout_intrinsics", "float64", ("object", "view", 3, 3), "pinhole matrix", "pixel"),
+            Dataset(
+                "heldout_intrinsics",
+                "float64",
+                ("object", "view", 3, 3),
+                "pinhole matrix",
+                "pixel",
+                values=Values(kind="intrinsics"),
+            ),
             Dataset(
                 "heldout_cam_to_world",
                 "float64",
@@ -217,6 +278,7 @@ STAGE_SCHEMAS = (
                 "camera pose, OpenCV axes",
                 "world",
                 "world",
+                values=Values(kind="pose"),
             ),
             _INSTANCE,
         ),
@@ -247,7 +309,7 @@ REPORT_SCHEMAS = (
             Dataset("note", "string", ("note",), "what was compared, or what is missing"),
             Dataset("note_kind", "string", ("note",), "`of`, or `missing`"),
         ),
-        {"name": "the model's name"},
+        {"name": Attribute("text", "the model's name")},
         optional_groups={
             "pictures": "by table and title: a grid of images, uint8 (item, grid column, row, column, 3), with "
             "attributes `items` and `columns`",
@@ -264,7 +326,7 @@ REPORT_SCHEMAS = (
             Dataset("images", "int64", ("point",), "number of training images of the point's model"),
             Dataset("steps", "int64", ("point",), "number of its training steps"),
         ),
-        {"name": "the swept setting"},
+        {"name": Attribute("text", "the swept setting")},
     ),
 )
 

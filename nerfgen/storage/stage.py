@@ -12,12 +12,13 @@ from typing import Any
 import h5py
 
 import nerfgen
-from nerfgen.errors import OutputExistsError
+from nerfgen.errors import InputError, OutputExistsError
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
 from nerfgen.storage.digest import InputRecord
 from nerfgen.storage.hdf5 import create_file
 from nerfgen.storage.journal import Journal
+from nerfgen.storage.reader import open_hdf5
 from nerfgen.storage.schema import ROOT_ATTRIBUTES
 
 ELSEWHERE = "choose another `output`"
@@ -69,8 +70,9 @@ class Stage:
             return False
         try:
             found = (read or _read_attributes)(self.output)
-        except OSError as error:
-            raise OutputExistsError(f"{self.output} cannot be read as HDF5 ({error}); {remedy}") from error
+        except (InputError, OSError) as error:
+            cause = str(error).rpartition("; ")[0] or error
+            raise OutputExistsError(f"{cause}; {remedy}") from error
         difference = self._difference({name: str(value) for name, value in found.items()})
         if difference:
             raise OutputExistsError(f"{self.output} {difference}; {remedy}")
@@ -127,7 +129,7 @@ def put_inputs(file: h5py.File, inputs: Sequence[InputRecord]) -> None:
 
 
 def _read_attributes(path: Path) -> dict[str, object]:
-    with h5py.File(path, "r") as file:
+    with open_hdf5(path) as file:
         return {name: value for name, value in file.attrs.items() if name in ROOT_ATTRIBUTES}
 
 
