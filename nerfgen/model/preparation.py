@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from nerfgen import storage
 from nerfgen.camera import CameraSettings
 from nerfgen.errors import InputError
 from nerfgen.mask import MaskSettings, recorded_settings
