@@ -6,6 +6,7 @@ from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from nerfgen.storage.atomic import atomic_folder, atomic_path, remove_abandoned, remove_folder
+    from nerfgen.storage.claim import OutputBusyError, claim
     from nerfgen.storage.content import dataset_digest, datasets
     from nerfgen.storage.digest import InputRecord, Record, file_digest, file_record, folder_record
     from nerfgen.storage.hdf5 import allocate, put, put_tree, renew
@@ -35,6 +36,7 @@ __all__ = [
     "Digest",
     "InputRecord",
     "Journal",
+    "OutputBusyError",
     "Record",
     "Row",
     "Schema",
@@ -42,6 +44,7 @@ __all__ = [
     "allocate",
     "atomic_folder",
     "atomic_path",
+    "claim",
     "class_of",
     "dataset_digest",
     "datasets",

@@ -94,7 +94,7 @@ def _remove_if_abandoned(path: Path, owner: str) -> None:
     try:
         is_locked = not _try_exclusive(handle)
         age = time.time() - os.fstat(handle).st_mtime
-        if is_locked or (owner.partition("-")[0] != _kernel() and age < _FOREIGN_SECONDS):
+        if is_locked or (owner.partition("-")[0] != kernel() and age < _FOREIGN_SECONDS):
             return
         # Random names are never used twice: this name is still that of the file whose lock is held here, or of none.
         if path.is_dir():
@@ -130,11 +130,11 @@ def _claim_folder(path: Path) -> tuple[Path, int]:
 
 
 def _temporary_name(stem: str, suffix: str) -> str:
-    return f".{stem}.{_kernel()}-{secrets.token_hex(6)}.{_PARTIAL}{suffix}"
+    return f".{stem}.{kernel()}-{secrets.token_hex(6)}.{_PARTIAL}{suffix}"
 
 
 @functools.cache
-def _kernel() -> str:
+def kernel() -> str:
     """Identifies the running kernel: containers on one host share it and see each other's locks."""
     try:
         identity = Path("/proc/sys/kernel/random/boot_id").read_text().strip()

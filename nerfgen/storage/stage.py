@@ -15,6 +15,7 @@ import nerfgen
 from nerfgen.errors import InputError, OutputExistsError
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
+from nerfgen.storage.claim import claim
 from nerfgen.storage.digest import InputRecord
 from nerfgen.storage.hdf5 import create_file
 from nerfgen.storage.journal import Journal
@@ -92,17 +93,29 @@ class Stage:
         }
 
     @contextlib.contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Be the only writer of the output within the block, around all the work that leads to it.
+
+        Raises:
+            OutputBusyError: another process writes it; the message names its host and number.
+        """
+        with claim(self.output):
+            yield
+
+    @contextlib.contextmanager
     def create(self) -> Iterator[h5py.File]:
         """Open the output for writing; it appears when the block ends without error, complete by its schema."""
-        with create_file(self.output, self.attributes()) as file:
+        with self.claimed(), create_file(self.output, self.attributes()) as file:
             yield file
 
-    def journal(self) -> Journal:
+    @contextlib.contextmanager
+    def journal(self) -> Iterator[Journal]:
         """The journal of finished images beside the output: a context around :meth:`create`."""
         attributes = self.attributes()
         del attributes["nerfgen_version"]  # the stage's version says whether rows mean the same
         path = self.output.with_name(f".{self.output.name}.journal")
-        return Journal(path, json.dumps(attributes, sort_keys=True))
+        with self.claimed(), Journal(path, json.dumps(attributes, sort_keys=True)) as journal:
+            yield journal
 
     def _difference(self, found: Mapping[str, str]) -> str:
         """How an existing file's provenance differs, as the end of "FILE ..."; empty where it does not."""
