@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nerfgen.errors import OutputExistsError
+from nerfgen.stopping import stop_signals
 from nerfgen.storage.atomic import kernel
 from nerfgen.untrusted import printable
 
@@ -55,12 +56,13 @@ def claim(output: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        done.set()
-        beat.join()
-        _held.discard(key)
-        with contextlib.suppress(OSError):
-            if path.read_bytes() == content:
-                path.unlink()
+        with stop_signals():
+            done.set()
+            beat.join()
+            _held.discard(key)
+            with contextlib.suppress(OSError):
+                if path.read_bytes() == content:
+                    path.unlink()
 
 
 def _take(path: Path, content: bytes, output: Path) -> None:
@@ -103,7 +105,8 @@ def _remove_void(path: Path, output: Path) -> None:
         owner, number, host = {}, 0, "another host"
     here = _process()
     if owner and all(owner.get(name) == here[name] for name in ("kernel", "namespace")):
-        is_void = owner.get("started") != _started(number)
+        # This process holds no claim that it has not noted: what it left was cut short by an exception.
+        is_void = number == os.getpid() or owner.get("started") != _started(number)
     else:
         is_void = age > _VOID_SECONDS
     if not is_void:
