@@ -80,7 +80,8 @@ def _take(path: Path, content: bytes, output: Path) -> None:
             raise
         with open(handle, "wb", buffering=0) as stream:
             try:
-                stream.write(content)
+                if stream.write(content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError as error:
                 path.unlink(missing_ok=True)
                 raise OSError(error.errno, error.strerror, str(output)) from error
