@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import functools
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
+
+from nerfgen.workers import Workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -24,9 +28,46 @@ def silent(done: int, total: int, note: str = "") -> None:
     """The :class:`Progress` that shows nothing."""
 
 
+@functools.cache
 def core_count() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use: those that it may run on, within the quota of its containers."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, quota_cores())))
+
+
+def quota_cores(root: Path = Path("/")) -> float:
+    """The CPU time per time that Linux control groups (either version) grant this process; infinite without a quota.
+
+    Args:
+        root: folder that holds ``proc`` and ``sys``.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return math.inf
+    quotas = [math.inf]
+    for line in lines:
+        _, controllers, group = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mounted = root / "sys/fs/cgroup" / ("cpu" if controllers else "")
+        # Within a container the group's path may be that of the host, while its files are at the top.
+        path = Path(group.lstrip("/"))
+        quotas += [_quota(mounted / each) for each in (path, *path.parents)]
+    return min(quotas)
+
+
+def _quota(group: Path) -> float:
+    """The quota of one control group, in cores."""
+    try:
+        if (group / "cpu.max").exists():
+            quota, period = (group / "cpu.max").read_text(encoding="ascii").split()
+        else:
+            quota = (group / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (group / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+        return int(quota) / int(period) if int(quota) > 0 else math.inf
+    except (OSError, ValueError):  # no such file, or "max"
+        return math.inf
 
 
 def map_ordered(
@@ -48,6 +89,9 @@ def map_ordered(
         initializer: called once in each worker, for models that are costly to load.
         preload: modules that are imported once, before workers are forked.
         batch: items sent at a time; each worker has a few batches in flight.
+
+    Raises:
+        WorkerError: a worker was killed or crashed.
     """
     workers = min(workers or core_count(), max(len(items), 1))
     if workers == 1:
@@ -57,32 +101,18 @@ def map_ordered(
             yield function(item)
             progress(done, len(items))
         return
-    # Forking this process itself could deadlock in libraries that started threads.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload(["nerfgen.parallel", *preload])
     batch = max(1, min(batch, len(items) // (2 * workers) or 1))
     batches = [items[start : start + batch] for start in range(0, len(items), batch)]
-    pool = ProcessPoolExecutor(
-        workers, mp_context=context, initializer=_start_worker, initargs=(initializer, initializer_arguments)
-    )
-    try:
-        waiting: deque[Future[list[Result]]] = deque()
-        done, following = 0, iter(batches)
-        for _ in range(3 * workers):
-            if (chunk := next(following, None)) is not None:
-                waiting.append(pool.submit(_run_batch, function, chunk))
+    done, following = 0, iter(batches)
+    with Workers(workers, initializer, initializer_arguments, [__name__, *preload]) as processes:
+        waiting = deque(processes.submit(function, chunk) for chunk in islice(following, 3 * workers))
         while waiting:
-            results = waiting.popleft().result()
-            if (chunk := next(following, None)) is not None:
-                waiting.append(pool.submit(_run_batch, function, chunk))
+            results = processes.result(waiting.popleft())
+            waiting.extend(processes.submit(function, chunk) for chunk in islice(following, 1))
             for result in results:
                 yield result
                 done += 1
                 progress(done, len(items))
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def map_threads(
@@ -102,16 +132,3 @@ def map_threads(
             progress(done, len(items))
     finally:
         threads.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker(initializer: Callable[..., None] | None, arguments: tuple[Any, ...]) -> None:
-    import signal
-
-    # Ctrl-C reaches the whole process group; the parent alone decides how to stop.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if initializer:
-        initializer(*arguments)
-
-
-def _run_batch(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    return [function(item) for item in items]

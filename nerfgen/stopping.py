@@ -1,16 +1,116 @@
-"""Ctrl-C and SIGTERM as requests: the current step is finished and a checkpoint written before they take effect."""
+"""Ctrl-C and SIGTERM: the end of the program, or a request that a loop meets at its next checkpoint.
+
+Imported before everything else, so that a signal during other imports ends the program as later ones do.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
+
+# What a shell reports for a program that a signal ended, and the word for it.
+_ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
+# Between an interruption that Python dropped and the next try.
+_RETRY_SECONDS = 0.05
 
 
 class Terminated(BaseException):
     """SIGTERM, raised where it takes effect so that ``finally`` blocks run."""
+
+
+class _Received:
+    """The signals of this program so far."""
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        # The number of signals that do not end the program at once: the first, and repetitions of it.
+        self.expected = 1
+
+    def handle(self, number: int, frame: FrameType | None) -> None:
+        """Raise what stands for the signal; the handler of the program."""
+        self.number = number
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    def watch(self, reading: int) -> None:
+        """End the program at the second signal, also while the main thread computes outside Python."""
+        while True:
+            number = os.read(reading, 1)[0]
+            if number in _ENDS:
+                self.expected -= 1
+                if self.expected < 0:
+                    code, word = _ENDS[signal.Signals(number)]
+                    os.write(2, f"nerfgen: {word} twice; the next run removes what is left\n".encode())
+                    os._exit(code)
+
+    def repeat_if_dropped(self, dropped: Any) -> None:
+        """Send the signal again if its exception was raised where Python drops exceptions, such as a destructor."""
+        if self.number is None or not isinstance(dropped.exc_value, (KeyboardInterrupt, Terminated)):
+            sys.__unraisablehook__(dropped)
+            return
+
+        def repeat(number: int = self.number) -> None:
+            time.sleep(_RETRY_SECONDS)
+            os.kill(os.getpid(), number)
+
+        self.expected += 1
+        threading.Thread(target=repeat, daemon=True).start()
+
+
+_received = _Received()
+
+
+@contextmanager
+def ending_signals() -> Iterator[None]:
+    """Let SIGINT and SIGTERM end the block, and the program with exit code 130 or 143 and one line.
+
+    The first raises ``KeyboardInterrupt`` or :class:`Terminated`; a second ends the program at once. Signals that the
+    program ignores stay ignored. Within another such block this one does nothing.
+    """
+    handlers = {number: signal.getsignal(number) for number in _ENDS}
+    usual = [number for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)]
+    if _received.handle in handlers.values():
+        yield
+        return
+    _open_standard_streams()
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    threading.Thread(target=_received.watch, args=[reading], daemon=True).start()
+    sys.unraisablehook = _received.repeat_if_dropped
+    for number in usual:
+        signal.signal(number, _received.handle)
+    try:
+        yield
+    except BaseException:
+        if _received.number is None:
+            raise
+        # Also where a library has made another exception of it.
+        code, word = _ENDS[signal.Signals(_received.number)]
+        print(f"nerfgen: {word}; no partial output is left", file=sys.stderr, flush=True)
+        sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """Connect closed standard streams to nothing: a file that took their descriptors would get what libraries print."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+
+
+def is_ending() -> bool:
+    """Whether a signal has ended the block of :func:`ending_signals`."""
+    return _received.number is not None
 
 
 class Stop:
@@ -54,5 +154,9 @@ def stop_signals() -> Iterator[Stop]:
     finally:
         restore()
     if stop.number is not None:
-        signal.raise_signal(stop.number)
+        handler = usual[signal.Signals(stop.number)]
+        if callable(handler):  # not by the signal, which would count as a second one
+            handler(stop.number, None)
+        else:
+            signal.raise_signal(stop.number)
         raise KeyboardInterrupt if stop.number == signal.SIGINT else Terminated

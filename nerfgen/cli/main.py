@@ -101,5 +101,5 @@ def root(
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the command line. The console script starts in :mod:`nerfgen.__main__`."""
     runtime.run(app)

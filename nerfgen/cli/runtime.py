@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
-import signal
 import sys
-import types
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from nerfgen.settings import Settings, setting
-from nerfgen.stopping import Terminated
+from nerfgen.stopping import ending_signals, is_ending
 
 DataFolder = Annotated[
     Path, typer.Argument(metavar="DATA", help="Folder of images, of any depth.", show_default=False)
@@ -70,7 +69,8 @@ def file_option(help: str, metavar: str = "FILE", panel: str | None = None) -> A
     return typer.Option(metavar=metavar, help=help, show_default=False, rich_help_panel=panel)
 
 
-_INTERRUPTED, _TERMINATED = 130, 143
+# Of click, for Ctrl-C.
+_INTERRUPTED = 130
 
 
 def examples(title: str, *lines: str) -> str:
@@ -103,9 +103,13 @@ def check_strict(strict: bool, unusable: int, total: int) -> None:
 
 def run(app: typer.Typer) -> None:
     """Run the command line; every way out ends in the documented exit code."""
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, _terminate)
-    sys.exit(_run(app, debug="--debug" in sys.argv))
+    with ending_signals():
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")  # for names that the terminal's encoding lacks
+        # Single precision is part of every recipe.
+        os.environ.pop("JAX_ENABLE_X64", None)
+        sys.exit(_run(app, debug="--debug" in sys.argv))
 
 
 def _run(app: typer.Typer, *, debug: bool) -> int:
@@ -118,27 +122,38 @@ def _run(app: typer.Typer, *, debug: bool) -> int:
         _flush_stdout()
         return code
     except NerfgenError as error:
-        if debug:
+        if debug or is_ending():
             raise
         return _fail(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _fail("interrupted; no partial output is left", _INTERRUPTED)
-    except Terminated:
-        return _fail("terminated; no partial output is left", _TERMINATED)
     except BrokenPipeError:  # the reader of stdout has read enough
         _discard_stdout()
         return 0
     except OSError as error:
-        if debug:
+        if debug or is_ending():
             raise
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", 2)
-    except Exception as error:
+    except MemoryError:
         if debug:
             raise
+        return _fail("memory is exhausted; use fewer workers, smaller sizes, or close other programs", 2)
+    except Exception as error:
+        if debug or is_ending():
+            raise
+        if problem := _platform_problem():
+            return _fail(problem, 2)
         return _fail(
             f"a fault in nerfgen: {type(error).__name__}: {error}; run again with --debug and report it", 1
         )
+
+
+def _platform_problem() -> str:
+    """What is wrong with the devices that JAX was told to use; empty where nothing is."""
+    if "jax" not in sys.modules:
+        return ""
+    from nerfgen.optimize import platform_problem
+
+    return platform_problem()
 
 
 def _call(app: typer.Typer) -> int:
@@ -176,7 +191,3 @@ def _discard_stdout() -> None:
 def _fail(message: str, code: int) -> int:
     print(f"nerfgen: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code
-
-
-def _terminate(number: int, frame: types.FrameType | None) -> None:
-    raise Terminated

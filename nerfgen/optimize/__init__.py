@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         free_host_memory,
         keep_freed_memory,
         platform,
+        platform_problem,
         quickly_compiled,
     )
     from nerfgen.optimize.loop import Advance, Clock, Limits, run_loop
@@ -48,6 +49,7 @@ __all__ = [
     "keep_freed_memory",
     "load_checkpoint",
     "platform",
+    "platform_problem",
     "quickly_compiled",
     "row_sparse_adam",
     "run_loop",

@@ -43,6 +43,25 @@ def device_mesh(devices: int | None = None) -> Mesh:
     return Mesh(np.array(found[:devices]), (AXIS,))
 
 
+def platform_problem() -> str:
+    """What is wrong with the platforms that JAX was told to use, in one line; empty where nothing is.
+
+    Where something is, this process uses the platforms that there are from then on.
+    """
+    wanted = jax.config.jax_platforms
+    try:
+        jax.local_devices()
+        return ""
+    except (AssertionError, RuntimeError):
+        jax.config.update("jax_platforms", "")
+    try:
+        found = ", ".join(sorted({device.platform for device in jax.local_devices()}))
+    except (AssertionError, RuntimeError):
+        found = "no device"
+    remedy = "; pip install 'nerfgen[cuda12]' adds NVIDIA GPUs" if "cuda" in (wanted or "") else ""
+    return f"JAX_PLATFORMS is {wanted!r}, but JAX finds only {found} here; unset or change JAX_PLATFORMS{remedy}"
+
+
 def platform(mesh: Mesh) -> str:
     """``cpu``, ``gpu`` or ``tpu``."""
     return str(mesh.devices.flat[0].platform)
