@@ -21,6 +21,15 @@ class OutputExistsError(NerfgenError):
     """An output exists that came from other inputs or parameters."""
 
 
+class WriteError(NerfgenError, OSError):
+    """An output cannot be written, such as on a full disk; names the output, not the temporary file beside it."""
+
+    def __init__(self, message: str, cause: OSError | None = None, filename: str = "") -> None:
+        super().__init__(message)
+        if cause is not None:
+            self.errno, self.strerror, self.filename = cause.errno, cause.strerror, filename
+
+
 class MissingDependencyError(NerfgenError):
     """A package or system library that this command needs is not installed."""
 

@@ -169,7 +169,7 @@ def serve(control: int, connections: Sequence[int], preload: Sequence[str]) -> N
     else:
         for handle in connections:
             os.close(handle)
-        while running and parent not in select.select([parent, reading], [], [])[0]:
+        while running and control not in select.select([control, reading], [], [])[0]:
             with contextlib.suppress(BlockingIOError):
                 os.read(reading, 1024)
             for code in _reap(running):

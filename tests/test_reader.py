@@ -19,7 +19,7 @@ import pytest
 from edited import edited
 
 from nerfgen import storage
-from nerfgen.errors import InputError, OutputExistsError
+from nerfgen.errors import InputError, OutputExistsError, WriteError
 
 DATA = Path(__file__).parent / "data"
 Change = Callable[[h5py.File], object]
@@ -439,8 +439,8 @@ def test_what_a_killed_writer_left_is_taken_over(tmp_path: Path, content: str) -
 
 def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> int:
-        raise PermissionError(13, "Permission denied", "x")
+        raise PermissionError(13, "Permission denied", str(tmp_path / ".cameras.h5.writer"))
 
     monkeypatch.setattr("nerfgen.storage.claim.os.open", refuse)  # root may write everywhere
-    with pytest.raises(OutputExistsError, match=rf"{tmp_path} cannot be written to .*`output`"):
+    with pytest.raises(WriteError, match=rf"{tmp_path}/cameras\.h5 cannot be written .*another place"):
         write_cameras(tmp_path / "cameras.h5")

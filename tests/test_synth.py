@@ -190,17 +190,31 @@ def test_pictures_of_others_are_safe(tmp_path):
     assert contents(tmp_path) == {"000000.png": before}
 
 
-def test_interrupted_run_leaves_no_truth_and_can_be_resumed(tmp_path):
+def test_an_interrupted_run_is_continued_to_the_same_files(tmp_path):
     def interrupt(done: int, total: int, note: str = "") -> None:
         if done == 2:
             raise KeyboardInterrupt
 
-    options = {"num_images": 3, "size": 16, "views": 0}
+    settings = SynthSettings(
+        num_images=4, size=16, views=2, heldout_objects=2, srn=True, views_per_instance=2
+    )
+    synthesize("cars", tmp_path / "whole", settings, workers=1)
+    out, rendered, said = tmp_path / "parts", [], []
     with pytest.raises(KeyboardInterrupt):
-        synthesize("cars", tmp_path, SynthSettings(**options), workers=1, progress=interrupt)
-    assert sorted(contents(tmp_path)) == ["000000.png", "000001.png"]
-    synthesize("cars", tmp_path, SynthSettings(**options), workers=1)
-    assert "truth.h5" in contents(tmp_path)
+        synthesize("cars", out, settings, workers=1, progress=interrupt)
+    assert not (out / "truth.h5").exists()
+    # Of the two finished objects, one is no longer as it was written.
+    (out / "000001" / "rgb" / "000001.png").unlink()
+    synthesize(
+        "cars", out, settings, workers=1, progress=lambda done, *_: rendered.append(done), warn=said.append
+    )
+    assert rendered == [1, 2, 3]
+    assert said == ["2 objects were finished by an earlier run, which is continued"]
+    files = {path.relative_to(out): path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    whole = tmp_path / "whole"
+    assert files == {
+        path.relative_to(whole): path.read_bytes() for path in whole.rglob("*") if path.is_file()
+    }
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,15 @@ def synth(
     reporter = messages.reporter()
     start = time.monotonic()
     with reporter.progress(f"Rendering {kind.value}") as progress:
-        truth = synthesize(kind.value, out, settings, workers=workers, overwrite=overwrite, progress=progress)
+        truth = synthesize(
+            kind.value,
+            out,
+            settings,
+            workers=workers,
+            overwrite=overwrite,
+            progress=progress,
+            warn=reporter.say,
+        )
     seconds = round(time.monotonic() - start, 2)
     count = settings.num_images * settings.views_per_instance
     content = f"{settings.num_images} {kind.value}"

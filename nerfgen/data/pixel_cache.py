@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -89,6 +90,7 @@ def open_pixel_cache(
     object_class: ObjectClass | str,
     inputs: Sequence[storage.InputRecord],
     path: Path | None = None,
+    fallback: Path | None = None,
     base: BaseModel | None = None,
     digests: Mapping[str, str] | None = None,
     progress: Progress = silent,
@@ -102,6 +104,7 @@ def open_pixel_cache(
         inputs: provenance records of cameras, masks and images, which determine the content together with ``size``.
         path: file of the cache. None names it ``data/pixels-KEY.h5`` by its content, so that runs share a cache only
             if they need the same; caches of other content that this folder had are then removed.
+        fallback: folder for the cache where nothing can be written to ``data``.
         base: images that its model knows are left out; its renderings come last among the images.
         digests: SHA-256 of each image's file, by which known images are recognised.
         progress: called for every decoded image; not called where the file is current.
@@ -124,7 +127,9 @@ def open_pixel_cache(
     if path is None:
         content = json.dumps([parameters, inputs], sort_keys=True)
         path = data / f"pixels-{hashlib.sha256(content.encode()).hexdigest()[:12]}.h5"
-        superseded = [other for other in data.glob("pixels-*.h5") if other != path]
+        if fallback and not path.exists() and not os.access(data, os.W_OK):
+            path = fallback / path.name
+        superseded = [other for other in path.parent.glob("pixels-*.h5") if other != path]
     stage = storage.Stage(path, SCHEMA, object_class, parameters, inputs)
     if not _is_current(stage):
         _write(stage, listing, size, cameras, base, progress)

@@ -60,7 +60,8 @@ def save_image(
     """
     check_image_name(path)
     with atomic_path(path, tidy=tidy) as temporary:
-        Image.fromarray(image).save(temporary, **_metadata(text))
+        # Through memory: Pillow does not say why it could not write to a file.
+        temporary.write_bytes(_encoded(image, Image.registered_extensions()[path.suffix.lower()], text))
 
 
 def png_bytes(
@@ -68,19 +69,16 @@ def png_bytes(
     text: Mapping[str, str] | None = None,
 ) -> bytes:
     """The content of the PNG that :func:`save_image` writes."""
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, format="PNG", **_metadata(text))
-    return stream.getvalue()
+    return _encoded(image, "PNG", text)
 
 
-def _metadata(text: Mapping[str, str] | None) -> dict[str, Any]:
-    """Texts for a PNG as an argument of Pillow."""
-    if not text:
-        return {}
+def _encoded(image: np.ndarray, format_name: str, text: Mapping[str, str] | None) -> bytes:
     metadata = PngInfo()
-    for name, value in text.items():
+    for name, value in (text or {}).items():
         metadata.add_text(name, value)
-    return {"pnginfo": metadata}
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, format_name, **({"pnginfo": metadata} if text else {}))
+    return stream.getvalue()
 
 
 _MAX_H264_SIZE = 16384
@@ -126,7 +124,11 @@ def save_video(
         else:
             images = map(Image.fromarray, frames)
             milliseconds = 10 * round(100 / frames_per_second)
-            next(images).save(temporary, save_all=True, append_images=images, duration=milliseconds, loop=0)
+            stream = io.BytesIO()
+            next(images).save(
+                stream, "GIF", save_all=True, append_images=images, duration=milliseconds, loop=0
+            )
+            temporary.write_bytes(stream.getbuffer())
 
 
 def _save_mp4(path: Path, frames: Iterator[np.ndarray], frames_per_second: float) -> None:
@@ -155,7 +157,8 @@ def _save_mp4(path: Path, frames: Iterator[np.ndarray], frames_per_second: float
                     encoder.stdin.write(np.ascontiguousarray(frame).tobytes())
         if encoder.returncode:
             errors.seek(0)
-            reason = " ".join(errors.read().decode("utf-8", "replace").split())
+            said = errors.read().decode("utf-8", "replace").replace(str(path), "the file")
+            reason = " ".join(said.split())
             raise OSError(None, f"FFmpeg could not write the video ({reason})", str(path))
 
 

@@ -93,18 +93,21 @@ def write_png_masks(
 ) -> int:
     """Write every usable mask of a ``masks/1`` file as a grey PNG of its image's size.
 
-    The mask of ``a/b.jpg`` becomes ``folder/a/b.jpg.png``. Returns how many were written.
+    The mask of ``a/b.jpg`` becomes ``folder/a/b.jpg.png``; a name that is too long for file systems ends in its digest.
+    Returns how many were written.
 
     Raises:
         InputError: ``masks`` is no such file, or has an unsafe name.
     """
     with storage.reading(masks, "masks/1", made_by="nerfgen segment DATA") as file:
-        paths = storage.strings(file["image"])
+        images = storage.strings(file["image"])
         chosen = np.flatnonzero(storage.usable(storage.strings(file["status"])))
-    names = [safe_relative_path(paths[row], masks) for row in chosen]
-    items = [
-        (str(masks), int(row), str(folder / f"{name}.png")) for row, name in zip(chosen, names, strict=True)
-    ]
+    names = [safe_relative_path(images[row], masks) for row in chosen]
+    paths = [folder / name for name in names]
+    places = [path.with_name(storage.short_name(path.name, ".png")) for path in paths]
+    for parent in {place.parent for place in places}:
+        storage.remove_abandoned(parent, "*", ".png")
+    items = [(str(masks), int(row), str(place)) for row, place in zip(chosen, places, strict=True)]
     return sum(1 for _ in map_ordered(_write, items, workers=workers, progress=progress))
 
 
@@ -113,5 +116,4 @@ def _write(item: tuple[str, int, str]) -> None:
     with h5py.File(masks, "r") as file:
         mask, window = file["mask"][row], file["mask_window"][row]
         width, height = (int(length) for length in file["image_size"][row])
-    with storage.atomic_path(Path(path)) as temporary:
-        Image.fromarray(whole_image_mask(mask, window, (width, height))).save(temporary)
+    save_image(Path(path), whole_image_mask(mask, window, (width, height)), tidy=False)

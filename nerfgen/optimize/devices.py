@@ -48,7 +48,7 @@ def platform_problem() -> str:
 
     Where something is, this process uses the platforms that there are from then on.
     """
-    wanted = jax.config.jax_platforms
+    wanted = os.environ.get("JAX_PLATFORMS", "")
     try:
         jax.local_devices()
         return ""
@@ -58,8 +58,10 @@ def platform_problem() -> str:
         found = ", ".join(sorted({device.platform for device in jax.local_devices()}))
     except (AssertionError, RuntimeError):
         found = "no device"
-    remedy = "; pip install 'nerfgen[cuda12]' adds NVIDIA GPUs" if "cuda" in (wanted or "") else ""
-    return f"JAX_PLATFORMS is {wanted!r}, but JAX finds only {found} here; unset or change JAX_PLATFORMS{remedy}"
+    remedy = "; pip install 'nerfgen[cuda12]' adds NVIDIA GPUs" if "cuda" in wanted else ""
+    return (
+        f"JAX_PLATFORMS is {wanted!r}, but JAX finds only {found} here; unset or change JAX_PLATFORMS{remedy}"
+    )
 
 
 def platform(mesh: Mesh) -> str:

@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.storage.atomic import atomic_folder, atomic_path, remove_abandoned, remove_folder
+    from nerfgen.storage.atomic import (
+        atomic_folder,
+        atomic_path,
+        remove_abandoned,
+        remove_folder,
+        short_name,
+        writing,
+    )
     from nerfgen.storage.claim import OutputBusyError, claim
     from nerfgen.storage.content import dataset_digest, datasets
     from nerfgen.storage.digest import InputRecord, Record, file_digest, file_record, folder_record
@@ -63,6 +70,8 @@ __all__ = [
     "remove_folder",
     "renew",
     "schema_of",
+    "short_name",
     "strings",
     "usable",
+    "writing",
 ]

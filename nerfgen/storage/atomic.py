@@ -10,6 +10,7 @@ wrote must also be a week old.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import functools
 import glob
@@ -23,8 +24,47 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+from nerfgen.errors import WriteError
+
 _PARTIAL = "partial"
 _FOREIGN_SECONDS = 7 * 24 * 3600.0
+# Bytes of a name on all common file systems.
+_MAX_NAME = 255
+# What writing alone fails with, also where the error names no file; and what helps.
+_FULL = "free some space, then run the same command again"
+_REFUSED = "choose another place for the output (-o)"
+_WRITING = {
+    errno.ENOSPC: _FULL,
+    errno.EDQUOT: _FULL,
+    errno.EFBIG: "raise the limit of file sizes, or choose another place for the output (-o)",
+    errno.EIO: "check the disk, or choose another place for the output (-o)",
+}
+_OTHER = {
+    errno.EACCES: _REFUSED,
+    errno.EPERM: _REFUSED,
+    errno.EROFS: _REFUSED,
+    errno.ENAMETOOLONG: "choose a shorter name",
+}
+
+
+@contextlib.contextmanager
+def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """Within the block, raise errors of writing ``path`` as :class:`nerfgen.errors.WriteError`, which names it.
+
+    Args:
+        temporary: name under which it is written.
+    """
+    try:
+        yield
+    except WriteError:
+        raise
+    except OSError as error:
+        own = {os.fspath(name) for name in (path, path.parent, temporary) if name}
+        if error.filename not in own and not (error.filename is None and error.errno in _WRITING):
+            raise
+        remedy = (_WRITING | _OTHER).get(error.errno or 0, "choose another place for the output (-o)")
+        reason = error.strerror or str(error)
+        raise WriteError(f"{path} cannot be written ({reason}); {remedy}", error, str(path)) from error
 
 
 @contextlib.contextmanager
@@ -37,16 +77,18 @@ def atomic_path(path: Path, *, tidy: bool = True) -> Iterator[Path]:
         tidy: first remove what killed writers of ``path`` left. That searches the folder; a writer of many files into
             one folder calls :func:`remove_abandoned` once instead.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if tidy:
-        remove_abandoned(path.parent, glob.escape(path.stem), path.suffix)
-    # The suffix stays, because writers of images and videos choose their format by it.
-    temporary, lock = _claim_file(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if tidy:
+            remove_abandoned(path.parent, glob.escape(_temporary_stem(path)), path.suffix)
+        # The suffix stays, because writers of images and videos choose their format by it.
+        temporary, lock = _claim_file(path)
     try:
-        yield temporary
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
+        with writing(path, temporary):
+            yield temporary
+            with open(temporary, "rb+") as stream:
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
         os.close(lock)
@@ -55,14 +97,16 @@ def atomic_path(path: Path, *, tidy: bool = True) -> Iterator[Path]:
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """A temporary folder beside ``path`` that is flushed and renamed to it on success, removed on failure."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(path.parent, glob.escape(path.name), "")
-    temporary, lock = _claim_folder(path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned(path.parent, glob.escape(path.name), "")
+        temporary, lock = _claim_folder(path)
     try:
-        yield temporary
-        if hasattr(os, "sync"):  # once for thousands of files
-            os.sync()
-        os.replace(temporary, path)
+        with writing(path, temporary):
+            yield temporary
+            if hasattr(os, "sync"):  # once for thousands of files
+                os.sync()
+            os.replace(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         os.close(lock)
@@ -78,6 +122,21 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(aside)
     finally:
         os.close(lock)
+
+
+def short_name(stem: str, suffix: str, spare: int = 0) -> str:
+    """``stem + suffix``, with the end of the stem replaced by its digest where file systems allow no such length.
+
+    Args:
+        spare: bytes to leave free.
+    """
+    encoded = os.fsencode(stem)
+    room = _MAX_NAME - spare - len(os.fsencode(suffix))
+    if len(encoded) > room:
+        digest = hashlib.sha256(encoded).hexdigest()[:8]
+        # A character that is cut through is left out.
+        stem = f"{encoded[: room - len(digest) - 1].decode(errors='ignore')}~{digest}"
+    return stem + suffix
 
 
 def remove_abandoned(folder: Path, stem: str, suffix: str) -> None:
@@ -108,7 +167,7 @@ def _remove_if_abandoned(path: Path, owner: str) -> None:
 def _claim_file(path: Path) -> tuple[Path, int]:
     """A new empty file beside ``path``, locked as long as the returned descriptor is open."""
     while True:
-        temporary = path.with_name(_temporary_name(path.stem, path.suffix))
+        temporary = path.with_name(_temporary_name(_temporary_stem(path), path.suffix))
         handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         _hold(handle)
         if temporary.exists():  # else another writer took it for abandoned before it was locked
@@ -127,6 +186,11 @@ def _claim_folder(path: Path) -> tuple[Path, int]:
             if temporary.exists():
                 return temporary, handle
             os.close(handle)
+
+
+def _temporary_stem(path: Path) -> str:
+    """The stem of a file, short enough for the name of a temporary file."""
+    return short_name(path.stem, path.suffix, len(_temporary_name("", ""))).removesuffix(path.suffix)
 
 
 def _temporary_name(stem: str, suffix: str) -> str:

@@ -19,12 +19,11 @@ from pathlib import Path
 
 from nerfgen.errors import OutputExistsError
 from nerfgen.stopping import stop_signals
-from nerfgen.storage.atomic import kernel
+from nerfgen.storage.atomic import kernel, short_name, writing
 from nerfgen.untrusted import printable
 
 _BEAT_SECONDS = 60.0
 _VOID_SECONDS = 15 * 60.0
-_READ_ONLY = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 _held: set[str] = set()
 
@@ -39,16 +38,17 @@ def claim(output: Path) -> Iterator[None]:
 
     Raises:
         OutputBusyError: another process writes it; the message names its host and number.
-        OutputExistsError: the folder cannot be written to.
+        WriteError: the folder cannot be written to.
     """
     key = os.path.abspath(output)
     if key in _held:
         yield
         return
-    output.parent.mkdir(parents=True, exist_ok=True)
-    path = output.with_name(f".{output.name}.writer")
+    path = output.with_name(short_name(f".{output.name}", ".writer"))
     content = json.dumps({"host": socket.gethostname(), "token": secrets.token_hex(8), **_process()}).encode()
-    _take(path, content, output)
+    with writing(output, path):
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _take(path, content, output)
     _held.add(key)
     done = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, done), daemon=True)
@@ -72,19 +72,13 @@ def _take(path: Path, content: bytes, output: Path) -> None:
         except FileExistsError:
             _remove_void(path, output)
             continue
-        except OSError as error:
-            if error.errno in _READ_ONLY:
-                raise OutputExistsError(
-                    f"{output.parent} cannot be written to ({error.strerror}); choose another `output`"
-                ) from error
-            raise
         with open(handle, "wb", buffering=0) as stream:
             try:
                 if stream.write(content) < len(content):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            except OSError as error:
+            except OSError:
                 path.unlink(missing_ok=True)
-                raise OSError(error.errno, error.strerror, str(output)) from error
+                raise
         return
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from nerfgen.storage.atomic import writing
+
 # What a stage found in one image: arrays, and numbers, strings and lists (JSON).
 Row = Mapping[str, Any]
 Digest = tuple[int, str]
@@ -41,18 +43,22 @@ class Journal:
         self._stream: io.FileIO | None = None
 
     def __enter__(self) -> Journal:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        stream = io.FileIO(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            stream = io.FileIO(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             stream.close()
             return self
+        except OSError:  # a file system without locks
+            pass
         self._stream = stream
         end = self._read(stream)
         if not end:
             end = self._write({"identity": self._identity}, b"", 0)
-        stream.truncate(end)
+        with writing(self._path):
+            stream.truncate(end)
         return self
 
     def __exit__(
@@ -110,10 +116,11 @@ class Journal:
         encoded = json.dumps(text, default=lambda number: number.item()).encode()
         body = encoded + arrays
         record = _HEADER.pack(len(encoded), len(arrays), zlib.crc32(body)) + body
-        self._stream.seek(place)
         written = 0
-        while written < len(record):
-            written += self._stream.write(record[written:])
+        with writing(self._path):
+            self._stream.seek(place)
+            while written < len(record):
+                written += self._stream.write(record[written:])
         return place + len(record)
 
     def _read(self, stream: io.FileIO) -> int:

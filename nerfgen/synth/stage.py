@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,15 @@ from typing import Any
 import h5py
 import numpy as np
 from jaxtyping import Float
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from nerfgen.errors import InputError
 from nerfgen.geometry import rigid, sphere_window
+from nerfgen.image import digest_images, save_image
 from nerfgen.interchange import axes_rotation, default_front
 from nerfgen.interchange.srn import write_object
 from nerfgen.parallel import Progress, map_ordered, silent
-from nerfgen.storage import Stage, allocate, atomic_path, put, remove_abandoned
+from nerfgen.storage import Digest, Row, Stage, allocate, put, remove_abandoned, writing
 from nerfgen.synth.procedural import (
     Camera,
     draw_camera,
@@ -38,27 +40,34 @@ _IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".
 
 @dataclass(frozen=True)
 class _Task:
-    """One object to render, for a worker; ``srn`` is its folder in that layout, None for images alone."""
+    """One object to render, for a worker.
+
+    Attributes:
+        views: number of held-out views.
+        out: folder of all objects.
+        names: of its images.
+        srn: its folder in that layout; None for images alone.
+    """
 
     kind: str
     seed: int
     index: int
     size: int
     views: int
-    paths: tuple[Path, ...]
-    srn: Path | None
+    out: Path
+    names: tuple[str, ...]
+    srn: str | None
+
+    @property
+    def files(self) -> list[str]:
+        """Everything that is written for the object."""
+        if self.srn is None:
+            return list(self.names)
+        poses = [f"{self.srn}/pose/{Path(name).stem}.txt" for name in self.names]
+        return [*self.names, f"{self.srn}/intrinsics.txt", *poses]
 
 
 _View = tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"], Rendering]
-
-
-@dataclass(frozen=True)
-class _RenderedObject:
-    """Intrinsics, pose and truth of each image, whose PNG is written already, and of each held-out view."""
-
-    keypoints: Float[np.ndarray, "keypoints 3"]
-    images: list[_View]
-    heldout: list[_View]
 
 
 def synthesize(
@@ -69,17 +78,20 @@ def synthesize(
     workers: int | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
+    warn: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Render images of a procedural class into ``out``; returns the path of its ``truth.h5``.
 
     Object i depends only on (seed, i), neither on the number of images nor on that of workers. An existing result of
-    the same settings is kept. The SRN layout has the world of ShapeNet's objects, y up and the front to -z; the truth
+    the same settings is kept. A killed or interrupted run is continued: finished objects are kept in a hidden journal
+    beside ``truth.h5``. The SRN layout has the world of ShapeNet's objects, y up and the front to -z; the truth
     stays in nerfgen's world.
 
     Args:
         kind: ``heads`` or ``cars``.
         workers: processes; one per core by default.
         overwrite: replace the content of ``out``.
+        warn: called with one line where an earlier run is continued.
 
     Raises:
         InputError: unknown class, or ``out`` holds other images.
@@ -117,50 +129,79 @@ def synthesize(
             index,
             settings.size,
             settings.views if index < heldout_objects else 0,
-            tuple(out / name for name in own),
-            out / instances[index] if settings.srn else None,
+            out,
+            own,
+            instances[index] if settings.srn else None,
         )
         for index, own in enumerate(names)
     ]
-    results = map_ordered(_render, tasks, workers=workers, preload=[__name__], batch=4, progress=progress)
+    of_instance = dict(zip(instances, tasks, strict=True))
+
+    def render(indices: Sequence[int]) -> Iterator[tuple[Row, Digest]]:
+        chosen = [tasks[index] for index in indices]
+        return map_ordered(_render, chosen, workers=workers, preload=[__name__], batch=4, progress=progress)
+
+    def digests(chosen: Sequence[str]) -> list[Digest]:
+        return [_digest(of_instance[instance]) for instance in chosen]
+
     keypoint_names = list(make_object(kind, settings.seed, 0).keypoints())
-    with stage.create() as file:
-        _write_truth(file, results, names, keypoint_names, settings.size, settings.views, heldout_objects)
+    with stage.journal() as journal, stage.create() as file:
+        if journal:
+            warn(f"{len(journal)} objects were finished by an earlier run, which is continued")
+        rows = (row for row, _ in journal.rows(instances, digests, render))
+        _write_truth(file, rows, names, keypoint_names, settings.size, settings.views, heldout_objects)
         if settings.srn:
             put(file, "instance", np.repeat(instances, settings.views_per_instance))
     return truth
 
 
-def _render(task: _Task) -> _RenderedObject:
-    """Render one object, write its images and return the rest."""
+def _render(task: _Task) -> tuple[Row, Digest]:
+    """Render one object and write its images; gives what ``truth.h5`` needs, and the digest of its files."""
     kind, seed, index, size = task.kind, task.seed, task.index, task.size
 
     def view(camera: Camera) -> _View:
         return *camera, render_object(kind, seed, index, camera, size=size)
 
-    images = [view(camera) for camera in draw_cameras(kind, seed, index, size, len(task.paths))]
-    for path, (_, _, rendering) in zip(task.paths, images, strict=True):
-        _write_png(path, rendering)
+    images = [view(camera) for camera in draw_cameras(kind, seed, index, size, len(task.names))]
+    for name, (_, _, rendering) in zip(task.names, images, strict=True):
+        # The mark distinguishes these images from a user's own, which are never replaced without `overwrite`.
+        save_image(task.out / name, rendering.rgb, text=dict([_MARK]), tidy=False)
     if task.srn:
         turn = rigid(axes_rotation("+y", default_front("srn", "+y")).T, np.zeros(3))
-        poses = {path.stem: turn @ pose for path, (_, pose, _) in zip(task.paths, images, strict=True)}
-        write_object(task.srn, images[0][0], (size, size), poses)
+        poses = {Path(name).stem: turn @ pose for name, (_, pose, _) in zip(task.names, images, strict=True)}
+        with writing(task.out / task.srn):
+            write_object(task.out / task.srn, images[0][0], (size, size), poses)
     heldout = [view(draw_camera(kind, seed, index, size, number)) for number in range(1, task.views + 1)]
-    keypoints = np.stack(list(world_keypoints(make_object(kind, seed, index)).values()))
-    return _RenderedObject(keypoints, images, heldout)
+    row: dict[str, Any] = _truth_of(images)
+    row |= {f"heldout_{name}": values for name, values in _truth_of(heldout).items()}
+    if heldout:
+        row["heldout_rgb"] = np.stack([rendering.rgb for *_, rendering in heldout])
+    row["keypoints"] = np.stack(list(world_keypoints(make_object(kind, seed, index)).values()))
+    return row, _digest(task)
 
 
-def _write_png(path: Path, rendering: Rendering) -> None:
-    # The mark distinguishes these images from a user's own, which are never replaced without `overwrite`.
-    mark = PngImagePlugin.PngInfo()
-    mark.add_text(*_MARK)
-    with atomic_path(path, tidy=False) as temporary:
-        Image.fromarray(rendering.rgb).save(temporary, format="PNG", pnginfo=mark)
+def _truth_of(views: Sequence[_View]) -> dict[str, np.ndarray]:
+    """Cameras, masks and depths of views; nothing for no views."""
+    if not views:
+        return {}
+    intrinsics, poses, renderings = zip(*views, strict=True)
+    return {
+        "intrinsics": np.stack(intrinsics),
+        "cam_to_world": np.stack(poses),
+        "mask": np.stack([rendering.mask for rendering in renderings]),
+        "depth": np.stack([rendering.depth for rendering in renderings]),
+    }
+
+
+def _digest(task: _Task) -> Digest:
+    """Size and digest of everything that is written for an object; of missing files too, which match no others."""
+    sizes, sums = zip(*digest_images(task.out, task.files), strict=True)
+    return sum(sizes), hashlib.sha256("".join(sums).encode()).hexdigest()
 
 
 def _write_truth(
     file: h5py.File,
-    results: Iterator[_RenderedObject],
+    rows: Iterator[Row],
     names: list[tuple[str, ...]],
     keypoint_names: list[str],
     size: int,
@@ -170,42 +211,43 @@ def _write_truth(
     """Write the truth object by object; only small arrays are held until the end.
 
     Args:
+        rows: of each object, as :func:`_render` gives them.
         names: of each object's images.
     """
     images = [name for own in names for name in own]
     count = len(images)
-    mask = allocate(file, "mask", (count, size, size))
-    depth = allocate(file, "depth", (count, size, size))
+    truth = {name: allocate(file, name, (count, size, size)) for name in ("mask", "depth")}
     shape = (heldout_objects, views, size, size)
-    heldout_rgb = allocate(file, "heldout_rgb", (*shape, 3))
-    heldout_mask = allocate(file, "heldout_mask", shape)
-    heldout_depth = allocate(file, "heldout_depth", shape)
-    heldout_intrinsics = np.zeros((heldout_objects, views, 3, 3))
-    heldout_pose = np.zeros((heldout_objects, views, 4, 4))
+    heldout = {"rgb": allocate(file, "heldout_rgb", (*shape, 3))}
+    heldout |= {name: allocate(file, f"heldout_{name}", shape) for name in ("mask", "depth")}
+    heldout_cameras = {
+        "intrinsics": np.zeros((heldout_objects, views, 3, 3)),
+        "cam_to_world": np.zeros((heldout_objects, views, 4, 4)),
+    }
     small: dict[str, list[Any]] = {"intrinsics": [], "cam_to_world": [], "keypoints": []}
-    for index, result in enumerate(results):
-        for intrinsics, pose, rendering in result.images:
-            row = len(small["intrinsics"])
-            mask[row], depth[row] = rendering.mask, rendering.depth
-            small["intrinsics"].append(intrinsics)
-            small["cam_to_world"].append(pose)
-            small["keypoints"].append(result.keypoints)
-        if result.heldout:
-            matrices, poses, renderings = zip(*result.heldout, strict=True)
-            heldout_intrinsics[index], heldout_pose[index] = np.stack(matrices), np.stack(poses)
-            heldout_rgb[index] = np.stack([rendering.rgb for rendering in renderings])
-            heldout_mask[index] = np.stack([rendering.mask for rendering in renderings])
-            heldout_depth[index] = np.stack([rendering.depth for rendering in renderings])
-    for name, values in small.items():
-        put(file, name, np.stack(values))
+    for index, (own, row) in enumerate(zip(names, rows, strict=True)):
+        first = len(small["intrinsics"])
+        for place in range(len(own)):
+            for name, dataset in truth.items():
+                dataset[first + place] = row[name][place]
+            small["keypoints"].append(row["keypoints"])
+        small["intrinsics"] += list(row["intrinsics"])
+        small["cam_to_world"] += list(row["cam_to_world"])
+        if index < heldout_objects and views:
+            for name, values in (heldout | heldout_cameras).items():
+                values[index] = row[f"heldout_{name}"]
+    # In one memory layout, whether rows come from a worker or the journal: products depend on it in the last digit.
+    stacked = {name: np.ascontiguousarray(np.stack(listed)) for name, listed in small.items()}
+    for name, values in stacked.items():
+        put(file, name, values)
     put(file, "image", images)
     put(file, "status", ["ok"] * count)
     put(file, "image_size", np.full((count, 2), size))
-    put(file, "window", sphere_window(np.stack(small["intrinsics"]), np.stack(small["cam_to_world"])))
+    put(file, "window", sphere_window(stacked["intrinsics"], stacked["cam_to_world"]))
     put(file, "mask_window", np.tile([0.0, 0.0, float(size)], (count, 1)))
     put(file, "keypoint_names", keypoint_names)
-    put(file, "heldout_intrinsics", heldout_intrinsics)
-    put(file, "heldout_cam_to_world", heldout_pose)
+    for name, values in heldout_cameras.items():
+        put(file, f"heldout_{name}", values)
 
 
 def _clear(out: Path, truth: Path, *, keep: set[str], overwrite: bool) -> None:
@@ -230,7 +272,7 @@ def _clear(out: Path, truth: Path, *, keep: set[str], overwrite: bool) -> None:
             )
     # First, so that an interruption never leaves it beside images it does not belong to.
     truth.unlink(missing_ok=True)
-    for folder in {out, *(path.parent for path in ours)}:
+    for folder in (out, *out.glob("*/rgb")):
         remove_abandoned(folder, "*", ".png")
     for path in ours:
         if path.relative_to(out).as_posix() not in keep:

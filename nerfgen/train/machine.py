@@ -54,7 +54,8 @@ class Machine(Settings, title="Machine"):
     cache: Path | None = setting(
         None,
         metavar="FILE",
-        help="File of the framed pixels; by default one beside the images, named by its content.",
+        help="File of the framed pixels; by default one beside the images, or beside the model where nothing can be "
+        "written there, named by its content.",
     )
 
     def mesh(self) -> Mesh:

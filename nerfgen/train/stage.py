@@ -156,6 +156,7 @@ def train(
         object_class=described,
         inputs=inputs,
         path=machine.cache,
+        fallback=files.output.parent,
         base=base,
         digests={image: digest for image, (_, digest) in digests.items()},
         progress=observers.framing,
