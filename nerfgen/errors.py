@@ -29,6 +29,9 @@ class WriteError(NerfgenError, OSError):
         if cause is not None:
             self.errno, self.strerror, self.filename = cause.errno, cause.strerror, filename
 
+    def __str__(self) -> str:
+        return str(self.args[0])
+
 
 class MissingDependencyError(NerfgenError):
     """A package or system library that this command needs is not installed."""

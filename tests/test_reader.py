@@ -437,10 +437,7 @@ def test_what_a_killed_writer_left_is_taken_over(tmp_path: Path, content: str) -
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> int:
-        raise PermissionError(13, "Permission denied", str(tmp_path / ".cameras.h5.writer"))
-
-    monkeypatch.setattr("nerfgen.storage.claim.os.open", refuse)  # root may write everywhere
-    with pytest.raises(WriteError, match=rf"{tmp_path}/cameras\.h5 cannot be written .*another place"):
-        write_cameras(tmp_path / "cameras.h5")
+def test_a_folder_that_cannot_be_written_to_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("a file where a folder should be")
+    with pytest.raises(WriteError, match=r"folder/cameras\.h5 cannot be written .*another place"):
+        write_cameras(tmp_path / "folder" / "cameras.h5")

@@ -104,7 +104,7 @@ from nerfgen import storage
 from nerfgen.storage import atomic
 path, kind, kernel = pathlib.Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 if kernel:
-    atomic._kernel = lambda: kernel
+    atomic.kernel = lambda: kernel
 with getattr(storage, kind)(path) as temporary:
     (temporary / "a" if kind == "atomic_folder" else temporary).write_bytes(b"from the other process")
     print(temporary, flush=True)

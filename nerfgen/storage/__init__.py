@@ -13,7 +13,6 @@ if TYPE_CHECKING:
         short_name,
         writing,
     )
-    from nerfgen.storage.claim import OutputBusyError, claim
     from nerfgen.storage.content import dataset_digest, datasets
     from nerfgen.storage.digest import InputRecord, Record, file_digest, file_record, folder_record
     from nerfgen.storage.hdf5 import allocate, put, put_tree, renew
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from nerfgen.storage.reader import class_of, get_tree, open_file, open_hdf5, reading, schema_of, strings
     from nerfgen.storage.schema import ROOT_ATTRIBUTES, Attribute, Dataset, Schema
     from nerfgen.storage.schemas import SCHEMAS
+    from nerfgen.storage.single_writer import OutputBusyError, claim
     from nerfgen.storage.stage import (
         ELSEWHERE,
         REPLACE,

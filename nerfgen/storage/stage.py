@@ -15,12 +15,12 @@ import nerfgen
 from nerfgen.errors import InputError, OutputExistsError
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
-from nerfgen.storage.claim import claim
 from nerfgen.storage.digest import InputRecord
 from nerfgen.storage.hdf5 import create_file
 from nerfgen.storage.journal import Journal
 from nerfgen.storage.reader import open_hdf5
 from nerfgen.storage.schema import ROOT_ATTRIBUTES
+from nerfgen.storage.single_writer import claim
 
 ELSEWHERE = "choose another `output`"
 REPLACE = f"give `overwrite` to replace it, or {ELSEWHERE}"
