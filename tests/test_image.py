@@ -22,6 +22,7 @@ from nerfgen.image import (
     decode_alpha,
     digest_images,
     find_images,
+    match_names,
     resample_window,
 )
 
@@ -305,3 +306,24 @@ def test_an_image_is_sent_as_its_source(tmp_path: Path) -> None:
     assert absent.digest[0] == 0
     with pytest.raises(UnreadableImageError, match=r"absent\.png"):
         absent.pixels()
+
+
+@pytest.mark.parametrize(
+    ("wanted", "present", "matched"),
+    [
+        (["a/x.png"], ["a/x.png", "a/X.png", "a/x.jpg"], ["a/x.png"]),
+        (["K\u00e4.png"], ["Ka\u0308.png"], ["Ka\u0308.png"]),
+        (["f.PNG", "A/g.png"], ["f.png", "a/G.png"], ["f.png", "a/G.png"]),
+        (["IMG_1", "2.png", "v1.5"], ["IMG_1.JPG", "2.jpg", "v1.5.png"], ["IMG_1.JPG", "2.jpg", "v1.5.png"]),
+        (["x.png", "x.png"], ["X.png"], ["X.png", "X.png"]),
+        (["x.png", "x.jpg"], ["x.jpg"], [None, "x.jpg"]),
+        (["x"], ["x.png", "x.jpg"], [None]),
+        (["f.png"], ["F.png", "f.PNG"], [None]),
+        (["f.PNG", "F.png"], ["f.png"], [None, None]),
+        (["x.5", "b/x.png", ""], ["x.6", "x.png", "x"], [None, None, None]),
+    ],
+)
+def test_a_name_means_the_one_file_that_is_spelled_like_it(
+    wanted: list[str], present: list[str], matched: list[str | None]
+) -> None:
+    assert match_names(wanted, present) == matched

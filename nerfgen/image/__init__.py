@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         save_image,
         save_video,
     )
-    from nerfgen.image.files import EXTENSIONS, digest_images, find_images, is_image
+    from nerfgen.image.files import EXTENSIONS, digest_images, find_images, is_image, match_names
     from nerfgen.image.input_image import MAX_PIXELS, InputImage, UnreadableImageError, decode, decode_alpha
     from nerfgen.image.window import inside_image, resample_window
 
@@ -58,6 +58,7 @@ __all__ = [
     "find_images",
     "inside_image",
     "is_image",
+    "match_names",
     "png_bytes",
     "resample_window",
     "save_image",

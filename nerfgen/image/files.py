@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -57,6 +58,52 @@ def _digest(path: Path) -> tuple[int, str]:
         return file_digest(path)
     except OSError:
         return 0, hashlib.sha256().hexdigest()
+
+
+def match_names(wanted: Sequence[str], present: Sequence[str]) -> list[str | None]:
+    """The file that each name means, although programs and file systems spell names differently.
+
+    A name means the file of the same spelling, else the one of the same composed Unicode (NFC), else the one that
+    differs in upper and lower case only, else the one that differs in its image suffix only. A file that one name means
+    is not available to looser spellings of others.
+
+    Args:
+        wanted: names, such as those in a file of cameras or annotations, with ``/`` between folders.
+        present: names of the files, likewise.
+
+    Returns:
+        One element of ``present`` for each name; None where there is none, or several files or several names compete.
+    """
+    found: dict[str, str] = {}
+    names, files = set(wanted), set(present)
+    for spelling in (str, _composed, _caseless, _without_suffix):
+        candidates = _by_spelling(files, spelling)
+        for key, same in _by_spelling(names, spelling).items():
+            if len(same) == len(candidates.get(key, ())) == 1:
+                found[same[0]] = candidates[key][0]
+        names -= found.keys()
+        files -= set(found.values())
+    return [found.get(name) for name in wanted]
+
+
+def _by_spelling(names: Iterable[str], spelling: Callable[[str], str]) -> dict[str, list[str]]:
+    grouped: dict[str, list[str]] = {}
+    for name in names:
+        grouped.setdefault(spelling(name), []).append(name)
+    return grouped
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _caseless(name: str) -> str:
+    return _composed(_composed(name).casefold())
+
+
+def _without_suffix(name: str) -> str:
+    stem, _, extension = _caseless(name).rpartition(".")
+    return stem if stem and extension in EXTENSIONS else _caseless(name)
 
 
 def is_image(name: str) -> bool:
