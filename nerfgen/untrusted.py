@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import reprlib
 import stat
 import unicodedata
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,12 @@ FOLLOW_LINKS = "NERFGEN_FOLLOW_LINKS"
 _DEFAULT_LIMIT_GIB = 1.0
 # More digits than any identifier has; Python's integers would take them, floats would not.
 _MAX_DIGITS = 40
+# No file system has longer paths.
+_MAX_NAME = 4096
+_QUOTED = reprlib.Repr()
+_QUOTED.maxstring = _QUOTED.maxother = 80
+# Bytes of memory that a list, an object, an element, a key and half a text take at most, by the sign that shows them.
+_JSON_COSTS = {"[": 64, "{": 192, ",": 40, ":": 40, '"': 20}
 _DRIVE = re.compile(r"[A-Za-z]:")
 
 
@@ -80,7 +87,7 @@ def read_text_input(path: Path) -> str:
 
 
 def parse_json(text: str, source: str | Path) -> Any:
-    """A JSON text whose depth and numbers are within bounds.
+    """A JSON text whose depth, numbers and memory are within bounds.
 
     Args:
         source: the file that holds the text, for messages.
@@ -88,6 +95,11 @@ def parse_json(text: str, source: str | Path) -> Any:
     Raises:
         InputError: it is not JSON; names the line.
     """
+    if (need := _memory_of_json(text)) > read_limit():
+        raise InputError(
+            f"{source}: its values need {need / 2**30:.1f} GiB of memory, more than the limit; "
+            f"{READ_LIMIT}=GIB raises it"
+        )
     try:
         return json.loads(text, parse_int=_whole_number)
     except json.JSONDecodeError as error:
@@ -103,6 +115,11 @@ def parse_json(text: str, source: str | Path) -> Any:
 def read_json_input(path: Path) -> Any:
     """The content of a JSON file; see :func:`read_text_input` and :func:`parse_json`."""
     return parse_json(read_text_input(path), path)
+
+
+def _memory_of_json(text: str) -> int:
+    """About the most bytes that a JSON text and its values take in memory."""
+    return 2 * len(text) + sum(cost * text.count(sign) for sign, cost in _JSON_COSTS.items())
 
 
 def _whole_number(digits: str) -> int:
@@ -124,8 +141,10 @@ def safe_relative_path(name: str, source: str | Path) -> str:
     """
     path = PurePosixPath(name)
     reason = ""
-    if not name:
+    if not path.parts:
         reason = "is empty"
+    elif len(name) > _MAX_NAME:
+        reason = f"has {len(name):,} characters"
     elif any(unicodedata.category(character) in ("Cc", "Cs") for character in name):
         reason = "has control characters"
     elif "\\" in name:
@@ -135,7 +154,9 @@ def safe_relative_path(name: str, source: str | Path) -> str:
     elif ".." in path.parts:
         reason = "leads out of its folder"
     if reason:
-        raise InputError(f"{source}: the name {name!a} {reason}; rename it to a relative path with `/`")
+        raise InputError(
+            f"{source}: the name {excerpt(name)} {reason}; rename it to a relative path with `/`"
+        )
     return path.as_posix()
 
 
@@ -148,6 +169,11 @@ def is_inside(folder: Path, name: str) -> bool:
         return True
     base = os.path.realpath(folder)
     return os.path.realpath(os.path.join(base, name)).startswith(base.rstrip(os.sep) + os.sep)
+
+
+def excerpt(value: Any) -> str:
+    """A value of a file as it is quoted in a message: in one short line, whatever it is."""
+    return printable(_QUOTED.repr(value))
 
 
 def printable(text: str) -> str:

@@ -55,7 +55,7 @@ def write(name: str, folder: Path, posed: PosedImages) -> None:
 
 def read(name: str, folder: Path) -> PosedImages:
     listed, _ = {"srn": srn, "eg3d": eg3d, "transforms": transforms}[name].read(folder)
-    return measure_images(folder, listed)
+    return measure_images(folder, listed)[0]
 
 
 def put_cameras(path: Path, posed: PosedImages) -> None:

@@ -251,7 +251,7 @@ def test_what_is_no_path_is_told_with_file_and_key(told, key, tmp_path):
 
 def test_what_is_no_json_or_not_there_is_told(tmp_path):
     (tmp_path / "path.json").write_bytes(b"\xff\x00")
-    for name, told in (("path.json", "not JSON"), ("none.json", "does not exist")):
+    for name, told in (("path.json", "not UTF-8 text"), ("none.json", "does not exist")):
         with pytest.raises(InputError, match=told) as error:
             read_camera_path(tmp_path / name)
         assert name in str(error.value)

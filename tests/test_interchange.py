@@ -308,7 +308,9 @@ def test_models_and_views_are_exported_too(trained, cars, tmp_path, call):
 
 def test_up_is_estimated_from_the_cameras():
     poses = turned_camera(np.arange(12) * 30.0, np.arange(12) * 5.0, 3.0)
-    assert world_axes.estimate_up_axis(poses) == "+y"
+    assert world_axes.nearest_axis(world_axes.estimate_up(poses).direction) == "+y"
     for up, front in (("+z", "-y"), ("-y", "+x")):
         turn = world_axes.axes_rotation(up, front)
-        assert world_axes.estimate_up_axis(rigid(turn.T, np.zeros(3)) @ poses) == up
+        estimate = world_axes.estimate_up(rigid(turn.T, np.zeros(3)) @ poses)
+        assert world_axes.nearest_axis(estimate.direction) == up
+        assert estimate.is_measured

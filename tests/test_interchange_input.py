@@ -139,7 +139,7 @@ def test_masks_of_their_own_and_alpha(tmp_path):
 @pytest.mark.parametrize(
     ("entries", "message"),
     [
-        ({"k1": 0.02}, "undistort"),
+        ({"k1": 0.2}, "undistort"),
         ({"camera_model": "OPENCV_FISHEYE"}, "undistort"),
         ({"is_fisheye": True}, "undistort"),
     ],
@@ -265,7 +265,7 @@ def test_unsafe_names_are_refused(name):
 
 @pytest.mark.parametrize(
     ("name", "path"),
-    [("a/b.png", "a/b.png"), ("./a//b.png", "a/b.png"), ("..a/b..png", "..a/b..png"), (".", ".")],
+    [("a/b.png", "a/b.png"), ("./a//b.png", "a/b.png"), ("..a/b..png", "..a/b..png")],
 )
 def test_safe_names_are_kept(name, path):
     assert safe_relative_path(name, "file") == path
@@ -306,8 +306,6 @@ def test_unsafe_names_are_not_imported(name, tmp_path):
     scene = tmp_path / "data/transforms.json"
     content = json.loads(scene.read_text())
     for key in ("instance", "file_path", "mask_path"):
-        if key != "instance" and name == "C:evil.png":
-            continue
         changed = {**content["frames"][0], key: name}
         scene.write_text(json.dumps({**content, "frames": [changed]}))
         with pytest.raises(InputError, match=r"transforms\.json") as error:

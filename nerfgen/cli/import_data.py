@@ -135,8 +135,8 @@ def import_data(
     if summary["kept"]:
         for path in summary["outputs"].values():
             reporter.kept(Path(path))
-    for line in [_world(summary)] if with_cameras else summary["notes"]:
-        reporter.say(line)
+    for line in [*([_world(summary)] if with_cameras else []), *summary["notes"]]:
+        reporter.say(options.as_options(line))
     total, usable = summary["images"], summary["usable"]
     reporter.result(summary, _line(summary))
     runtime.check_strict(strict, total - usable, total)
@@ -168,8 +168,6 @@ def _world(summary: Record) -> str:
         if not any(center)
         else f"origin at {center}"
     )
-    distance = "" if summary["distance"] is None else f", cameras at {summary['distance']:.2f} (median)"
-    return (
-        f"world: {summary['up']} up, {summary['front']} to the front, lengths times {summary['scale']:.6g}, "
-        f"{middle}{distance}"
-    )
+    distance = f", cameras at {summary['distance']:.2f} (median)"
+    scale = "a scale for each scene" if summary["scale"] == "own" else f"lengths times {summary['scale']:.6g}"
+    return f"world: {summary['up']} up, {summary['front']} to the front, {scale}, {middle}{distance}"

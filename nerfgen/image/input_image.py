@@ -100,6 +100,14 @@ class InputImage:
         return self._at_least(0).size if self._decoded is None else self._decoded.size
 
     @property
+    def orientation(self) -> int:
+        """The EXIF orientation of the stored pixels, 1 to 8; from 5 on, rows and columns are exchanged."""
+        if isinstance(self._source, np.ndarray):
+            return 1
+        with _opened(self._encoded()) as image:
+            return _orientation(image)
+
+    @property
     def has_alpha(self) -> bool:
         """Whether the file has transparency."""
         if self._decoded is None and not isinstance(self._source, np.ndarray):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,19 +17,38 @@ from jaxtyping import Float, UInt8
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.geometry import sphere_window
-from nerfgen.image import InputImage, UnreadableImageError, decode, digest_images, resample_window
+from nerfgen.image import InputImage, UnreadableImageError, digest_images, resample_window
 from nerfgen.interchange import eg3d, srn, transforms, world_axes
 from nerfgen.interchange.formats import FORMATS, default_front, detect_format
-from nerfgen.interchange.posed_images import PosedImages, measure_images, with_status
-from nerfgen.interchange.settings import ImportSettings, WorldAlignment
+from nerfgen.interchange.posed_images import ListedImage, PosedImages, measure_images, with_status
+from nerfgen.interchange.settings import FARTHEST, ImportSettings, WorldAlignment
+from nerfgen.mask import read_mask
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
 from nerfgen.parallel import Progress, map_threads, silent
+from nerfgen.untrusted import is_inside, printable
 
 # Fewest cameras of an object that determine the point they look at.
 _MIN_CAMERAS = 3
 # A mask with a smaller foreground fraction of the window has no object.
 _MIN_FOREGROUND = 0.005
+# Smallest angle between what is up for the cameras of a scene and the axis that is, degrees.
+_SMALLEST_TILT = 10.0
+# Largest ratio between the scales of scenes that share a unit.
+_LARGEST_SPREAD = 1.5
+# Least depth of the origin, in units of its distance.
+_LEAST_DEPTH = 1e-6
+# Version of the import's meaning, see :class:`nerfgen.storage.Stage`.
+_VERSION = 2
+_REMEDIES = {
+    "absent": "correct the names, or give the folder that contains the images",
+    "bad_name": "rename the images",
+    "unreadable": "replace the images",
+    "outside": "copy the images",
+    "no_camera": "correct the cameras",
+    "wrong_shape": "give the images that the cameras were computed for",
+    "looks_away": "set `center` to the point that the cameras look at",
+}
 
 
 class _Mask(NamedTuple):
@@ -58,22 +78,24 @@ def import_cameras(
 
     Returns:
         ``format``, ``class``, ``images``, ``usable``, ``instances``, ``statuses``, ``up``, ``front``, ``scale``,
-        ``center``, ``distance`` (median, world units), ``masks`` (their number), ``outputs`` (their paths) and
-        ``kept``.
+        ``center``, ``distance`` (median, world units), ``masks`` (their number), ``notes`` (lines for people),
+        ``outputs`` (their paths) and ``kept``. ``scale`` is "own" where each scene has one; ``tilt`` is present where a
+        world's up was none of its axes: the largest angle between them, degrees.
 
     Raises:
-        InputError: the format is unknown, or a file is invalid.
+        InputError: the format is unknown, a file is invalid, or no image has a usable camera.
         OutputExistsError: an output exists and has other inputs or parameters.
     """
     name = _format(source, format_name)
     described = named_class(object_class or FORMATS[name].require_class())
     folder, single = _folder_and_file(name, source, output, progress)
-    posed, sources = _read(name, folder, single, settings.ignore_distortion, progress)
+    listed, sources = _read(name, folder, single, settings.ignore_distortion)
+    posed, problems = measure_images(folder, listed, progress=progress)
     posed = _group_instances(posed, settings.instances)
     posed = with_status(posed, _rows_beyond_views(posed, settings.views, settings.seed), "not_chosen")
-    posed, chosen = _align(posed, name, described, alignment)
+    posed, chosen, notes = _align(posed, [one.world for one in listed], name, described, alignment)
+    _check_usable(folder / sources[0] if len(sources) == 1 else source, posed, problems)
     target = output or folder
-    digests = digest_images(folder, posed.images)
     cameras = storage.Stage(
         target / "cameras.h5",
         "cameras/1",
@@ -87,9 +109,10 @@ def import_cameras(
             **chosen,
         },
         inputs=[
-            storage.folder_record(posed.images, digests),
-            storage.folder_record(sources, digest_images(folder, sources)),
+            storage.folder_record(posed.images, _digests(folder, posed.images)),
+            storage.folder_record(sources, _digests(folder, sources)),
         ],
+        version=_VERSION,
     )
     windows = np.full((len(posed.images), 3), np.nan)
     rows = np.flatnonzero(posed.usable)
@@ -106,7 +129,7 @@ def import_cameras(
             output=target / "masks.h5",
             schema="masks/1",
             parameters={**cameras.parameters, "size": settings.mask_size},
-            inputs=[*cameras.inputs, storage.folder_record(files, digest_images(folder, files))],
+            inputs=[*cameras.inputs, storage.folder_record(files, _digests(folder, files))],
         )
         outputs["masks"] = masks.output
         if not masks.is_current(overwrite=overwrite):
@@ -123,8 +146,9 @@ def import_cameras(
         "instances": len({posed.instance[row] for row in rows}),
         "statuses": dict(sorted(Counter(posed.status).items())),
         **chosen,
-        "distance": float(np.median(distance)) if len(rows) else None,
+        "distance": float(np.median(distance)),
         "masks": num_masks,
+        "notes": notes + _problem_notes(posed, problems),
         "outputs": {kind: str(path) for kind, path in outputs.items()},
         "kept": kept,
     }
@@ -163,8 +187,8 @@ def _folder_and_file(
 
 
 def _read(
-    name: str, folder: Path, single: Path | None, ignore_distortion: bool, progress: Progress
-) -> tuple[PosedImages, list[str]]:
+    name: str, folder: Path, single: Path | None, ignore_distortion: bool
+) -> tuple[list[ListedImage], list[str]]:
     if name == "transforms":
         listed, sources = transforms.read(single or folder, ignore_distortion=ignore_distortion)
     else:
@@ -175,7 +199,36 @@ def _read(
         raise InputError(
             f"{folder}: {repeated[0]} has {names[repeated[0]]} cameras; remove all but one of them"
         )
-    return measure_images(folder, listed, progress=progress), sources
+    return listed, sources
+
+
+def _check_usable(source: Path, posed: PosedImages, problems: Sequence[str]) -> None:
+    """Raise :class:`InputError` with the commonest reason if no image is usable."""
+    if posed.usable.any():
+        return
+    status, count = Counter(posed.status).most_common(1)[0]
+    row = posed.status.index(status)
+    raise InputError(
+        f"{source}: none of its {len(posed.images)} images is usable; {count} {status}, such as {posed.images[row]}: "
+        f"{problems[row] or storage.STATUSES[status]}; {_REMEDIES.get(status, 'correct its cameras')}"
+    )
+
+
+def _problem_notes(posed: PosedImages, problems: Sequence[str]) -> list[str]:
+    """An example of each status that has a reason of its own."""
+    first: dict[str, str] = {}
+    for image, status, problem in zip(posed.images, posed.status, problems, strict=True):
+        if problem:
+            first.setdefault(status, f"{status}: {printable(image)}: {problem}")
+    return list(first.values())
+
+
+def _digests(folder: Path, names: Sequence[str]) -> list[tuple[int, str]]:
+    """As :func:`digest_images`, without reading what is no file or leads out of the folder."""
+    return digest_images(
+        folder,
+        [name if os.path.isfile(folder / name) and is_inside(folder, name) else "" for name in names],
+    )
 
 
 def _group_instances(posed: PosedImages, instances: str) -> PosedImages:
@@ -201,15 +254,43 @@ def _rows_beyond_views(posed: PosedImages, views: int | None, seed: int) -> list
 
 
 def _align(
-    posed: PosedImages, name: str, described: ObjectClass, alignment: WorldAlignment
-) -> tuple[PosedImages, storage.Record]:
-    """The cameras in nerfgen's world, and the transformation that was chosen."""
+    posed: PosedImages,
+    worlds: Sequence[str],
+    name: str,
+    described: ObjectClass,
+    alignment: WorldAlignment,
+) -> tuple[PosedImages, storage.Record, list[str]]:
+    """The cameras in nerfgen's world, the transformation that was chosen, and notes on it.
+
+    Args:
+        worlds: name of each image's world.
+    """
     rows = np.flatnonzero(posed.usable)
-    estimated = FORMATS[name].up or world_axes.estimate_up_axis(posed.cam_to_world[rows])
+    by_world: dict[str, list[int]] = {}
+    for row in rows.tolist():
+        by_world.setdefault(worlds[row], []).append(row)
+    # Formats without conventions for up and origin have none for their scenes' units either.
+    is_free = not FORMATS[name].centered
+    estimates = {world: world_axes.estimate_up(posed.cam_to_world[own]) for world, own in by_world.items()}
+    votes: Counter[str] = Counter()
+    for world, own in by_world.items():
+        votes[world_axes.nearest_axis(estimates[world].direction)] += len(own)
+    estimated = FORMATS[name].up or max(votes, key=lambda axis: votes[axis], default="+y")
     up = world_axes.axis_name("up", alignment.up or estimated)
     front = world_axes.axis_name("front", alignment.front or default_front(name, up))
-    rotation = world_axes.axes_rotation(up, front)
-    estimate_center = alignment.center is None and not FORMATS[name].centered
+    rotation = np.tile(world_axes.axes_rotation(up, front), (len(worlds), 1, 1))
+    notes: list[str] = []
+    tilt = 0.0
+    if alignment.up is None and not FORMATS[name].up:
+        if not all(estimate.is_certain for estimate in estimates.values()):
+            notes.append(f"the cameras do not show which way is up; {up} is a guess, which `up` corrects")
+        for world, own in by_world.items():
+            angle = world_axes.degrees_between(estimates[world].direction, world_axes.AXES[up])
+            if is_free and estimates[world].is_measured and angle > _SMALLEST_TILT:
+                leveled = world_axes.leveling_rotation(estimates[world].direction, up)
+                rotation[own] = rotation[own] @ leveled
+                tilt = max(tilt, angle)
+    estimate_center = alignment.center is None and is_free
     moved = posed.cam_to_world.copy()
     if estimate_center:
         for own in posed.subset(rows).by_instance().values():
@@ -218,18 +299,44 @@ def _align(
     elif alignment.center is not None:
         moved[:, :3, 3] -= np.array(alignment.center)
     posed = replace(posed, cam_to_world=moved)
-    radius = world_axes.visible_radius(posed.intrinsics[rows], posed.image_size[rows], moved[rows])
-    visible = float(np.median(radius)) if len(radius) else 0.0
-    scale = alignment.scale or (described.reach / visible if visible > 0 else 1.0)
-    chosen = {
+    visible = np.ones(len(worlds))
+    visible[rows] = world_axes.visible_radius(posed.intrinsics[rows], posed.image_size[rows], moved[rows])
+    scale = np.full(len(worlds), alignment.scale or _scale(visible[rows], described))
+    own_scales = {
+        world: _scale(visible[own], described) for world, own in by_world.items() if len(own) >= _MIN_CAMERAS
+    }
+    spread = max(own_scales.values(), default=1.0) / min(own_scales.values(), default=1.0)
+    has_own_scales = is_free and alignment.scale is None and spread > _LARGEST_SPREAD
+    if has_own_scales:
+        for world, factor in own_scales.items():
+            scale[by_world[world]] = factor
+        notes.append(
+            f"the units of its scenes differ by a factor of up to {spread:.3g}: each scene has its own scale; "
+            "`scale` sets one for all"
+        )
+    if tilt:
+        notes.append(
+            f"worlds tilted by up to {tilt:.0f} degrees against {up} were leveled; `up` prevents that"
+        )
+    chosen: storage.Record = {
         "up": up,
         "front": front,
-        "scale": scale,
+        "scale": "own" if has_own_scales else float(scale[0]),
         "center": "watched" if estimate_center else list(alignment.center or (0.0, 0.0, 0.0)),
     }
+    if tilt:
+        chosen["tilt"] = tilt
     depth = -np.einsum("ni,ni->n", moved[rows, :3, 2], moved[rows, :3, 3])
+    # Within rounding of a right angle, the origin is projected to nowhere.
+    away = depth <= _LEAST_DEPTH * np.linalg.norm(moved[rows, :3, 3], axis=-1)
     aligned = world_axes.transform_world(posed, rotation, scale)
-    return with_status(aligned, rows[depth <= 0], "looks_away"), chosen
+    return with_status(aligned, rows[away], "looks_away"), chosen, notes
+
+
+def _scale(visible: Float[np.ndarray, " images"], described: ObjectClass) -> float:
+    """Factor that makes the median of visible radii the reach of the class; 1 if it is 0."""
+    radius = float(np.median(visible)) if len(visible) else 0.0
+    return described.reach / radius if radius > 1 / FARTHEST else 1.0
 
 
 def _write_cameras(stage: storage.Stage, posed: PosedImages, windows: Float[np.ndarray, "images 3"]) -> None:
@@ -260,7 +367,14 @@ def _write_masks(
     """
     usable = posed.usable
     items = [
-        (folder / mask if mask else None, mask == image, tuple(window), tuple(image_size)) if use else None
+        (
+            folder / mask if mask and is_inside(folder, mask) else None,
+            mask == image,
+            tuple(window),
+            tuple(image_size),
+        )
+        if use
+        else None
         for image, mask, window, image_size, use in zip(
             posed.images, posed.masks, windows.tolist(), posed.image_size.tolist(), usable, strict=True
         )
@@ -287,7 +401,7 @@ def _read_mask(size: int, item: tuple[Path | None, bool, Sequence[float], tuple[
     if path is None or not path.is_file():
         return _Mask("no_mask", None)
     try:
-        whole = InputImage(path).alpha if is_alpha else decode(path)[..., 0]
+        whole = InputImage(path).alpha if is_alpha else read_mask(path)
     except UnreadableImageError:
         return _Mask("no_mask", None)
     assert whole is not None

@@ -15,10 +15,11 @@ from jaxtyping import Float
 
 from nerfgen.errors import InputError
 from nerfgen.geometry import OPENGL_AXES, Cameras, field_intrinsics, field_of_view
+from nerfgen.interchange.entries import EntryError, pose
+from nerfgen.interchange.posed_images import is_rigid_pose
+from nerfgen.interchange.settings import FARTHEST
 from nerfgen.storage import atomic_path
-
-# Largest deviation of a rotation from orthonormality; many files have few digits.
-_ROTATION_TOLERANCE = 1e-3
+from nerfgen.untrusted import excerpt, read_json_input
 
 
 class CameraPath(NamedTuple):
@@ -43,21 +44,18 @@ def read_camera_path(path: Path) -> CameraPath:
     Raises:
         InputError: the file is absent or invalid, or its cameras are not perspective; the key is named.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; give a camera path of nerfstudio (JSON)") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not JSON ({error}); give a camera path of nerfstudio") from error
+    if not path.exists():
+        raise InputError(f"{path} does not exist; give a camera path of nerfstudio (JSON)")
+    content = read_json_input(path)
     if not (
         isinstance(content, dict) and isinstance(content.get("camera_path"), list) and content["camera_path"]
     ):
         raise InputError(
             f"{path}: camera_path must be a non-empty list of cameras; give a camera path of nerfstudio"
         )
-    kind = content.get("camera_type", "perspective")
+    kind = content.get("camera_type") or "perspective"
     if str(kind).lower() != "perspective":
-        raise InputError(f"{path}: camera_type is {kind}; only perspective cameras are supported")
+        raise InputError(f"{path}: camera_type is {excerpt(kind)}; only perspective cameras are supported")
     poses, fields = [], []
     for number, entry in enumerate(content["camera_path"]):
         key = f"{path}: camera_path[{number}]"
@@ -113,22 +111,16 @@ def write_camera_path(path: Path, camera_path: CameraPath, size: int) -> None:
 def _pose(value: Any, key: str) -> Float[np.ndarray, "4 4"]:
     """A rigid transformation from 16 or 12 numbers, row by row, flat or nested."""
     try:
-        matrix = np.array(value)
-    except ValueError:  # rows of different lengths
-        matrix = np.zeros(0)
-    if matrix.dtype.kind not in "if" or matrix.size not in (12, 16) or not np.isfinite(matrix).all():
-        raise InputError(f"{key} must be 16 numbers, a 4 x 4 matrix row by row")
-    pose = np.eye(4)
-    pose[: matrix.size // 4] = matrix.reshape(-1, 4)
-    rotation = pose[:3, :3]
-    if not np.allclose(pose[3], [0, 0, 0, 1]):
+        matrix = pose(value, "it")
+    except EntryError as error:
+        raise InputError(f"{key} must be 16 numbers, a 4 x 4 matrix row by row ({error})") from error
+    if not np.allclose(matrix[3], [0, 0, 0, 1]):
         raise InputError(f"{key}: the last row must be 0 0 0 1; write the matrix row by row")
-    if (
-        not np.allclose(rotation @ rotation.T, np.eye(3), atol=_ROTATION_TOLERANCE)
-        or np.linalg.det(rotation) < 0
-    ):
+    if not is_rigid_pose(matrix):
         raise InputError(f"{key} must be a rotation and a translation; it scales, shears or mirrors")
-    return pose
+    if np.abs(matrix[:3, 3]).max() > FARTHEST:
+        raise InputError(f"{key} is farther than {FARTHEST:g} from the origin; correct it")
+    return matrix
 
 
 def _number(value: Any, key: str, meaning: str, below: float) -> float:

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from nerfgen import storage
-from nerfgen.image import InputImage, UnreadableImageError, is_image
+from nerfgen.image import EXTENSIONS, InputImage, UnreadableImageError, is_image, match_names
+from nerfgen.interchange.entries import LINKS_REMEDY
+from nerfgen.interchange.settings import FARTHEST
 from nerfgen.parallel import Progress, map_threads, silent
+from nerfgen.untrusted import is_inside, printable
 
 # Largest relative difference between the aspect ratios of an image and of its camera: sizes are whole pixels.
 _ASPECT_TOLERANCE = 0.02
+# Largest ratio of an image's side to its focal length, and of that and the principal point to the side.
+_LARGEST_RATIO = 1e4
+# Largest skew, in units of the image's side.
+_SKEW_TOLERANCE = 1e-6
 # Largest deviation of a pose from a rotation; many files have few digits.
 _ROTATION_TOLERANCE = 1e-3
+
+# Upright pixel axes in stored ones, for the EXIF orientations that do not mirror.
+TURNS = {
+    1: np.eye(2),
+    3: -np.eye(2),
+    6: np.array([[0.0, -1.0], [1.0, 0.0]]),
+    8: np.array([[0.0, 1.0], [-1.0, 0.0]]),
+}
+OPPOSITE_TURNS = {1: 1, 3: 3, 6: 8, 8: 6}
+_Camera = tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"]]
 
 
 @dataclass(frozen=True)
@@ -72,7 +90,7 @@ class PosedImages:
 
 
 class ListedImage(NamedTuple):
-    """An image as a format lists it.
+    """An image as a format lists it. Its camera is for the stored pixels, before any EXIF orientation.
 
     Attributes:
         image: path relative to the folder.
@@ -81,6 +99,8 @@ class ListedImage(NamedTuple):
         size: width and height of ``intrinsics``; (1, 1) if they are in units of the image's width and height.
         cam_to_world: pose, OpenCV axes; None if not listed.
         mask: path of a mask; "" without.
+        world: images with the same name have cameras in one world.
+        problem: why the camera cannot be used; "" if it is valid or its values tell.
     """
 
     image: str
@@ -89,36 +109,54 @@ class ListedImage(NamedTuple):
     size: tuple[float, float] = (1.0, 1.0)
     cam_to_world: Float[np.ndarray, "4 4"] | None = None
     mask: str = ""
+    world: str = ""
+    problem: str = ""
 
 
-class _ImageFile(NamedTuple):
+class ImageFile(NamedTuple):
+    """An image file as it is stored.
+
+    Attributes:
+        status: ``ok``, ``absent``, ``bad_name``, ``outside`` or ``unreadable``.
+        size: stored width and height, pixels; 0 unless ``ok``.
+        orientation: EXIF orientation that makes the stored pixels upright.
+        has_alpha: whether its opacity varies.
+        problem: why it cannot be read.
+    """
+
     status: str
-    size: tuple[int, int]
-    has_alpha: bool
+    size: tuple[int, int] = (0, 0)
+    orientation: int = 1
+    has_alpha: bool = False
+    problem: str = ""
 
 
 def measure_images(
     folder: Path, listed: Sequence[ListedImage], *, progress: Progress = silent
-) -> PosedImages:
-    """Read the sizes of listed images and scale their intrinsics to these sizes."""
+) -> tuple[PosedImages, list[str]]:
+    """Read the sizes of listed images, and express their cameras for the upright images of these sizes.
+
+    Returns:
+        The images, and what is wrong with each; "" for those that are usable.
+    """
     count = len(listed)
     status: list[str] = []
+    problems: list[str] = []
     masks: list[str] = []
     sizes = np.zeros((count, 2), np.int64)
     intrinsics, poses = np.full((count, 3, 3), np.nan), np.full((count, 4, 4), np.nan)
-    files = map_threads(partial(_read_image_file, folder), [one.image for one in listed], progress=progress)
+    files = map_threads(partial(read_image_file, folder), [one.image for one in listed], progress=progress)
     for row, (one, file) in enumerate(zip(listed, files, strict=True)):
-        sizes[row] = file.size
-        reason = file.status
+        sizes[row] = file.size if file.orientation < 5 else file.size[::-1]
+        reason, problem = file.status, file.problem
         if reason == "ok":
-            reason = _camera_status(one, file.size)
-        if reason == "ok":
-            assert one.intrinsics is not None
-            scale = np.array([file.size[0] / one.size[0], file.size[1] / one.size[1], 1.0])
-            intrinsics[row], poses[row] = scale[:, None] * one.intrinsics, one.cam_to_world
+            reason, problem, camera = _upright_camera(one, file)
+            if camera is not None:
+                intrinsics[row], poses[row] = camera
         status.append(reason)
+        problems.append(problem)
         masks.append(one.mask or (one.image if file.has_alpha else ""))
-    return PosedImages(
+    posed = PosedImages(
         [one.image for one in listed],
         status,
         [one.instance for one in listed],
@@ -127,32 +165,88 @@ def measure_images(
         poses,
         masks,
     )
+    return posed, problems
 
 
-def _read_image_file(folder: Path, image: str) -> _ImageFile:
+def read_image_file(folder: Path, image: str) -> ImageFile:
+    """Size, orientation and transparency of an image of a folder."""
     path = folder / image
-    if not path.is_file():
-        return _ImageFile("absent", (0, 0), False)
+    if "\\" in image:
+        return ImageFile("bad_name", problem="rename it")
+    if not os.path.isfile(path):
+        return ImageFile("absent", problem="there is no file of this name, or several names or files compete")
+    if not is_inside(folder, image):
+        return ImageFile("outside", problem=LINKS_REMEDY)
     try:
         opened = InputImage(path)
         alpha = opened.alpha
         varied = alpha is not None and bool(alpha.min() < alpha.max())
-        return _ImageFile("ok", opened.size, varied)
-    except UnreadableImageError:
-        return _ImageFile("unreadable", (0, 0), False)
+        size, orientation = opened.size, opened.orientation
+        return ImageFile("ok", size if orientation < 5 else size[::-1], orientation, varied)
+    except UnreadableImageError as error:
+        return ImageFile("unreadable", problem=str(error))
 
 
-def _camera_status(one: ListedImage, size: tuple[int, int]) -> str:
-    if one.intrinsics is None or one.cam_to_world is None or not is_rigid_pose(one.cam_to_world):
-        return "no_camera"
-    matrix = one.intrinsics
-    if not (np.isfinite(matrix).all() and matrix[0, 0] > 0 and matrix[1, 1] > 0):
-        return "no_camera"
-    if one.size == (1.0, 1.0):
-        return "ok"
-    log_ratio = math.log((one.size[0] / one.size[1]) / (size[0] / size[1]))
+def _upright_camera(one: ListedImage, file: ImageFile) -> tuple[str, str, _Camera | None]:
+    """Status, problem and camera of a readable image."""
+    if one.problem:
+        return "no_camera", one.problem, None
+    if one.intrinsics is None or one.cam_to_world is None:
+        missing = "focal length" if one.intrinsics is None else "pose"
+        return "no_camera", f"it has no {missing}", None
+    if not is_rigid_pose(one.cam_to_world) or np.abs(one.cam_to_world[:3, 3]).max() > FARTHEST:
+        return "no_camera", "its pose scales, shears, mirrors, or is not finite", None
+    size, orientation = file.size, file.orientation
+    if one.size != (1.0, 1.0) and not _same_shape(one.size, size):
+        # Some programs apply the orientation before they compute cameras.
+        if orientation < 5 or not _same_shape(one.size, size[::-1]):
+            return "wrong_shape", f"its camera is for {one.size[0]:g} x {one.size[1]:g} pixels", None
+        size, orientation = size[::-1], 1
+    with np.errstate(all="ignore"):  # what overflows is no pinhole
+        matrix = np.array([size[0] / one.size[0], size[1] / one.size[1], 1.0])[:, None] * one.intrinsics
+    if not _is_pinhole(matrix, size):
+        return "no_camera", "its focal length or principal point is not that of a pinhole camera", None
+    if orientation not in TURNS:
+        return "no_camera", "its EXIF orientation mirrors it, which no camera does; save it upright", None
+    return "ok", "", turn_camera(matrix, one.cam_to_world, size, orientation)
+
+
+def turn_camera(
+    intrinsics: Float[np.ndarray, "3 3"],
+    cam_to_world: Float[np.ndarray, "4 4"],
+    size: tuple[int, int],
+    orientation: int,
+) -> _Camera:
+    """The camera of an image after its pixels are turned upright.
+
+    Args:
+        intrinsics: pinhole matrix for the stored pixels.
+        cam_to_world: pose for the stored pixels, OpenCV axes.
+        size: stored width and height, pixels.
+        orientation: EXIF orientation, a key of :data:`TURNS`. The one of the opposite turn takes a camera back.
+    """
+    axes, pixels = np.eye(4), np.eye(3)
+    axes[:2, :2] = pixels[:2, :2] = turn = TURNS[orientation]
+    pixels[:2, 2] = -np.minimum(turn @ size, 0.0)
+    return pixels @ intrinsics @ axes[:3, :3].T, cam_to_world @ axes.T
+
+
+def _same_shape(stated: tuple[float, float], size: tuple[int, int]) -> bool:
+    log_ratio = math.log(stated[0]) - math.log(stated[1]) - math.log(size[0] / size[1])
     # Sizes are rounded to whole pixels.
-    return "ok" if abs(log_ratio) <= _ASPECT_TOLERANCE + 1 / min(size) else "wrong_shape"
+    return abs(log_ratio) <= _ASPECT_TOLERANCE + 1 / min(size)
+
+
+def _is_pinhole(matrix: Float[np.ndarray, "3 3"], size: tuple[int, int]) -> bool:
+    """Whether a matrix has the form of a pinhole camera's, without skew, and an angle of view that images have."""
+    side = max(size)
+    return bool(
+        np.isfinite(matrix).all()
+        and np.allclose(matrix[(0, 1, 2, 2), (1, 0, 0, 1)], 0.0, atol=_SKEW_TOLERANCE * side)
+        and np.isclose(matrix[2, 2], 1.0)
+        and (matrix.diagonal()[:2] > side / _LARGEST_RATIO).all()
+        and (np.abs(matrix[:2]) < side * _LARGEST_RATIO).all()
+    )
 
 
 def is_rigid_pose(matrix: Float[np.ndarray, "rows columns"]) -> bool:
@@ -167,17 +261,53 @@ def is_rigid_pose(matrix: Float[np.ndarray, "rows columns"]) -> bool:
     )
 
 
-def unlisted_images(folder: Path, images: Iterable[str], companions: Iterable[str] = ()) -> list[str]:
-    """Images beside the listed ones that are neither listed nor ``companions`` (masks, depth maps), sorted."""
-    listed = set(images)
-    found = {
+def with_files(
+    folder: Path, listed: Sequence[ListedImage], companions: Iterable[str] = ()
+) -> list[ListedImage]:
+    """Listed images and masks by the names of their files, and the images beside them that are not listed.
+
+    Args:
+        companions: names of files beside the images that are no images of their own, such as depth maps.
+    """
+    images = existing_names(folder, [one.image for one in listed])
+    others = existing_names(folder, [*(one.mask for one in listed), *companions])
+    found = [
+        one._replace(image=image, mask=mask) for one, image, mask in zip(listed, images, others, strict=False)
+    ]
+    known = {*images, *others}
+    parents = {PurePosixPath(image).parent for image in images}
+    beside = {
         (parent / path.name).as_posix()
-        for parent in {Path(image).parent for image in listed}
-        if (folder / parent).is_dir()
+        for parent in parents
+        if is_inside(folder, parent.as_posix()) and (folder / parent).is_dir()
         for path in (folder / parent).iterdir()
         if is_image(path.name)
     }
-    return sorted(found - listed - set(companions))
+    return found + [
+        ListedImage(name, name, problem="no camera is listed for it")
+        for name in sorted(map(printable, beside - known))  # a name that cannot be written is escaped
+    ]
+
+
+def existing_names(folder: Path, names: Sequence[str]) -> list[str]:
+    """Names of files as the folder spells them; unchanged where no file or several files are meant.
+
+    A name without image suffix that means no file gets the suffix ``.png``.
+    """
+    exact = {name for name in names if name and os.path.isfile(folder / name)}
+    if len(exact) == len({*names} - {""}):
+        return list(names)
+    present = exact.union(
+        PurePosixPath(os.path.relpath(os.path.join(parent, name), folder)).as_posix()
+        for parent, _, files in os.walk(folder)
+        for name in files
+        if is_image(name)
+    )
+    matched = match_names(names, sorted(present))
+    return [
+        found or (name if not name or PurePosixPath(name).suffix[1:].lower() in EXTENSIONS else f"{name}.png")
+        for name, found in zip(names, matched, strict=True)
+    ]
 
 
 def with_status(posed: PosedImages, rows: Iterable[int], status: str) -> PosedImages:

@@ -10,8 +10,10 @@ from nerfgen.settings import SettingError, Settings, parse_vector, setting
 CameraFormat = Literal["srn", "eg3d", "transforms"]
 CAMERA_FORMATS: tuple[CameraFormat, ...] = get_args(CameraFormat)
 Instances = Literal["auto", "image", "folder"]
-ImageTransfer = Literal["copy", "link", "none"]
+ImageTransfer = Literal["copy", "link", "windows", "none"]
 
+# Largest coordinate: what is beyond cannot be told from an error, and its square may overflow.
+FARTHEST = 1e12
 _WORLD = "World of the cameras"
 
 
@@ -73,11 +75,15 @@ class WorldAlignment(Settings, title=_WORLD):
     scale: float | None = setting(
         None,
         above=0,
+        maximum=FARTHEST,
         zero_is_default=True,
-        help="Factor of lengths; by default the sphere that the class fits in fills the median image.",
+        help="Factor of lengths; by default the sphere that the class fits in fills the median image, of each scene "
+        "where their units differ.",
     )
     center: tuple[float, float, float] | None = setting(
         None,
+        minimum=-FARTHEST,
+        maximum=FARTHEST,
         parse=parse_vector,
         metavar="X,Y,Z",
         help="Point that becomes the origin; by default the point that the cameras of a transforms.json look at, and "
@@ -99,12 +105,13 @@ class ExportSettings(Settings):
     pictures: ImageTransfer = setting(
         "copy",
         help="[bold]copy[/bold] the images into the layout, [bold]link[/bold] them (hard links, or copies where links "
-        "are impossible), or [bold]none[/bold]: cameras only.",
+        "are impossible), write their square [bold]windows[/bold], or [bold]none[/bold]: cameras only.",
     )
+    size: int = setting(512, minimum=8, maximum=16384, unit="pixels", help="Size of a window.")
     up: str = setting("+y", metavar="AXIS", help="Axis of the written world that points up.")
     front: str | None = setting(
         None,
         metavar="AXIS",
         help="Axis that objects face; by default, with y up, -z for srn and +z for others.",
     )
-    scale: float = setting(1.0, above=0, help="Factor of lengths.")
+    scale: float = setting(1.0, above=0, maximum=FARTHEST, help="Factor of lengths.")

@@ -14,20 +14,26 @@ world-to-camera matrices.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Float
 
 from nerfgen.errors import InputError
 from nerfgen.geometry import intrinsic_matrix, invert_rigid
-from nerfgen.image import is_image
-from nerfgen.interchange.posed_images import ListedImage, PosedImages
+from nerfgen.image import is_image, match_names
+from nerfgen.interchange.entries import read_source
+from nerfgen.interchange.posed_images import ListedImage, PosedImages, is_rigid_pose
+from nerfgen.untrusted import printable
 
 # First line of intrinsics.txt that may be the size.
 _FIRST_SIZE_LINE = 2
+# No pose and no intrinsics.txt is as large.
+_MAX_BYTES = 65536
+
+_Value = TypeVar("_Value")
 
 
 class _Intrinsics(NamedTuple):
@@ -46,10 +52,10 @@ def matches(folder: Path) -> bool:
 def read(folder: Path) -> tuple[list[ListedImage], list[str]]:
     """The images of all objects in a folder, in order, and the names of the camera files.
 
-    Images without pose and poses without image are listed too.
+    Images without pose and poses without image are listed too. Images whose camera files are invalid have no camera.
 
     Raises:
-        InputError: there is no object, or a file is invalid.
+        InputError: there is no object, or a link leads out of the folder.
     """
     listed: list[ListedImage] = []
     sources: list[str] = []
@@ -57,28 +63,52 @@ def read(folder: Path) -> tuple[list[ListedImage], list[str]]:
         below = place.relative_to(folder).as_posix()
         prefix = "" if below == "." else f"{below}/"
         instance = place.resolve().name if below == "." else below
-        intrinsics = _read_intrinsics(place / "intrinsics.txt")
+        intrinsics = _attempt(_read_intrinsics, folder, f"{prefix}intrinsics.txt")
         sources.append(f"{prefix}intrinsics.txt")
-        poses = {path.stem: path for path in (place / "pose").glob("*.txt")}
-        images = {
-            path.stem: path.name
-            for path in sorted((place / "rgb").iterdir() if (place / "rgb").is_dir() else ())
+        poses = [path.stem for path in (place / "pose").glob("*.txt") if not path.name.startswith(".")]
+        images = [
+            path.name
+            for path in ((place / "rgb").iterdir() if (place / "rgb").is_dir() else ())
             if is_image(path.name)
-        }
-        for stem in sorted(poses.keys() | images.keys()):
-            name = f"{prefix}rgb/{images.get(stem, f'{stem}.png')}"
-            if stem not in poses:
-                listed.append(ListedImage(name, instance))
-                continue
-            sources.append(f"{prefix}pose/{poses[stem].name}")
-            pose = _read_pose(poses[stem])
-            cam_to_world = invert_rigid(pose) if intrinsics.inverted else pose
-            listed.append(ListedImage(name, instance, intrinsics.matrix, intrinsics.size, cam_to_world))
+        ]
+        found = {image: stem for stem, image in zip(poses, match_names(poses, images), strict=True) if image}
+        # A pose whose image is absent, or one of several files, has a row under its own name.
+        found |= {f"{stem}.png": stem for stem in set(poses).difference(found.values())}
+        for image in sorted(found.keys() | images):
+            # A name that cannot be written is escaped.
+            row, shown = printable(f"{prefix}rgb/{image}"), printable(instance)
+            one = ListedImage(row, shown, problem="there is no pose of its name")
+            if image in found:
+                name = f"{prefix}pose/{found[image]}.txt"
+                sources.append(name)
+                one = _with_camera(one, intrinsics, _attempt(_read_pose, folder, name))
+            listed.append(one)
     if not listed:
         raise InputError(
             f"{folder} has no object in the SRN layout (a folder with rgb/, pose/ and intrinsics.txt)"
         )
     return listed, sources
+
+
+def _with_camera(
+    one: ListedImage, intrinsics: _Intrinsics | str, pose: Float[np.ndarray, "4 4"] | str
+) -> ListedImage:
+    """An image with its camera, or with the problem of the camera's files."""
+    if isinstance(intrinsics, str) or isinstance(pose, str):
+        return one._replace(problem=next(each for each in (intrinsics, pose) if isinstance(each, str)))
+    # Other poses cannot be inverted; they have no camera.
+    cam_to_world = invert_rigid(pose) if intrinsics.inverted and is_rigid_pose(pose) else pose
+    return one._replace(
+        intrinsics=intrinsics.matrix, size=intrinsics.size, cam_to_world=cam_to_world, problem=""
+    )
+
+
+def _attempt(read: Callable[[Path, str], _Value], folder: Path, name: str) -> _Value | str:
+    """What a reader makes of a file, or what is wrong with it."""
+    try:
+        return read(folder, name)
+    except InputError as error:
+        return str(error)
 
 
 def layout(posed: PosedImages) -> list[str]:
@@ -87,6 +117,7 @@ def layout(posed: PosedImages) -> list[str]:
     for instance, rows in posed.by_instance().items():
         own = [PurePosixPath(posed.images[row]) for row in rows]
         fits = all(path.parent == PurePosixPath(instance) / "rgb" for path in own)
+        fits = fits and len({path.stem for path in own}) == len(own)
         for number, (row, path) in enumerate(zip(rows, own, strict=True)):
             name = path.name if fits else f"{number:06d}{path.suffix or '.png'}"
             names[row] = f"{instance}/rgb/{name}"
@@ -150,27 +181,28 @@ def _objects(folder: Path) -> Iterator[Path]:
                 return
 
 
-def _read_intrinsics(path: Path) -> _Intrinsics:
-    lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+def _read_intrinsics(folder: Path, name: str) -> _Intrinsics:
+    lines = [line.split() for line in read_source(folder, name, limit=_MAX_BYTES).splitlines()]
     try:
         focal, x, y = (float(word) for word in lines[0][:3])
         at = next(number for number in range(_FIRST_SIZE_LINE, len(lines)) if len(lines[number]) == 2)
         height, width = (float(word) for word in lines[at])
         inverted = len(lines) > at + 1 and lines[at + 1] == ["1"]
-        if not (focal > 0 and height > 0 and width > 0):
+        if not (0 < focal < np.inf and 0 < height < np.inf and 0 < width < np.inf):
             raise ValueError
     except (ValueError, IndexError, StopIteration) as error:
         raise InputError(
-            f"{path} is not an intrinsics.txt of SRN: expected `focal cx cy 0.` in line 1 and `height width` in line 4"
+            f"{folder / name} is not an intrinsics.txt of SRN: expected `focal cx cy 0.` in line 1 and `height width` "
+            "in line 4"
         ) from error
     return _Intrinsics(intrinsic_matrix(focal, np.array([x, y])), (width, height), inverted)
 
 
-def _read_pose(path: Path) -> Float[np.ndarray, "4 4"]:
+def _read_pose(folder: Path, name: str) -> Float[np.ndarray, "4 4"]:
     try:
-        numbers = [float(word) for word in path.read_text(encoding="utf-8", errors="replace").split()]
+        numbers = [float(word) for word in read_source(folder, name, limit=_MAX_BYTES).split()]
         return np.array(numbers).reshape(4, 4)
     except ValueError as error:
         raise InputError(
-            f"{path} is not a pose of SRN: expected 16 numbers, a 4 x 4 matrix row by row"
+            f"{folder / name} is not a pose of SRN: expected 16 numbers, a 4 x 4 matrix row by row"
         ) from error

@@ -11,24 +11,44 @@ import json
 import math
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path, PureWindowsPath
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
 from nerfgen.errors import InputError
 from nerfgen.geometry import OPENGL_AXES
-from nerfgen.image import EXTENSIONS, InputImage, UnreadableImageError
-from nerfgen.interchange.posed_images import ListedImage, PosedImages, unlisted_images
+from nerfgen.interchange.entries import EntryError, number, pose, read_source, text
+from nerfgen.interchange.posed_images import (
+    ListedImage,
+    PosedImages,
+    existing_names,
+    read_image_file,
+    with_files,
+)
 from nerfgen.storage import Record
-from nerfgen.untrusted import safe_relative_path
+from nerfgen.untrusted import excerpt, parse_json, safe_relative_path
 
 NAME = "transforms.json"
 # The files of a scene that is split into training and evaluation images.
 _SPLIT = ("transforms_train.json", "transforms_val.json", "transforms_test.json")
 _PINHOLES = ("", "PINHOLE", "SIMPLE_PINHOLE", "OPENCV", "SIMPLE_RADIAL", "RADIAL", "PERSPECTIVE")
 _DISTORTION = ("k1", "k2", "k3", "k4", "p1", "p2")
+# Coefficients that shift no pixel by more are those of a pinhole, pixels.
+_NO_DISTORTION = 0.1
+
+
+class _Frame(NamedTuple):
+    """A frame with the entries of its file and its paths, relative to the folder; ``depth`` is that of a depth map."""
+
+    path: Path
+    scene: str
+    values: Record
+    image: str
+    instance: str
+    mask: str
+    depth: str
 
 
 def matches(source: Path) -> bool:
@@ -41,7 +61,8 @@ def matches(source: Path) -> bool:
 def read(source: Path, *, ignore_distortion: bool = False) -> tuple[list[ListedImage], list[str]]:
     """The frames of all scenes of a folder, the images beside them that no frame lists, and the files read.
 
-    A scene is one object unless its frames name several (``instance``, as :func:`write` does).
+    A scene is one object unless its frames name several (``instance``, as :func:`write` does). A frame whose camera has
+    invalid values has none.
 
     Args:
         source: a folder, or one file.
@@ -52,22 +73,14 @@ def read(source: Path, *, ignore_distortion: bool = False) -> tuple[list[ListedI
     """
     folder = source if source.is_dir() else source.parent
     paths = [source] if source.is_file() else sorted(_scenes(source))
-    listed: list[ListedImage] = []
-    companions: set[str] = set()
-    for path in paths:
-        content = _content(path)
-        scene = _scene_name(folder, path)
-        for entry in content["frames"]:
-            merged = {**content, **entry}
-            _check_pinhole(path, merged, ignore_distortion)
-            name = _image(folder, path, entry)
-            mask = _path_in_folder(folder, path, entry.get("mask_path", ""))
-            companions |= {mask, _path_in_folder(folder, path, entry.get("depth_file_path", ""))}
-            instance = safe_relative_path(str(entry["instance"]), path) if "instance" in entry else scene
-            listed.append(_listed(folder, path, merged, name, instance, mask))
-    unlisted = unlisted_images(folder, [one.image for one in listed], companions)
+    frames = [one for path in paths for one in _frames_of(folder, path)]
+    names = existing_names(folder, [one.image for one in frames])
+    listed = [
+        _listed(folder, one._replace(image=name), ignore_distortion)
+        for one, name in zip(frames, names, strict=True)
+    ]
     return (
-        listed + [ListedImage(name, name) for name in unlisted],
+        with_files(folder, listed, [one.depth for one in frames]),
         [path.relative_to(folder).as_posix() for path in paths],
     )
 
@@ -148,19 +161,40 @@ def _scenes(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _content(path: Path) -> Record:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        frames = content["frames"]
-        if not all(isinstance(one["file_path"], str) for one in frames):
-            raise ValueError
-    except (OSError, ValueError, TypeError, KeyError) as error:
+def _frames_of(folder: Path, path: Path) -> Iterator[_Frame]:
+    """The frames of a file, each completed with the entries of the file. A null entry counts as absent."""
+    content = parse_json(read_source(folder, path.relative_to(folder).as_posix()), path)
+    frames = content.get("frames") if isinstance(content, dict) else None
+    if not isinstance(frames, list):
         raise InputError(
             f"{path} is not a transforms.json: expected `frames`, each with file_path and transform_matrix"
-        ) from error
+        )
     if not frames:
         raise InputError(f"{path} has no frame")
-    return content
+    shared = {key: value for key, value in content.items() if value is not None and key != "frames"}
+    scene = _scene_name(folder, path)
+    for place, entry in enumerate(frames):
+        try:
+            if not isinstance(entry, dict):
+                raise EntryError(f"{excerpt(entry)} is no frame")
+            image, mask, depth = (
+                _path_in_folder(folder, path, text(entry, key))
+                for key in ("file_path", "mask_path", "depth_file_path")
+            )
+            if not image:
+                raise EntryError("file_path is absent; it names the image")
+            instance = entry.get("instance")
+            if isinstance(instance, int) and not isinstance(instance, bool):
+                instance = str(instance)
+            instance = (
+                scene
+                if instance is None
+                else safe_relative_path(text({"instance": instance}, "instance"), path)
+            )
+        except EntryError as error:
+            raise InputError(f"{path}: frames[{place}]: {error}; correct or remove the frame") from error
+        own = {key: value for key, value in entry.items() if value is not None}
+        yield _Frame(path, scene, {**shared, **own}, image, instance, mask, depth)
 
 
 def _scene_name(folder: Path, path: Path) -> str:
@@ -169,88 +203,98 @@ def _scene_name(folder: Path, path: Path) -> str:
     return path.parent.resolve().name if below == "." else below
 
 
-def _image(folder: Path, path: Path, entry: Record) -> str:
-    """Path of a frame's image; without suffix, that of the existing file, or PNG."""
-    name = _path_in_folder(folder, path, entry["file_path"])
-    if PurePosixPath(name).suffix[1:].lower() in EXTENSIONS or (folder / name).is_file():
-        return name
-    present = [suffix for suffix in EXTENSIONS if (folder / f"{name}.{suffix}").is_file()]
-    return f"{name}.{present[0] if present else 'png'}"
-
-
-def _path_in_folder(folder: Path, path: Path, name: Any) -> str:
+def _path_in_folder(folder: Path, path: Path, name: str) -> str:
     """A path in a file, relative to ``folder``; "" for an empty one."""
     if not name:
         return ""
-    given = Path(str(name).replace("\\", "/"))
-    if given.is_absolute() and not given.is_relative_to(folder.absolute()):
-        raise InputError(f"{path} names {name!a}, which is not in {folder}; make its paths relative")
-    below = Path(os.path.relpath(given if given.is_absolute() else path.parent / given, folder))
-    if ".." in below.parts:
+    given = Path(name.replace("\\", "/"))
+    if PureWindowsPath(name).drive or (given.is_absolute() and not given.is_relative_to(folder.absolute())):
+        raise InputError(f"{path} names {excerpt(name)}, which is not in {folder}; make its paths relative")
+    below = os.path.relpath(path.parent / given, folder)
+    if below.split(os.sep)[0] == "..":
         raise InputError(
-            f"{path} names {name!a}, which is not in {folder}; give the folder that contains both"
+            f"{path} names {excerpt(name)}, which is not in {folder}; give the folder that contains both"
         )
-    return safe_relative_path(below.as_posix(), path)
+    return safe_relative_path(below, path)
 
 
-def _check_pinhole(path: Path, entry: Record, ignore_distortion: bool) -> None:
-    model = str(entry.get("camera_model", ""))
-    if model.upper() not in _PINHOLES or entry.get("is_fisheye"):
+def _listed(folder: Path, frame: _Frame, ignore_distortion: bool) -> ListedImage:
+    """The camera of a frame, for the stored pixels of its image.
+
+    Raises:
+        InputError: it is not a pinhole.
+    """
+    listed = ListedImage(frame.image, frame.instance, mask=frame.mask, world=frame.scene)
+    values = frame.values
+    try:
+        width, height = number(values, "w") or 0.0, number(values, "h") or 0.0
+        size = (width, height) if min(width, height) > 0 else read_image_file(folder, frame.image).size
+        if not min(size):
+            return listed  # its file's status says why
+        intrinsics = _intrinsics(values, size)
+        matrix = values.get("transform_matrix")
+        cam_to_world = None if matrix is None else pose(matrix, "transform_matrix") @ OPENGL_AXES
+        if intrinsics is not None:
+            _check_pinhole(frame.path, values, intrinsics, size, ignore_distortion)
+    except EntryError as error:
+        return listed._replace(problem=f"{frame.path.name}: {error}")
+    return listed._replace(intrinsics=intrinsics, size=size, cam_to_world=cam_to_world)
+
+
+def _check_pinhole(
+    path: Path,
+    values: Record,
+    intrinsics: Float[np.ndarray, "3 3"],
+    size: tuple[float, float],
+    ignore_distortion: bool,
+) -> None:
+    model = values.get("camera_model", "")
+    if str(model).upper() not in _PINHOLES or values.get("is_fisheye"):
         raise InputError(
-            f"{path}: {model or 'fisheye'} cameras are not pinholes; undistort the images first "
+            f"{path}: {excerpt(model) if model else 'fisheye'} cameras are not pinholes; undistort the images first "
             "(for example with COLMAP's image_undistorter)"
         )
-    distorted = [name for name in _DISTORTION if entry.get(name)]
-    if distorted and not ignore_distortion:
+    if ignore_distortion:
+        return
+    coefficients = {name: number(values, name) or 0.0 for name in _DISTORTION}
+    if any(coefficients.values()) and not _distortion(coefficients, intrinsics, size) <= _NO_DISTORTION:
+        name = next(name for name, value in coefficients.items() if value)
         raise InputError(
-            f"{path}: its lenses are distorted ({distorted[0]} = {entry[distorted[0]]}); undistort the images first "
+            f"{path}: its lenses are distorted ({name} = {coefficients[name]:g}); undistort the images first "
             "(for example with COLMAP's image_undistorter), or set `ignore_distortion` for weak distortion"
         )
 
 
-def _listed(folder: Path, path: Path, entry: Record, name: str, instance: str, mask: str) -> ListedImage:
-    """The camera of a frame, completed with the entries of its file."""
-    try:
-        size = (float(entry.get("w", 0)), float(entry.get("h", 0)))
-        if not min(size) > 0:
-            size = _size(folder / name)
-        intrinsics = _intrinsics(entry, size)
-        matrix = entry.get("transform_matrix")
-        pose = None if matrix is None else _square(matrix) @ OPENGL_AXES
-    except (ValueError, TypeError, IndexError) as error:
-        raise InputError(f"{path}: invalid camera of {entry['file_path']} ({error})") from error
-    return ListedImage(name, instance, intrinsics, size, pose, mask)
+def _distortion(
+    coefficients: dict[str, float], intrinsics: Float[np.ndarray, "3 3"], size: tuple[float, float]
+) -> float:
+    """Largest shift of a pixel by OpenCV's distortion, pixels: radial to r^8 (k1 to k4), and tangential (p1, p2)."""
+    k1, k2, k3, k4, p1, p2 = (coefficients[name] for name in _DISTORTION)
+    across, down = np.meshgrid(*(np.linspace(0.0, side, 17) for side in size))
+    with np.errstate(all="ignore"):  # what is not finite is a distortion too
+        x = (across - intrinsics[0, 2]) / intrinsics[0, 0]
+        y = (down - intrinsics[1, 2]) / intrinsics[1, 1]
+        square = x * x + y * y
+        radial = square * (k1 + square * (k2 + square * (k3 + square * k4)))
+        shift_x = x * radial + 2 * p1 * x * y + p2 * (square + 2 * x * x)
+        shift_y = y * radial + p1 * (square + 2 * y * y) + 2 * p2 * x * y
+        return float(np.hypot(shift_x * intrinsics[0, 0], shift_y * intrinsics[1, 1]).max())
 
 
-def _square(matrix: Any) -> Float[np.ndarray, "4 4"]:
-    """A pose as a 4 x 4 matrix; some files omit the last row."""
-    values = np.array(matrix, dtype=float)
-    return np.vstack([values, [0.0, 0.0, 0.0, 1.0]]) if values.shape == (3, 4) else values.reshape(4, 4)
-
-
-def _size(path: Path) -> tuple[float, float]:
-    """Width and height of an image; (1, 1) if it is unreadable, which its status reports."""
-    try:
-        width, height = InputImage(path).size
-        return float(width), float(height)
-    except UnreadableImageError:
-        return 1.0, 1.0
-
-
-def _intrinsics(entry: Record, size: tuple[float, float]) -> Float[np.ndarray, "3 3"] | None:
+def _intrinsics(values: Record, size: tuple[float, float]) -> Float[np.ndarray, "3 3"] | None:
     """The pinhole matrix for an image of ``size``; None without focal length."""
-    width, height = size
-    focal = [_focal(entry, name, length) for name, length in (("x", width), ("y", height))]
+    focal = [_focal(values, name, length) for name, length in zip("xy", size, strict=True)]
     x, y = (value or next((other for other in focal if other), 0.0) for value in focal)
     if not x:
         return None
-    center = float(entry.get("cx", width / 2)), float(entry.get("cy", height / 2))
-    return np.array([[x, 0.0, center[0]], [0.0, y, center[1]], [0.0, 0.0, 1.0]])
+    center = [number(values, f"c{name}") for name in "xy"]
+    middle = [length / 2 if value is None else value for value, length in zip(center, size, strict=True)]
+    return np.array([[x, 0.0, middle[0]], [0.0, y, middle[1]], [0.0, 0.0, 1.0]])
 
 
-def _focal(entry: Record, axis: str, length: float) -> float:
+def _focal(values: Record, axis: str, length: float) -> float:
     """Focal length along an axis, pixels; 0 if it is not given."""
-    if f"fl_{axis}" in entry:
-        return float(entry[f"fl_{axis}"])
-    angle = float(entry.get(f"camera_angle_{axis}", 0.0))
-    return length / (2 * math.tan(angle / 2)) if angle else 0.0
+    if (focal := number(values, f"fl_{axis}")) is not None:
+        return focal
+    tangent = math.tan((number(values, f"camera_angle_{axis}") or 0.0) / 2)
+    return length / (2 * tangent) if tangent else 0.0

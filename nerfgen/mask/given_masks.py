@@ -71,7 +71,7 @@ class MaskFiles:
         if path is None:
             return Segmentation("no_mask")
         try:
-            mask = _grey(path) if self._label is None else _labelled(path, self._label)
+            mask = read_mask(path) if self._label is None else _labelled(path, self._label)
         except (OSError, UnreadableImageError):
             return Segmentation("bad_mask")
         rows, columns = mask.shape
@@ -106,8 +106,12 @@ def mask_digest(folder: Path, paths: Sequence[str]) -> str:
     return combined.hexdigest()
 
 
-def _grey(path: Path) -> UInt8[np.ndarray, "height width"]:
-    """A mask from 0 to 255: opacity, or grey. Files whose values are 0 and 1 are scaled."""
+def read_mask(path: Path) -> UInt8[np.ndarray, "height width"]:
+    """A mask file as foreground from 0 to 255: its opacity if that varies, else grey. Values of 0 and 1 are scaled.
+
+    Raises:
+        nerfgen.image.UnreadableImageError: the file can't be decoded.
+    """
     image = InputImage(path)
     alpha = image.alpha
     if alpha is not None and alpha.min() < alpha.max():
