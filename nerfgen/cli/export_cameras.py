@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nerfgen.cli import runtime
+from nerfgen.cli import options, runtime
 from nerfgen.cli.progress import Messages
 from nerfgen.interchange import ExportSettings
 
@@ -58,6 +58,10 @@ def export_cameras(
     reporter = messages.reporter()
     with reporter.progress("export") as progress:
         summary = write_cameras(source, output, settings, data=data, overwrite=overwrite, progress=progress)
+    if summary["kept"]:
+        reporter.kept(output)
+    for line in summary["notes"]:
+        reporter.say(options.as_options(line))
     left = f"; {summary['left_out']} without a camera left out" if summary["left_out"] else ""
     reporter.result(
         summary,
