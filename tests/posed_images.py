@@ -68,7 +68,7 @@ def put_cameras(path: Path, posed: PosedImages) -> None:
 
 
 def columns(path: Path) -> dict:
-    with storage.reading(path, "cameras/1") as file:
+    with storage.reading(path, "cameras/1", "landmarks/1") as file:
         return {
             name: storage.strings(values) if h5py.check_string_dtype(values.dtype) else values[:]
             for name, values in file.items()

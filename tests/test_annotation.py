@@ -46,7 +46,12 @@ def test_table_with_several_objects_in_an_image_keeps_the_largest_and_says_so(tm
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("image,x0,y0\na.jpg,1,2\nb.jpg,1,zwei\n", r"points.csv line 3: 'zwei' is not a number"),
+        ("image,x0,y0\n\nb.jpg,1,zwei\n", r"points.csv line 3: 'zwei' is not a number"),
+        ("image,x0,y0\na.jpg,1,-inf\n", r"points.csv line 2: '-inf' is not a position"),
+        ("image,x0,y0\na.jpg,1,1e300\n", r"points.csv line 2: 1e\+300 is not a position"),
+        ("image,x0,y0\n../a.jpg,1,2\n", r"points.csv line 2: the name '../a.jpg' leads out of its folder"),
+        ("image,x0,y0\na\0.jpg,1,2\n", r"points.csv line 2: the name 'a\\x00.jpg' has control characters"),
+        ("image,x0,y0,x0\na.jpg,1,2,3\n", r"points.csv line 1: two columns 'x0'"),
         ("image,x0,y0\na.jpg,1\n", r"points.csv line 2: 2 fields, but the header has 3"),
         ("image,x0,x1,y1\n", r"points.csv line 1: no column 'y0'"),
         ("image,left,right\n", r"points.csv line 1: no columns of points"),
@@ -58,6 +63,29 @@ def test_errors_of_tables_name_the_line(tmp_path, text, message):
     path = tmp_path / "points.csv"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
+        landmark.read_annotations(path)
+
+
+def test_an_unusable_line_costs_its_image_alone(tmp_path):
+    path = tmp_path / "points.csv"
+    path.write_text("image,x0,y0\na.jpg,1,2\nb.jpg,1,zwei\nc.jpg,1,2,3\n")
+    found = landmark.read_annotations(path)
+    assert found.images == ("a.jpg",)
+    assert found.notes == ("2 unusable entries (the first: line 3: 'zwei' is not a number)",)
+
+
+def test_more_landmarks_than_memory_permits_are_an_error(tmp_path, monkeypatch):
+    """One category with many keypoints makes the row of every image of the others as long."""
+    path = _coco(tmp_path, [])
+    content = json.loads(path.read_text())
+    content["categories"].append({"id": 3, "keypoints": [str(number) for number in range(10_000)]})
+    content["annotations"] = [
+        {"image_id": image, "category_id": 1, "keypoints": [1, 2, 2, 3, 4, 1]} for image in (7, 8)
+    ]
+    path.write_text(json.dumps(content))
+    monkeypatch.setenv("NERFGEN_READ_LIMIT", "0.0002")
+    monkeypatch.setattr("nerfgen.landmark.annotation_json.read_json_input", lambda path: content)
+    with pytest.raises(InputError, match="1 images of 10,002 landmarks, which take more than the limit"):
         landmark.read_annotations(path)
 
 
@@ -91,8 +119,8 @@ def test_coco(tmp_path):
     assert np.isnan(found.points[0, 0]).all()
     np.testing.assert_array_equal(found.points[0, 1], [5, 6])
     assert sorted(found.notes) == [
-        "1 annotations without a keypoint",
         "1 crowds",
+        "1 entries without a point",
         "1 images without an annotation",
         "1 objects with a larger one in the same image",
     ]
@@ -100,7 +128,7 @@ def test_coco(tmp_path):
 
 def test_errors_of_coco_name_the_annotation(tmp_path):
     path = _coco(tmp_path, [{"id": 5, "image_id": 7, "category_id": 1, "keypoints": [1, 2, 2]}])
-    with pytest.raises(InputError, match=r"coco.json: annotation 5 has 3 keypoint values"):
+    with pytest.raises(InputError, match=r"coco.json annotation 5 has 3 keypoint values"):
         landmark.read_annotations(path)
     path = _coco(tmp_path, [{"id": 6, "image_id": 70, "category_id": 1}])
     with pytest.raises(InputError, match="annotation 6 does not name an image"):
@@ -121,8 +149,9 @@ def test_cat_files(tmp_path):
     np.testing.assert_array_equal(found.points[0].ravel(), values)
     assert landmark.read_annotations(tmp_path / "CAT_00", tmp_path).images == ("CAT_00/1.jpg",)
     (tmp_path / "CAT_00" / "2.jpg.cat").write_text("9 1 2 3")
-    with pytest.raises(InputError, match=r"2.jpg.cat line 1: 4 numbers"):
-        landmark.read_annotations(tmp_path)
+    found = landmark.read_annotations(tmp_path)
+    assert found.images == ("CAT_00/1.jpg",)
+    assert found.notes[0].startswith("1 unusable entries (the first: CAT_00/2.jpg.cat: 4 numbers")
 
 
 def test_what_is_no_annotation(tmp_path):

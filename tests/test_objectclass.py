@@ -99,7 +99,7 @@ def test_errors_are_in_units_of_the_class(written):
     [
         ("bounds = [0.8, 1, 0.8]", "bounds = [0.8, 1 0.8]", 3, "TOML"),
         ("bounds = [0.8, 1, 0.8]", "bounds = [0.8, 1]", 3, "bounds must be 3 numbers"),
-        ("bounds = [0.8, 1, 0.8]", "bounds = [0.8, 1, -2]", 3, "above 0"),
+        ("bounds = [0.8, 1, 0.8]", "bounds = [0.8, 1, -2]", 3, "above 1e-06"),
         ("bounds = [0.8, 1, 0.8]", "bound = [0.8, 1, 0.8]", 3, "there is no key bound"),
         ("bounds = [0.8, 1, 0.8]", "reach = true", 3, "reach must be a number"),
         ("bounds = [0.8, 1, 0.8]", 'landmarker = "guess"', 3, "landmarker must be"),
@@ -124,12 +124,58 @@ def test_an_error_names_its_line(written, old, new, line, says):
     assert says in str(raised.value)
 
 
+HOSTILE = {
+    "many parts of a key take memory that grows with their square": (
+        "a." * 100_000 + "a = 1",
+        "too many parts",
+    ),
+    "nested arrays": ("x = " + "[" * 100_000, "nested too deeply"),
+    "nested objects of JSON": ('{"name": ' + "[" * 100_000, "nested too deeply"),
+    "digits that no float has": ("reach = " + "1" * 400, "line 1: reach must be a number"),
+    "digits that no integer has": ("reach = " + "1" * 5000, "too many digits"),
+    "a number that is none": ("reach = nan", "line 1: reach must be a number"),
+    "a number whose square overflows": ("reach = 1e300", "line 1: reach must be a number"),
+    "a date": ("reach = 1979-05-27", "line 1: reach must be a number"),
+    "blank lines before an error": ("\n" * 200_000 + "bounds = [1]", "line 200001: bounds must be 3 numbers"),
+    "landmarks without end": (
+        'landmarks = ["' + '","'.join(map(str, range(6000))) + '"]',
+        "6,000 names; the most are 5,000",
+    ),
+    "a name that a terminal obeys": ('landmarks = ["\\u001b[31m", "b"]', "printable characters"),
+    "points in one place": (
+        'landmarks = ["a", "b"]\ncanonical = {a = [1, 1, 1], b = [1, 1, 1]}',
+        "line 2: canonical has all landmarks on one line",
+    ),
+    "a text without end": ("#" * 300_000, " characters; describe a class in 262,144 or fewer"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_files_are_an_error_in_one_short_line(case, written):
+    text, says = HOSTILE[case]
+    named = text if text.startswith("{") else f'{text}\nname = "mug"'
+    with pytest.raises(InputError) as raised:
+        object_class(written(named))
+    message = str(raised.value).removeprefix(f"{written(named).parent}")
+    assert says in message
+    assert len(message) < 300
+    assert message.isprintable()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_class(written):
+    assert object_class(written("\ufeff" + MUG)) == object_class(written(MUG))
+    path = written("")
+    path.write_bytes(MUG.encode("utf-16"))
+    with pytest.raises(InputError, match="is not UTF-8 text"):
+        object_class(path)
+
+
 def test_an_error_in_json_names_its_line(written):
     lines = json.dumps(JSON, indent=1).splitlines()
     place = next(number for number, text in enumerate(lines) if '"canonical"' in text)
     with pytest.raises(InputError, match=rf"mug.json, line {place + 1}: .*canonical lacks"):
         object_class(written("\n".join(lines).replace('"b": [', '"a2": ['), "mug.json"))
-    with pytest.raises(InputError, match=r"mug.json, line 2"):
+    with pytest.raises(InputError, match=r"mug.json line 2"):
         object_class(written('{"name": "mug",\n landmarks}', "mug.json"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections import Counter
 from functools import partial
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from nerfgen import landmark, storage
 from nerfgen.errors import InputError
@@ -16,8 +18,10 @@ from nerfgen.image import InputImage, UnreadableImageError, find_images
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
 from nerfgen.parallel import Progress, map_threads, silent
-from nerfgen.untrusted import safe_relative_path
+from nerfgen.untrusted import is_inside, read_input
 
+# Raise when equal annotations and images give other landmarks.
+_VERSION = 2
 # Formats whose objects have one class.
 _CLASSES = {"celeba": "face", "ffhq": "face", "cat": "cat"}
 
@@ -25,6 +29,8 @@ _CLASSES = {"celeba": "face", "ffhq": "face", "cat": "cat"}
 class _ImageFile(NamedTuple):
     status: str
     size: tuple[int, int]
+    points: Float[np.ndarray, "landmark 2"]
+    is_scaled: bool
     num_bytes: int
     sha256: str
 
@@ -41,7 +47,7 @@ def import_landmarks(
 ) -> storage.Record:
     """Read annotations and write a ``landmarks/1`` file for their images.
 
-    Images without annotation and annotated images that are absent have a status.
+    Images without annotation, and annotated images that are absent or of another shape than annotated, have a status.
 
     Args:
         source: a file or folder in one of :data:`nerfgen.landmark.ANNOTATION_FORMATS`.
@@ -56,8 +62,8 @@ def import_landmarks(
         ``outputs`` and ``kept``.
 
     Raises:
-        InputError: the class is unknown, the annotations are invalid or lack its landmarks, an image's name is unsafe,
-            or no annotated image exists.
+        InputError: the class is unknown, the annotations are invalid or lack its landmarks, or no annotated image
+            exists.
         OutputExistsError: the output exists and has other inputs or parameters.
     """
     if not source.exists():
@@ -74,20 +80,15 @@ def import_landmarks(
         raise InputError(f"{source} may show any class; set `object_class`")
     described = named_class(object_class or _CLASSES[found])
     folder = images or (source if source.is_dir() else source.parent)
+    present = find_images(folder)
     annotations = landmark.read_annotations(source, folder).with_names(described.landmark_names, str(source))
-    for image in annotations.images:
-        safe_relative_path(image, source)
+    annotations = annotations.of_files(present, folder, source)
     place = {image: row for row, image in enumerate(annotations.images)}
-    if not any((folder / image).is_file() for image in annotations.images):
-        raise InputError(
-            f"{folder} has none of the images that {source} annotates; set `images` to their folder"
-        )
-    names = sorted({*annotations.images, *find_images(folder)})
-    points = np.full((len(names), len(annotations.names), 2), np.nan)
-    rows = [row for row, image in enumerate(names) if image in place]
-    points[rows] = annotations.points[[place[names[row]] for row in rows]]
+    names = sorted({*annotations.images, *present})
+    read = partial(_read_image_file, folder, annotations, place)
+    files = list(map_threads(read, names, progress=progress))
+    points = np.stack([file.points for file in files])
     complete = np.isfinite(points).all(axis=(1, 2))
-    files = list(map_threads(partial(_read_image_file, folder), names, progress=progress))
     status = [
         "not_annotated" if file.status == "ok" and not annotated else file.status
         for file, annotated in zip(files, complete, strict=True)
@@ -102,6 +103,7 @@ def import_landmarks(
             storage.folder_record(names, [(file.num_bytes, file.sha256) for file in files]),
             storage.folder_record([path.name for path in sources], map(storage.file_digest, sources)),
         ],
+        version=_VERSION,
     )
     usable = storage.usable(status)
     kept = stage.is_current(overwrite=overwrite)
@@ -116,27 +118,43 @@ def import_landmarks(
             storage.put(file, "landmarks", points)
             storage.put(file, "score", usable)
             storage.put(file, "num_objects", np.isfinite(points).any(axis=(1, 2)))
+    scaled = sum(file.is_scaled for file in files)
+    resized = f"{scaled} images have another size than {source.name} states: their landmarks are scaled"
     return {
         "format": found,
         "class": described.name,
         "images": len(names),
         "usable": int(usable.sum()),
         "statuses": dict(sorted(Counter(status).items())),
-        "notes": list(annotations.notes),
+        "notes": [*annotations.notes, *([resized] if scaled else [])],
         "outputs": {"landmarks": str(stage.output)},
         "kept": kept,
     }
 
 
-def _read_image_file(folder: Path, image: str) -> _ImageFile:
-    """Status, size and digest of an image file."""
-    path = folder / image
-    if not path.is_file():
-        return _ImageFile("absent", (0, 0), 0, hashlib.sha256().hexdigest())
-    content = path.read_bytes()
-    status, size = "ok", (0, 0)
+def _read_image_file(
+    folder: Path, annotations: landmark.Annotations, place: dict[str, int], image: str
+) -> _ImageFile:
+    """Status, size, landmarks and digest of an image file."""
+    row = place.get(image)
+    points = np.full((len(annotations.names), 2), np.nan)
+    stated = np.zeros(2, np.int64) if row is None else annotations.sizes[row]
     try:
-        size = InputImage(content).size
-    except UnreadableImageError:
-        status = "unreadable"
-    return _ImageFile(status, size, len(content), hashlib.sha256(content).hexdigest())
+        content = read_input(folder / image) if is_inside(folder, image) else None
+    except (FileNotFoundError, NotADirectoryError):
+        return _ImageFile("absent", (0, 0), points, False, 0, hashlib.sha256().hexdigest())
+    except (InputError, OSError):
+        content = None
+    status, size, is_scaled = "unreadable", (0, 0), False
+    if content is not None:
+        opened = InputImage(content)
+        with contextlib.suppress(UnreadableImageError):
+            size = opened.size
+            found = (
+                points if row is None else landmark.upright_points(annotations.points[row], stated, opened)
+            )
+            status = "ok" if found is not None else "wrong_shape"
+            points = points if found is None else found
+            is_scaled = status == "ok" and bool(stated.all()) and {*size} != {*stated.tolist()}
+    content = content or b""
+    return _ImageFile(status, size, points, is_scaled, len(content), hashlib.sha256(content).hexdigest())

@@ -20,7 +20,7 @@ from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from nerfgen.landmark.annotation_formats import annotation_format, read_annotations
-    from nerfgen.landmark.annotations import Annotations
+    from nerfgen.landmark.annotations import Annotations, upright_points
     from nerfgen.landmark.estimator import Detection, EstimatorSpec, LandmarkEstimator, estimator_for
     from nerfgen.landmark.estimator_file import TrainedEstimator, load_estimator
     from nerfgen.landmark.figure import held_out_figure, landmark_figure
@@ -51,4 +51,5 @@ __all__ = [
     "map_landmarks",
     "read_annotations",
     "train_estimator",
+    "upright_points",
 ]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nerfgen.errors import InputError
 from nerfgen.landmark.annotation_json import is_ffhq, read_coco, read_ffhq
-from nerfgen.landmark.annotation_tables import is_celeba, read_cat_folder, read_celeba, read_table
+from nerfgen.landmark.annotation_tables import CAT_SUFFIX, is_celeba, read_cat_folder, read_celeba, read_table
 from nerfgen.landmark.annotations import Annotations
 from nerfgen.landmark.settings import ANNOTATION_FORMATS, AnnotationFormat
 
@@ -16,7 +16,7 @@ _BEGINNING = 4096  # characters that are looked at
 def annotation_format(path: Path) -> AnnotationFormat | None:
     """Key of ``ANNOTATION_FORMATS``; None for a file or folder without annotations."""
     if path.is_dir():
-        return "cat" if next(path.rglob("*.cat"), None) else None
+        return "cat" if next(path.rglob(f"*{CAT_SUFFIX}"), None) else None
     suffix = path.suffix.lower()
     if not path.is_file() or suffix not in (".json", ".csv", ".txt"):
         return None
@@ -31,8 +31,8 @@ def read_annotations(path: Path, images: Path | None = None) -> Annotations:
     """Annotations in whichever format ``path`` has: one of ``ANNOTATION_FORMATS``.
 
     Args:
-        images: folder of the images; by default ``path``, or its folder. Paths of ``.cat`` files are relative to it,
-            and it shows which of FFHQ's sets is meant.
+        images: folder of the images; by default ``path``, or its folder. Absolute names and the paths of ``.cat`` files
+            become relative to it, and it shows which of FFHQ's sets is meant.
 
     Raises:
         InputError: the format is unknown, or the file has an error; names the file and the line.
@@ -44,10 +44,10 @@ def read_annotations(path: Path, images: Path | None = None) -> Annotations:
     images = images or (path if path.is_dir() else path.parent)
     readers = {
         "cat": lambda: read_cat_folder(path, images),
-        "coco": lambda: read_coco(path),
+        "coco": lambda: read_coco(path, images),
         "ffhq": lambda: read_ffhq(path, images),
-        "celeba": lambda: read_celeba(path),
-        "csv": lambda: read_table(path),
+        "celeba": lambda: read_celeba(path, images),
+        "csv": lambda: read_table(path, images),
     }
     found = annotation_format(path)
     if found is None:

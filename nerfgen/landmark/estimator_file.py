@@ -11,8 +11,7 @@ from jaxtyping import Float
 
 from nerfgen import storage
 from nerfgen.errors import InputError
-from nerfgen.objectclass import ObjectClass, class_from_text
-from nerfgen.objectclass import object_class as named_class
+from nerfgen.objectclass import ObjectClass, class_from_text, shipped_class
 
 SCHEMA = "landmarker/1"
 # Scores from here on count as objects. Chosen with cats, of which 98% pass, and faces, of which 3 to 7% pass as cats.
@@ -100,7 +99,7 @@ def load_estimator(path: Path) -> TrainedEstimator:
     ) as file:
         texts = storage.strings(file["class_descriptions"])
         classes = tuple(
-            class_from_text(text, f"{path}: class") if text else named_class(name)
+            class_from_text(text, f"{path}: class") if text else shipped_class(name)
             for name, text in zip(storage.strings(file["class_names"]), texts, strict=True)
         )
         return TrainedEstimator(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,13 +14,23 @@ from PIL import Image
 
 from nerfgen import storage
 from nerfgen.errors import InputError
-from nerfgen.image import UnreadableImageError, decode, digest_images, find_images, resample_window
+from nerfgen.image import (
+    InputImage,
+    UnreadableImageError,
+    decode,
+    digest_images,
+    find_images,
+    resample_window,
+)
 from nerfgen.landmark import similarity
 from nerfgen.landmark.annotation_formats import read_annotations
-from nerfgen.landmark.annotations import Annotations
+from nerfgen.landmark.annotation_tables import CAT_SUFFIX
+from nerfgen.landmark.annotations import Annotations, upright_points
 from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, map_threads, silent
+from nerfgen.untrusted import printable
 
+_MAX_LISTED = 12
 _MIN_IMAGES = 8  # annotated images without which there is no training
 
 
@@ -91,24 +101,28 @@ def gather_images(
     for place, source in enumerate(sources):
         found = read_annotations(source.annotations, source.images)
         found = found.with_names(classes[0].landmark_names, str(source.annotations))
-        notes += [f"{source.annotations}: {note} skipped" for note in found.notes]
         there = find_images(source.images)
+        found = found.of_files(there, source.images, source.annotations)
+        notes += [f"{source.annotations}: {note} skipped" for note in found.notes]
         own = _labels(
             found, classes, source, place if len(sources) == len(classes) else 0, notes, len(sources)
         )
-        too_few = np.isfinite(found.points).all(-1).sum(-1) < 2
-        known = np.array([name in set(there) for name in found.images]) if found.images else np.zeros(0, bool)
+        present = set(there)
+        known = np.array([name in present for name in found.images])
+        found, fits = _in_pixels(found, source.images, known)
+        enough = np.isfinite(found.points).all(-1).sum(-1) >= 2
         for what, lost in (
             ("annotated images that are not in the folder", ~known),
-            ("images with fewer than two points", known & too_few & (own > 0)),
+            ("images of another shape than annotated", known & ~fits & (own > 0)),
+            ("images with fewer than two points", known & fits & ~enough & (own > 0)),
         ):
             if lost.any():
-                example = found.images[int(np.flatnonzero(lost)[0])]
+                example = printable(found.images[int(np.flatnonzero(lost)[0])])
                 notes.append(f"{source.annotations}: {int(lost.sum())} {what} skipped, such as {example}")
-        unannotated = len(set(there) - set(found.images))
+        unannotated = len(present - set(found.images))
         if unannotated:
             notes.append(f"{source.images}: {unannotated} images without an annotation skipped")
-        rows = np.flatnonzero(known & ~too_few & (own > 0))
+        rows = np.flatnonzero(known & fits & enough & (own > 0))
         kept = found.rows(rows.tolist())
         names += kept.images
         paths += [source.images / name for name in kept.images]
@@ -151,6 +165,32 @@ def draw_held_out(groups: Sequence[str], fraction: float, seed: int) -> Bool[np.
     return np.array([group in chosen for group in groups])
 
 
+def _in_pixels(
+    found: Annotations, images: Path, known: Bool[np.ndarray, " image"]
+) -> tuple[Annotations, Bool[np.ndarray, " image"]]:
+    """The annotations with points in the pixels of their files, and which files have the annotated shape.
+
+    Args:
+        known: which images exist.
+    """
+
+    def place(row: int) -> Float[np.ndarray, "landmark 2"] | None:
+        try:
+            return upright_points(found.points[row], found.sizes[row], InputImage(images / found.images[row]))
+        except UnreadableImageError:  # reported when it is cropped
+            return found.points[row]
+
+    rows = np.flatnonzero(known & found.sizes.all(axis=1))
+    placed = list(map_threads(place, rows.tolist()))
+    points, fits = found.points.copy(), np.ones(len(known), bool)
+    for row, own in zip(rows, placed, strict=True):
+        if own is None:
+            fits[row] = False
+        else:
+            points[row] = own
+    return replace(found, points=points), fits
+
+
 def _labels(
     found: Annotations,
     classes: Sequence[ObjectClass],
@@ -172,7 +212,7 @@ def _labels(
     if not labels.any():
         raise InputError(
             f"{source.annotations} has no object of class {', '.join(item.name for item in classes)}; "
-            f"its classes are {', '.join(sorted(set(found.labels)))}"
+            f"its classes are {printable(', '.join(sorted(set(found.labels))[:_MAX_LISTED]))}"
         )
     if (labels == 0).any():
         notes.append(f"{source.annotations}: {int((labels == 0).sum())} objects of other classes skipped")
@@ -186,7 +226,7 @@ def _group(name: str, split_by: int) -> str:
 def _record(path: Path) -> storage.InputRecord:
     if path.is_file():
         return storage.file_record(path)
-    files = sorted(item for item in path.rglob("*.cat") if item.is_file())
+    files = sorted(item for item in path.rglob(f"*{CAT_SUFFIX}") if item.is_file())
     names = [item.relative_to(path).as_posix() for item in files]
     return storage.folder_record(names, [storage.file_digest(item) for item in files])
 

@@ -6,7 +6,7 @@ from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from nerfgen.objectclass.described import ObjectClass
-    from nerfgen.objectclass.read import CLASS_NAMES, class_from_text, class_text, object_class
+    from nerfgen.objectclass.read import CLASS_NAMES, class_from_text, class_text, object_class, shipped_class
 
 __getattr__ = lazy_imports(__name__)
 
@@ -16,4 +16,5 @@ __all__ = [
     "class_from_text",
     "class_text",
     "object_class",
+    "shipped_class",
 ]

@@ -28,7 +28,7 @@ STATUSES = {
     "absent": "listed among the images, but the file does not exist",
     "no_camera": "its camera is missing or invalid: no rotation, or no focal length",
     "looks_away": "its camera looks away from the world origin, where objects are",
-    "wrong_shape": "the image's aspect ratio differs from its camera's",
+    "wrong_shape": "the image's aspect ratio differs from that of its camera or its annotation",
     "not_annotated": "its landmarks are not annotated, or only some of them",
     "not_chosen": "other images of its object were chosen",
     "known": "the base model already has a row for this image",
