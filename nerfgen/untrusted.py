@@ -6,14 +6,16 @@ Two environment variables, which the program's options of the same names set, wi
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import reprlib
 import stat
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from nerfgen.errors import InputError
 
@@ -47,24 +49,36 @@ def read_limit() -> int:
     return int(limit * 2**30)
 
 
-def read_input(path: Path) -> bytes:
-    """The content of a regular file within :func:`read_limit`.
+@contextlib.contextmanager
+def open_input(path: Path) -> Iterator[BinaryIO]:
+    """A regular file, open for reading.
 
     Pipes and devices, which could block or never end, are refused, also behind links.
+
+    Raises:
+        InputError: the file is no regular file.
+        OSError: it does not exist or cannot be read.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise InputError(f"{path} is not a regular file; replace it by a copy of its content")
+        yield stream
+
+
+def read_input(path: Path) -> bytes:
+    """The content of a regular file within :func:`read_limit`; see :func:`open_input`.
 
     Raises:
         InputError: the file is no regular file, or too large.
         OSError: it does not exist or cannot be read.
     """
     limit = read_limit()
-    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(handle, "rb") as stream:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
-            raise InputError(f"{path} is not a regular file; replace it by a copy of its content")
-        if found.st_size > limit:
+    with open_input(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit:
             raise InputError(
-                f"{path} has {found.st_size:,} bytes, more than the limit of {limit:,}; {READ_LIMIT}=GIB raises it"
+                f"{path} has {size:,} bytes, more than the limit of {limit:,}; {READ_LIMIT}=GIB raises it"
             )
         content = stream.read(limit + 1)
     if len(content) > limit:

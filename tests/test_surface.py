@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+from dataclasses import replace
 
 import assimp_py
 import igl.embree
@@ -18,6 +20,7 @@ from nerfgen.mesh import MeshSettings, NoSurfaceError, extract_surface
 from nerfgen.mesh.density_grid import sample_density, visible_level
 from nerfgen.mesh.isosurface import face_normals
 from nerfgen.model import Objects
+from nerfgen.objectclass import object_class
 from nerfgen.render import RenderSettings, render_to_file, render_views
 
 CUBE = (1.0, 1.0, 1.0)
@@ -356,6 +359,79 @@ def test_a_mesh_says_how_it_was_made(call, trained, exported, capsys):
         assert told["surface"]["vertices"] == len(reopened(exported / f"car{suffix}")[0])
     call("info", exported / "car.ply")
     assert "resolution=40" in capsys.readouterr().out
+
+
+# Other programs would read some of these lines as geometry, as the end of the header, or as a continued line.
+TEXT = 'name = "mug"\n# v\nv 9 9 9\nf 1 1 1\nend_header\nelement vertex 9\r\nmtllib /etc/passwd\\\n\u2028v 8 8 8\x0bo x'
+
+
+@pytest.mark.parametrize("suffix", mesh.FORMATS)
+def test_descriptions_stay_comments(suffix, tmp_path):
+    """Any text is read back exactly, and other programs see the geometry alone."""
+    tetrahedron = mesh.Mesh(
+        vertices=np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], float),
+        normals=np.tile([0.0, 0, 1], (4, 1)),
+        colors=np.full((4, 3), 99, np.uint8),
+        faces=np.array([[0, 2, 1], [0, 1, 3], [0, 3, 2], [1, 2, 3]]),
+    )
+    path = tmp_path / f"mug{suffix}"
+    described = replace(object_class("car"), name="mug", text=TEXT * 40)
+    stage = storage.Stage(path, mesh.MESH_SCHEMA, described)
+    mesh.write_surface(stage, mesh.Surface(tetrahedron, 10.0, 1))
+    found = mesh.read_provenance(path)
+    assert found["class_description"] == described.text
+    assert mesh.is_current(stage)
+    vertices, _, _, faces = reopened(path)
+    assert (len(vertices), len(faces)) == (4, 4)
+    if suffix != ".glb":
+        head = path.read_bytes().partition(b"end_header")[0].splitlines()
+        assert sum(len(line) > 1000 for line in head) == 0
+        shown = [line for line in head if b"9 9 9" in line]
+        assert all(line.startswith((b"#", b"comment")) for line in shown)
+        assert shown
+
+
+def glb(description: bytes) -> bytes:
+    """A GLB file that has a description alone."""
+    size = len(description)
+    return b"glTF" + b"".join(n.to_bytes(4, "little") for n in (2, 20 + size, size)) + b"JSON" + description
+
+
+HOSTILE = {
+    "sizes.glb": (glb(b"")[:12] + b"\xff" * 4 + b"JSON", "has 4,294,967,295 bytes"),
+    "cut.glb": (glb(b"{}")[:-1], "truncated"),
+    "deep.glb": (glb(b"[" * 65536), "nested too deeply"),
+    "list.glb": (glb(b"[]"), "not a readable .glb"),
+    "kinds.glb": (
+        glb(b'{"asset": {"extras": {"nerfgen_schema": "mesh/1", "inputs": 3}}}'),
+        "its inputs is damaged",
+    ),
+    "counts.ply": (
+        b"ply\nformat binary_little_endian 1.0\nelement vertex 99999999999\nend_header\n",
+        "not written",
+    ),
+    "line.ply": (b"ply\n" + b"comment " * 100_000, "not written"),
+    "json.ply": (b"ply\ncomment nerfgen {\n", "not valid JSON"),
+    "lines.obj": (b"# nerfgen [\n" * 100_000, "nested too deeply"),
+    "json.obj": (b"# nerfgen_schema mesh/1\n# parameters {\n", "parameters line 1: not valid JSON"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_meshes_are_one_line(name, call, tmp_path):
+    content, says = HOSTILE[name]
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=says):
+        call("info", tmp_path / name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="has no pipes")
+def test_pipes_and_devices_are_not_read(call, tmp_path):
+    os.mkfifo(tmp_path / "pipe.obj")
+    (tmp_path / "endless.ply").symlink_to("/dev/zero")
+    for name in ("pipe.obj", "endless.ply"):
+        with pytest.raises(InputError, match="not a regular file"):
+            call("info", tmp_path / name)
 
 
 def test_several_objects_are_numbered(call, trained, tmp_path, capsys):

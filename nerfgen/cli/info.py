@@ -104,7 +104,7 @@ def _describe_mesh(file: Path, reporter: Reporter) -> None:
     from nerfgen import mesh
     from nerfgen.errors import InputError
 
-    if not file.is_file():
+    if not file.exists():
         raise InputError(f"{file} does not exist; make it with `nerfgen export`")
     account = mesh.read_provenance(file)
     if not account:

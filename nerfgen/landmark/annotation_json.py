@@ -42,14 +42,12 @@ def read_coco(path: Path, images: Path) -> Annotations:
         InputError: the file has another form, or no annotation can be used; names the line or the annotation.
     """
     content = read_json_input(path)
-    lists = (
-        [content.get(key) for key in ("images", "annotations", "categories")]
-        if isinstance(content, dict)
-        else []
-    )
-    if not lists or not all(isinstance(items, list) for items in lists):
-        raise InputError(f"{path}: COCO keypoints are an object with images, annotations and categories")
-    categories = {key: _category(item) for key, item in _by_identifier(lists[2]).items()}
+    keys = ("images", "annotations", "categories")
+    if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
+        raise InputError(
+            f"{path}: COCO keypoints are an object with lists of images, annotations and categories"
+        )
+    categories = {key: _category(item) for key, item in _by_identifier(content["categories"]).items()}
     names = tuple(
         dict.fromkeys(name for category in categories.values() if category for name in category.keypoints)
     )
@@ -57,19 +55,17 @@ def read_coco(path: Path, images: Path) -> Annotations:
         raise InputError(f"{path}: no category has names of keypoints")
     place = {name: row for row, name in enumerate(names)}
     collected = Collected(path, images, names)
-    listed = _listed_images(lists[0], collected)
-    for number, item in enumerate(lists[1]):
+    listed = _listed_images(content["images"], collected)
+    for number, item in enumerate(content["annotations"]):
         with collected.entry():
             if not isinstance(item, dict):
                 raise InputError(f"annotation {number} is {excerpt(item)}, not an object")
             where = f"annotation {excerpt(item.get('id', number))}"
-            image, category = (
-                known.get(item.get(key)) if isinstance(item.get(key), int | str) else None
-                for known, key in ((listed, "image_id"), (categories, "category_id"))
-            )
-            if not isinstance(image, _Image):
+            image = listed.get(_identifier(item, "image_id"))
+            category = categories.get(_identifier(item, "category_id"))
+            if image is None:
                 raise InputError(f"{where} does not name an image of the file")
-            if not isinstance(category, _Category):
+            if category is None:
                 raise InputError(f"{where} does not name a category of the file")
             if item.get("iscrowd"):
                 collected.skip("crowds")
@@ -91,6 +87,12 @@ def _by_identifier(items: Iterable[Any]) -> dict[int | str, Record]:
     return {
         item["id"]: item for item in items if isinstance(item, dict) and isinstance(item.get("id"), int | str)
     }
+
+
+def _identifier(item: Record, key: str) -> int | str:
+    """What an entry refers to; "" for nothing."""
+    value = item.get(key)
+    return value if isinstance(value, int | str) else ""
 
 
 def _category(item: Record) -> _Category | None:

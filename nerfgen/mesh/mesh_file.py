@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from jaxtyping import UInt8, UInt16
@@ -14,6 +14,7 @@ from jaxtyping import UInt8, UInt16
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.mesh.isosurface import Mesh, Surface
+from nerfgen.untrusted import open_input, parse_json
 
 if TYPE_CHECKING:
     import trimesh
@@ -28,8 +29,11 @@ _MATERIAL = {
     "extensions": {"KHR_materials_unlit": {}},
 }
 _DIGITS = 6
-# The comments at the beginning of a file end within this number of bytes.
-_HEAD = 1 << 16
+# Provenance is written as JSON, which has no line breaks, in comments of lines that every reader takes.
+_MARK, _LINE = b"nerfgen ", 800
+# Limits of what is read: bytes of a line, and of all lines before the geometry or of the JSON of a GLB file.
+_LONGEST_LINE, _MOST_BYTES = 4096, 1 << 24
+_JSON = {"parameters": dict, "inputs": list, "surface": dict}
 
 
 def check_mesh_name(path: Path) -> None:
@@ -89,12 +93,19 @@ def read_provenance(path: Path) -> dict[str, str]:
     check_mesh_name(path)
     _, read = FORMATS[path.suffix.lower()]
     try:
-        found = read(path)
+        with open_input(path) as stream:
+            found = read(stream, path)
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is not a readable {path.suffix} file ({error}); re-create it") from error
     if found.get("nerfgen_schema") != MESH_SCHEMA:
         return {}
-    return {name: found[name] for name in (*storage.ROOT_ATTRIBUTES, "surface") if name in found}
+    own = {name: found[name] for name in (*storage.ROOT_ATTRIBUTES, "surface") if name in found}
+    for name, value in own.items():
+        if not isinstance(value, str) or not isinstance(
+            parse_json(value, f"{path}: {name}") if name in _JSON else value, _JSON.get(name, str)
+        ):
+            raise InputError(f"{path}: its {name} is damaged; re-create it")
+    return own
 
 
 def _solid(mesh: Mesh, **visual: Any) -> trimesh.Trimesh:
@@ -125,13 +136,18 @@ def _glb(mesh: Mesh, provenance: dict[str, str]) -> bytes:
     return export_glb(solid, include_normals=True, tree_postprocessor=finish)
 
 
-def _read_glb(path: Path) -> dict[str, str]:
-    with open(path, "rb") as stream:
-        header = stream.read(20)
-        if header[:4] != b"glTF":
-            raise ValueError("not a glTF file")
-        tree = json.loads(stream.read(int.from_bytes(header[12:16], "little")))
-    extras = tree["asset"].get("extras")
+def _read_glb(stream: BinaryIO, path: Path) -> dict[str, Any]:
+    header = stream.read(20)
+    if len(header) < 20 or header[:4] != b"glTF" or header[16:] != b"JSON":
+        raise ValueError("not a glTF file")
+    size = int.from_bytes(header[12:16], "little")
+    if size > _MOST_BYTES:
+        raise ValueError(f"its description has {size:,} bytes")
+    content = stream.read(size)
+    if len(content) < size:
+        raise ValueError("it is truncated")
+    tree = parse_json(content.decode(), path)
+    extras = tree["asset"].get("extras") if isinstance(tree["asset"], dict) else None
     return extras if isinstance(extras, dict) else {}
 
 
@@ -152,18 +168,27 @@ def _obj(mesh: Mesh, provenance: dict[str, str]) -> bytes:
     ).encode()
 
 
-def _comments(prefix: bytes, path: Path) -> dict[str, str]:
-    """Names and values of the comments at the beginning of a text file, or of a binary file with a text header."""
-    with open(path, "rb") as stream:
-        lines = stream.read(_HEAD).splitlines()
-    comments = [
-        line.removeprefix(prefix).decode(errors="replace") for line in lines if line.startswith(prefix)
-    ]
-    return {name: value for name, _, value in (line.partition(" ") for line in comments)}
-
-
 def _lines(provenance: dict[str, str]) -> list[str]:
-    return [f"{name} {value}" for name, value in provenance.items()]
+    text = json.dumps(provenance)
+    return [_MARK.decode() + text[start : start + _LINE] for start in range(0, len(text), _LINE)]
+
+
+def _read_comments(prefix: bytes, stream: BinaryIO, path: Path) -> dict[str, Any]:
+    """Provenance in the comments before the geometry of a text file, or of a binary file with a text header."""
+    parts: list[bytes] = []
+    # Files of earlier versions have a comment for each name and value.
+    earlier: dict[str, str] = {}
+    while stream.tell() < _MOST_BYTES and (line := stream.readline(_LONGEST_LINE)):
+        comment = line.rstrip(b"\r\n").removeprefix(prefix)
+        if comment.startswith(_MARK):
+            parts.append(comment.removeprefix(_MARK))
+        elif line.startswith(prefix):
+            name, _, value = comment.decode(errors="replace").partition(" ")
+            earlier[name] = value
+        elif parts or stream.tell() > _LONGEST_LINE:
+            break
+    found = parse_json(b"".join(parts).decode(), path) if parts else earlier
+    return found if isinstance(found, dict) else {}
 
 
 def linear_color(colors: UInt8[np.ndarray, "*shape"]) -> UInt16[np.ndarray, "*shape"]:
@@ -173,9 +198,11 @@ def linear_color(colors: UInt8[np.ndarray, "*shape"]) -> UInt16[np.ndarray, "*sh
     return np.round(linear * (2**16 - 1)).astype(np.uint16)
 
 
+_Write = Callable[[Mesh, dict[str, str]], bytes]
+_Read = Callable[[BinaryIO, Path], dict[str, Any]]
 # By suffix: the writer of a format, and the reader of its provenance.
-FORMATS: dict[str, tuple[Callable[[Mesh, dict[str, str]], bytes], Callable[[Path], dict[str, str]]]] = {
+FORMATS: dict[str, tuple[_Write, _Read]] = {
     ".glb": (_glb, _read_glb),
-    ".ply": (_ply, partial(_comments, b"comment ")),
-    ".obj": (_obj, partial(_comments, b"# ")),
+    ".ply": (_ply, partial(_read_comments, b"comment ")),
+    ".obj": (_obj, partial(_read_comments, b"# ")),
 }
