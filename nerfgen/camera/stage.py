@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import stat
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +57,16 @@ def fit_folder(
             described, points = with_canonical(described, *canonical)
             parameters["canonical"] = canonical[1].tolist()
         observed = read_observations(file, described, points)
+        digests = storage.image_digests(file)
+        sizes = dict(zip(observed.images, file["image_bytes"][:].tolist(), strict=True))
+    present = _suspects(data, source, sizes)
+    status, changed = storage.changed_images(observed.status, observed.images, present, digests)
+    if changed:
+        observed = replace(observed, status=status)
+        now = [(0, present[image]) for image in changed]
+        parameters["changed_images"] = storage.folder_record(changed, now)["sha256"]
+        commands = f"`nerfgen landmark {data} --overwrite` or the import"
+        say(storage.changed_notice(changed, source, commands))
     chosen = images_to_estimate_from(observed, settings, str(source))
     parameters["estimate_canonical"] = bool(chosen)
     stage = storage.Stage(
@@ -78,9 +91,25 @@ def fit_folder(
             storage.put(file, "iterations", fitted.iterations)
             storage.put(file, "canonical_index", observed.index)
             storage.put(file, "canonical", fitted.canonical)
+            storage.put(file, "image_sha256", [digests[image] for image in observed.images])
     summary = _summarise(output)
     summary["canonical"]["images"] = len(chosen)
     return summary | {"kept": kept}
+
+
+def _suspects(data: Path, landmarks: Path, sizes: Mapping[str, int]) -> dict[str, str]:
+    """SHA-256 of the images that may have changed since the landmarks were made: of another size, or newer.
+
+    The cameras are fitted to the landmarks alone, so that the images need neither be read nor be there.
+    """
+    made = os.stat(landmarks).st_mtime_ns
+    found = {}
+    for image, size in sizes.items():
+        with contextlib.suppress(OSError):
+            about = os.stat(data / image)
+            if stat.S_ISREG(about.st_mode) and (about.st_size != size or about.st_mtime_ns > made):
+                found[image] = storage.file_digest(data / image)[1]
+    return found
 
 
 def _summarise(path: Path) -> storage.Record:

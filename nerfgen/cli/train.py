@@ -195,7 +195,7 @@ def train(
             checkpoint_minutes=running.checkpoint_minutes,
             keep=running.keep,
             tensorboard=running.tensorboard,
-            observers=Observers(framing, training, watcher.look),
+            observers=Observers(framing, training, watcher.look, reporter.say),
         )
     if summary["kept"]:
         reporter.kept(file)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -171,8 +171,19 @@ def load_framed(
     )
 
 
-def list_images(data: Path, cameras: Path, masks: Path | None) -> ImageListing:
-    """Join the cameras with the masks by path.
+def list_images(
+    data: Path,
+    cameras: Path,
+    masks: Path | None,
+    *,
+    digests: Mapping[str, str] | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> ImageListing:
+    """Join the cameras with the masks, and with the images, by path; rows that were made of other images are left out.
+
+    Args:
+        digests: SHA-256 of each image's file; without them, cameras and masks are compared with each other alone.
+        say: receives a warning if there are such rows.
 
     Raises:
         InputError: a file is missing or no image is usable.
@@ -181,6 +192,7 @@ def list_images(data: Path, cameras: Path, masks: Path | None) -> ImageListing:
         images, status = storage.strings(file["image"]), storage.strings(file["status"])
         table = {name: file[name][:] for name in ("image_size", "intrinsics", "cam_to_world", "window")}
         instance = storage.strings(file["instance"]) if "instance" in file else images
+        of_cameras = storage.image_digests(file)
         fitted = "canonical" in file
         canonical = {
             "canonical_index": file["canonical_index"][:] if fitted else np.zeros(0, np.int32),
@@ -188,15 +200,26 @@ def list_images(data: Path, cameras: Path, masks: Path | None) -> ImageListing:
         }
     mask_at = np.full(len(images), -1)
     mask_status = ["ok"] * len(images)
+    of_masks: dict[str, str] = {}
     if masks is not None:
         with storage.reading(masks, "masks/1", "truth/1", made_by=f"nerfgen segment {data}") as file:
             mask_at = storage.positions(images, storage.strings(file["image"]))
             stored = storage.strings(file["status"])
+            of_masks = storage.image_digests(file)
         mask_status = [stored[place] if place >= 0 else "no_mask" for place in mask_at]
     first_reason = [
         next((reason for reason in reasons if reason not in storage.USABLE), "ok")
         for reasons in zip(status, mask_status, strict=True)
     ]
+    present = of_masks if digests is None else digests
+    first_reason, changed = storage.changed_images(first_reason, images, present, of_cameras, of_masks)
+    if changed:
+        commands = "the commands that made them"
+        say(
+            storage.changed_notice(
+                changed, " and ".join(str(file) for file in (cameras, masks) if file), commands
+            )
+        )
     require_usable(first_reason, data, cameras)
     return ImageListing(data, images, instance, first_reason, table, canonical, masks, mask_at)
 

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -94,6 +94,7 @@ def open_pixel_cache(
     base: BaseModel | None = None,
     digests: Mapping[str, str] | None = None,
     progress: Progress = silent,
+    say: Callable[[str], None] = lambda line: None,
 ) -> PixelCache:
     """Open the pixels of a folder, decoded and framed first if the file is missing or made from something else.
 
@@ -106,14 +107,15 @@ def open_pixel_cache(
             if they need the same; caches of other content that this folder had are then removed.
         fallback: folder for the cache where nothing can be written to ``data``.
         base: images that its model knows are left out; its renderings come last among the images.
-        digests: SHA-256 of each image's file, by which known images are recognised.
+        digests: SHA-256 of each image's file, by which known and changed images are recognised.
         progress: called for every decoded image; not called where the file is current.
+        say: receives a warning if images are not those that the cameras or masks were made of.
 
     Raises:
         InputError: an input is missing or no image is usable; then nothing is written.
         OutputExistsError: ``path`` is no pixel cache.
     """
-    listing = list_images(data, cameras, masks)
+    listing = list_images(data, cameras, masks, digests=digests, say=say)
     if base:
         listing = _with_renderings(listing, base, digests or {}, cameras)
     parameters = {

@@ -17,7 +17,7 @@ from nerfgen.image import InputImage, match_names
 from nerfgen.untrusted import READ_LIMIT, excerpt, printable, read_limit, safe_relative_path
 
 # No image is larger, pixels.
-_FARTHEST = 1e8
+_FARTHEST = 1e7
 _MAX_LISTED = 12
 
 
@@ -260,10 +260,14 @@ def upright_points(
     if not stated.all():
         return points
     if _same_shape(stated, upright):
-        return points * (upright / stated)
+        return _within(points * (upright / stated))
     if image.orientation >= 5 and _same_shape(stated, upright[::-1]):
-        return _turned(points * (upright[::-1] / stated), upright, image.orientation)
+        return _within(_turned(points * (upright[::-1] / stated), upright, image.orientation))
     return None
+
+
+def _within(points: Float[np.ndarray, "landmark 2"]) -> Float[np.ndarray, "landmark 2"] | None:
+    return None if (np.abs(points) > _FARTHEST).any() else points
 
 
 def _turned(

@@ -102,6 +102,7 @@ def segment_folder(
         windows = file["window"][:]
         intrinsics, poses = file["intrinsics"][:], file["cam_to_world"][:]
         image_sizes = file["image_size"][:]
+        recorded = [storage.image_digests(file)]
         usable = storage.usable(storage.strings(file["status"])) & np.isfinite(windows).all(axis=1)
     spec = SegmenterSpec(settings, object_class, models)
     parameters, size = spec.parameters(paths), settings.size
@@ -110,7 +111,8 @@ def segment_folder(
     if landmarks or (data / "landmarks.h5").is_file():
         landmarks = landmarks or data / "landmarks.h5"
         if spec.uses_landmarks:
-            points = _landmarks(landmarks, paths)
+            points, known = _landmarks(landmarks, paths)
+            recorded.append(known)
             records.append(storage.file_record(landmarks))
     stage = storage.Stage(
         output, SCHEMA, object_class, parameters=parameters, inputs=records, version=_VERSION
@@ -135,6 +137,7 @@ def segment_folder(
     statuses: list[str] = []
     methods: list[str] = []
     digests: list[tuple[int, str]] = []
+    changed: list[str] = []
 
     def segment(indices: Sequence[int]) -> Iterator[tuple[storage.Row, storage.Digest]]:
         chosen = [items[index] for index in indices]
@@ -147,6 +150,11 @@ def segment_folder(
             warn(f"{len(journal)} images were finished by an earlier run, which is continued")
         for index, (row, digest) in enumerate(journal.rows(paths, partial(digest_images, data), segment)):
             found = Segmentation(**{**row, "image_size": tuple(row["image_size"])})
+            own = {paths[index]: digest[1]}
+            (status,), renewed = storage.changed_images([found.status], [paths[index]], own, *recorded)
+            if renewed:
+                found = replace(found, status=status, mask=None)
+                changed += renewed
             statuses.append(found.status)
             methods.append((found.method or settings.method) if found.mask is not None else "")
             digests.append(digest)
@@ -158,19 +166,29 @@ def segment_folder(
         storage.put(file, "status", statuses)
         storage.put(file, "method", methods)
         storage.put(file, "image_size", image_sizes)
+        storage.put(file, "image_sha256", [sha256 for _, sha256 in digests])
         storage.put(file, "mask_window", np.where(placed[:, None], windows, np.nan))
         # The workers computed the digests of what they read.
         storage.put_inputs(file, [*records, storage.folder_record(paths, digests)])
+    if changed:
+        commands = "`nerfgen landmark` and `nerfgen fit-cameras` with --overwrite, or the import,"
+        warn(storage.changed_notice(changed, cameras, commands))
     return {**_summary(statuses, methods), "kept": False}
 
 
-def _landmarks(landmarks: Path, paths: list[str]) -> list[np.ndarray | None]:
-    """The landmarks of every image, pixels; None for images without."""
+def _landmarks(landmarks: Path, paths: list[str]) -> tuple[list[np.ndarray | None], dict[str, str]]:
+    """The landmarks of every image, pixels; None for images without. Digests of the images that have any."""
     with storage.reading(landmarks, "landmarks/1", made_by="nerfgen landmark DATA") as file:
         points = file["landmarks"][:]
         known = storage.usable(storage.strings(file["status"]))
         rows = storage.positions(paths, storage.strings(file["image"]))
-    return [points[row].astype(np.float64) if row >= 0 and known[row] else None for row in rows]
+        digests = storage.image_digests(file)
+    found = [points[row].astype(np.float64) if row >= 0 and known[row] else None for row in rows]
+    return found, {
+        path: digests[path]
+        for path, own in zip(paths, found, strict=True)
+        if own is not None and path in digests
+    }
 
 
 def _summary(statuses: list[str], methods: list[str]) -> storage.Record:

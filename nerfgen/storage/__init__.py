@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from nerfgen.storage.content import dataset_digest, datasets
     from nerfgen.storage.digest import InputRecord, Record, file_digest, file_record, folder_record
     from nerfgen.storage.hdf5 import allocate, put, put_tree, renew
-    from nerfgen.storage.image_rows import STATUSES, USABLE, positions, usable
+    from nerfgen.storage.image_rows import (
+        STATUSES,
+        USABLE,
+        changed_images,
+        changed_notice,
+        image_digests,
+        positions,
+        usable,
+    )
     from nerfgen.storage.journal import Digest, Journal, Row
     from nerfgen.storage.reader import class_of, get_tree, open_file, open_hdf5, reading, schema_of, strings
     from nerfgen.storage.schema import ROOT_ATTRIBUTES, Attribute, Dataset, Schema
@@ -51,6 +59,8 @@ __all__ = [
     "allocate",
     "atomic_folder",
     "atomic_path",
+    "changed_images",
+    "changed_notice",
     "claim",
     "class_of",
     "dataset_digest",
@@ -59,6 +69,7 @@ __all__ = [
     "file_record",
     "folder_record",
     "get_tree",
+    "image_digests",
     "open_file",
     "open_hdf5",
     "positions",

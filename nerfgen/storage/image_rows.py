@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 
+import h5py
 import numpy as np
 from jaxtyping import Bool, Int
+
+from nerfgen.untrusted import printable
+
+_NO_CONTENT = hashlib.sha256().hexdigest()
 
 # Following commands use images with these statuses and skip all others.
 USABLE = ("ok", "ok_largest")
@@ -31,6 +37,7 @@ STATUSES = {
     "wrong_shape": "the image's aspect ratio differs from that of its camera or its annotation",
     "not_annotated": "its landmarks are not annotated, or only some of them",
     "not_chosen": "other images of its object were chosen",
+    "changed": "the image is another one than its landmarks, camera or mask were made of; run those commands again",
     "known": "the base model already has a row for this image",
 }
 
@@ -44,3 +51,49 @@ def positions(wanted: Sequence[str], present: Sequence[str]) -> Int[np.ndarray, 
     """Index in ``present`` of every path in ``wanted``; -1 where it is absent."""
     index = {path: position for position, path in enumerate(present)}
     return np.array([index.get(path, -1) for path in wanted], dtype=np.int64)
+
+
+def image_digests(file: h5py.File) -> dict[str, str]:
+    """SHA-256 of the image that each row of a per-image file was made of; empty if the file does not record it."""
+    if "image_sha256" not in file:
+        return {}
+    return dict(zip(file["image"].asstr()[:], file["image_sha256"].asstr()[:], strict=True))
+
+
+def changed_images(
+    status: Sequence[str],
+    images: Sequence[str],
+    digests: Mapping[str, str],
+    *recorded: Mapping[str, str],
+) -> tuple[list[str], list[str]]:
+    """Rows whose image is another one than a file was made of, although it has the same name.
+
+    Args:
+        status: of the images, so far.
+        digests: SHA-256 of each image's file as it is now, or as another file records it; unknown ones may be absent.
+        recorded: by :func:`image_digests`, of each file that is joined.
+
+    Returns:
+        The statuses, ``changed`` for usable images of another content, and the names of these images.
+    """
+    found, names = list(status), []
+    for row, (own, image) in enumerate(zip(status, images, strict=True)):
+        present = digests.get(image, _NO_CONTENT)
+        known = {known[image] for known in recorded if image in known}
+        if own in USABLE and present != _NO_CONTENT and not known <= {present}:
+            found[row] = "changed"
+            names.append(image)
+    return found, names
+
+
+def changed_notice(names: Sequence[str], source: object, commands: str) -> str:
+    """A warning that images are not those that a file was made of.
+
+    Args:
+        source: the file.
+        commands: what makes it again.
+    """
+    return (
+        f"warning: {len(names)} images are not those that {source} was made of, such as {printable(names[0])}; "
+        f"run {commands} again"
+    )

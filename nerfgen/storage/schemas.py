@@ -49,6 +49,13 @@ _INSTANCE = Dataset(
     optional=True,
     values=Values(kind="path"),
 )
+_DIGEST = Dataset(
+    "image_sha256",
+    "string",
+    ("image",),
+    "SHA-256 of the image file that the row was made of, hexadecimal",
+    optional=True,
+)
 _MASK = Dataset(
     "mask",
     "uint8",
@@ -183,6 +190,7 @@ STAGE_SCHEMAS = (
                 values=Values(-1e6, 1e6),
             ),
             _INSTANCE,
+            _DIGEST,
         ),
     ),
     Schema(
@@ -202,6 +210,7 @@ STAGE_SCHEMAS = (
                 optional=True,
                 values=Values(kind="name"),
             ),
+            _DIGEST,
         ),
     ),
     Schema(

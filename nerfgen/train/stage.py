@@ -68,11 +68,13 @@ class Observers:
         framing: progress of decoding and framing.
         training: progress of the steps.
         checkpoint: called with the model so far at every checkpoint and at the end.
+        say: receives warnings, a line each.
     """
 
     framing: Progress = silent
     training: Progress = silent
     checkpoint: Callable[[Model], None] = lambda model: None
+    say: Callable[[str], None] = lambda line: None
 
 
 def train(
@@ -160,6 +162,7 @@ def train(
         base=base,
         digests={image: digest for image, (_, digest) in digests.items()},
         progress=observers.framing,
+        say=observers.say,
     ) as cache:
         setup = set_up(recipe, described, cache, seed, machine, mesh, base)
         checkpoints = CheckpointSeries(files.output, keep)
