@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 import types
 import typing
 from collections.abc import Callable
@@ -20,6 +21,16 @@ from functools import cache
 from typing import Any, ClassVar, Literal
 
 from nerfgen.errors import InputError
+
+# Largest values of settings that have no narrower bound.
+MAX_COUNT = 1_000_000_000
+MAX_SIZE = 16_384
+MAX_WEIGHT = 1e6
+MAX_LENGTH = 1e6
+MAX_MINUTES = 1e6
+MAX_WORKERS = 4096
+# JAX ignores further bits: larger seeds would repeat the runs of smaller ones.
+MAX_SEED = 2**32 - 1
 
 
 class SettingError(InputError):
@@ -66,16 +77,23 @@ class Setting:
             return
         if isinstance(value, bool) or not isinstance(value, int | float):
             return
-        if not math.isfinite(value):
+        if isinstance(value, float) and not math.isfinite(value):
             raise SettingError(f"`{name}` has to be finite, not {value}")
-        if self.minimum is not None and value < self.minimum:
-            raise SettingError(f"`{name}` has to be at least {self.minimum:g}, not {value:g}")
-        if self.above is not None and value <= self.above:
-            raise SettingError(f"`{name}` has to be above {self.above:g}, not {value:g}")
-        if self.maximum is not None and value > self.maximum:
-            raise SettingError(f"`{name}` has to be at most {self.maximum:g}, not {value:g}")
-        if self.below is not None and value >= self.below:
-            raise SettingError(f"`{name}` has to be below {self.below:g}, not {value:g}")
+        for bound, words, is_outside in (
+            (self.minimum, "at least", operator.lt),
+            (self.above, "above", operator.le),
+            (self.maximum, "at most", operator.gt),
+            (self.below, "below", operator.ge),
+        ):
+            if bound is not None and is_outside(value, bound):
+                raise SettingError(f"`{name}` has to be {words} {_shown(bound)}, not {_shown(value)}")
+
+
+def _shown(number: float) -> str:
+    """A number for a message, whatever its size."""
+    if isinstance(number, int) and number.bit_length() <= 64:
+        return str(number)
+    return f"a number of {number.bit_length()} bits" if isinstance(number, int) else f"{number:g}"
 
 
 def setting(default: Any = dataclasses.MISSING, *, option: str | tuple[str, ...] = (), **known: Any) -> Any:
@@ -154,6 +172,17 @@ def plain_type(kind: Any) -> Any:
         parts = [part for part in typing.get_args(kind) if part is not type(None)]
         return parts[0] if len(parts) == 1 else kind
     return kind
+
+
+def parse_count(text: str) -> int:
+    """A number that is written with the digits 0 to 9 alone.
+
+    Raises:
+        ValueError: other words, or more digits than any count has.
+    """
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise ValueError(f"{text!a} is not a count")
+    return int(text)
 
 
 def parse_vector(name: str, text: str) -> tuple[float, float, float]:

@@ -81,8 +81,8 @@ def test_a_command_receives_the_group(invoke: Callable[..., Any], received: list
     assert also["files"] == "--file"
 
 
-def test_zero_and_empty_words_are_not_given(invoke: Callable[..., Any], received: list[Any]) -> None:
-    assert invoke("x", "--size", 0, "--center", "").exit_code == 0
+def test_zero_is_not_given(invoke: Callable[..., Any], received: list[Any]) -> None:
+    assert invoke("x", "--size", 0).exit_code == 0
     assert received[0][1] == Lens()
 
 

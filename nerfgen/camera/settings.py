@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from nerfgen.settings import SettingError, Settings, setting
+from nerfgen.settings import MAX_WEIGHT, SettingError, Settings, setting
 
 Intrinsics = Literal["fixed", "shared", "per-image"]
 Points = Literal["mesh", "landmarks"]
@@ -23,6 +23,7 @@ class CameraSettings(Settings, title="Cameras"):
     focal: float | None = setting(
         None,
         minimum=0.1,
+        maximum=1000.0,
         help="Focal length in units of an image's longer side.",
         default_text="that of the class",
     )
@@ -33,6 +34,7 @@ class CameraSettings(Settings, title="Cameras"):
     depth_weight: float = setting(
         1.0,
         minimum=0.0,
+        maximum=MAX_WEIGHT,
         help="Weight of the mesh's relative depths against its pixels; 0 fits to the pixels alone.",
     )
     estimate_canonical: bool = setting(
@@ -44,10 +46,16 @@ class CameraSettings(Settings, title="Cameras"):
         False, help="First re-estimate the canonical keypoints of the class together with all cameras."
     )
     robust: float = setting(
-        0.05, minimum=1e-4, help="Scale of the Huber loss, in units of the landmarks' spread in the image."
+        0.05,
+        minimum=1e-4,
+        maximum=1000.0,
+        help="Scale of the Huber loss, in units of the landmarks' spread in the image.",
     )
     max_error: float = setting(
-        0.3, minimum=0.0, help="Largest accepted reprojection error, in units of the landmarks' spread."
+        0.3,
+        minimum=0.0,
+        maximum=1000.0,
+        help="Largest accepted reprojection error, in units of the landmarks' spread.",
     )
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import typer
 from nerfgen.cli import options, runtime
 from nerfgen.cli.progress import Reporter
 from nerfgen.cli.synth import KindName
-from nerfgen.settings import Settings, setting
+from nerfgen.settings import MAX_COUNT, MAX_MINUTES, Settings, setting
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,8 +27,11 @@ app = typer.Typer(
 )
 
 
-Rounds = Annotated[int, typer.Option(min=1, help="Maximum number of rounds.")]
-Seconds = Annotated[float, typer.Option(min=0.0, help="Stop starting new rounds after this many seconds.")]
+Rounds = Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Maximum number of rounds.")]
+Seconds = Annotated[
+    float,
+    typer.Option(min=0.0, max=60 * MAX_MINUTES, help="Stop starting new rounds after this many seconds."),
+]
 
 
 @dataclass(frozen=True)
@@ -58,8 +61,8 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.5g}") if isinstance(value, float) else value
 
 
-def _list(option: str, text: str, least: float) -> list[float]:
-    """Numbers of at least ``least``, separated by commas.
+def _list(option: str, text: str, least: float, most: float) -> list[float]:
+    """Numbers from ``least`` to ``most``, separated by commas.
 
     Raises:
         InputError: other words.
@@ -70,16 +73,16 @@ def _list(option: str, text: str, least: float) -> list[float]:
         numbers = [float(part) for part in text.split(",")]
     except ValueError:
         numbers = []
-    if not numbers or min(numbers) < least:
-        raise InputError(f"{option} {text}: give numbers of at least {least:g}, separated by commas")
+    if not (numbers and all(least <= number <= most for number in numbers)):
+        raise InputError(f"{option} {text}: give numbers from {least:g} to {most:g}, separated by commas")
     return numbers
 
 
 def training(
     *,
-    images: Annotated[int, typer.Option(min=1, help="Images per step.")] = 8,
-    rays_per_image: Annotated[int, typer.Option(min=1, help="Rays per image.")] = 32,
-    width: Annotated[int, typer.Option(min=1, help="Width of the foreground network.")] = 256,
+    images: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images per step.")] = 8,
+    rays_per_image: Annotated[int, typer.Option(min=1, max=1_000_000, help="Rays per image.")] = 32,
+    width: Annotated[int, typer.Option(min=1, max=65_536, help="Width of the foreground network.")] = 256,
     rounds: Rounds = 5,
     seconds: Seconds = 45.0,
     messages: Messages,
@@ -108,8 +111,8 @@ def training(
 
 def data(
     *,
-    images: Annotated[int, typer.Option(min=1, help="Images to make.")] = 1000,
-    size: Annotated[int, typer.Option(min=16, help="Size of the images, in pixels.")] = 64,
+    images: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images to make.")] = 1000,
+    size: Annotated[int, typer.Option(min=16, max=2048, help="Size of the images, in pixels.")] = 64,
     rounds: Rounds = 20,
     seconds: Seconds = 30.0,
     messages: Messages,
@@ -137,7 +140,7 @@ def latents(
     """
     from nerfgen.bench.training_step import measure_latents
 
-    counts = [int(count) for count in _list("--rows", rows, 1)]
+    counts = [int(count) for count in _list("--rows", rows, 1, 10_000_000)]
     reporter = messages.reporter()
     _print(reporter, measure_latents(rows=counts, rounds=rounds, seconds=seconds, say=reporter.say))
 
@@ -147,8 +150,8 @@ def memory(
     sizes: Annotated[
         str, typer.Option(metavar="S,S,...", help="Sizes of the framed images, in pixels.")
     ] = "64,128,256,512",
-    images: Annotated[int, typer.Option(min=1, help="Images to make.")] = 64,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of each run.")] = 50,
+    images: Annotated[int, typer.Option(min=1, max=1_000_000, help="Images to make.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Steps of each run.")] = 50,
     messages: Messages,
 ) -> None:
     """Peak memory of training from disk with growing images and the same batch.
@@ -157,7 +160,7 @@ def memory(
     """
     from nerfgen.bench.processes import measure_memory
 
-    edges = [int(edge) for edge in _list("--sizes", sizes, 16)]
+    edges = [int(edge) for edge in _list("--sizes", sizes, 16, 2048)]
     reporter = messages.reporter()
     _print(reporter, measure_memory(sizes=edges, images=images, steps=steps, say=reporter.say))
 
@@ -172,7 +175,9 @@ def startup(
         Path | None,
         runtime.file_option("New image of the model's class; by default a synthetic head.", "IMAGE"),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Runs of each command after its first.")] = 3,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=MAX_COUNT, help="Runs of each command after its first.")
+    ] = 3,
     messages: Messages,
 ) -> None:
     """Seconds from the start of a command to its end, where little is computed.
@@ -197,10 +202,14 @@ def convergence(
     targets: Annotated[
         str, typer.Option("--psnr", metavar="DB,DB,...", help="Novel-view PSNRs to reach, in dB.")
     ] = "24,25,26",
-    minutes: Annotated[float, typer.Option(min=0.01, help="Training time of each recipe.")] = 3.0,
-    images: Annotated[int, typer.Option(min=1, help="Objects to make.")] = 1000,
-    size: Annotated[int, typer.Option(min=16, help="Size of the images, in pixels.")] = 64,
-    views: Annotated[int, typer.Option(min=1, help="Held-out views that measure the quality.")] = 16,
+    minutes: Annotated[
+        float, typer.Option(min=0.01, max=MAX_MINUTES, help="Training time of each recipe.")
+    ] = 3.0,
+    images: Annotated[int, typer.Option(min=1, max=1_000_000, help="Objects to make.")] = 1000,
+    size: Annotated[int, typer.Option(min=16, max=2048, help="Size of the images, in pixels.")] = 64,
+    views: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Held-out views that measure the quality.")
+    ] = 16,
     messages: Messages,
 ) -> None:
     """Seconds of training until novel views reach a PSNR, and the PSNR of the published recipe after the same time.
@@ -215,7 +224,7 @@ def convergence(
         measured = measure_convergence(
             kind.value,
             folder,
-            targets=_list("--psnr", targets, 0),
+            targets=_list("--psnr", targets, 0, 100),
             minutes=minutes,
             images=images,
             size=size,
@@ -237,16 +246,20 @@ def fitting(
             show_default=False,
         ),
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="Heads to train on.")] = 500,
-    new_images: Annotated[int, typer.Option(min=1, help="Other heads to fit, from one image each.")] = 100,
-    size: Annotated[int, typer.Option(min=16, help="Size of all images, in pixels.")] = 64,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of training.")] = 2200,
-    fit_steps: Annotated[int, typer.Option(min=1, help="Steps of fitting.")] = 100,
+    images: Annotated[int, typer.Option(min=1, max=1_000_000, help="Heads to train on.")] = 500,
+    new_images: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Other heads to fit, from one image each.")
+    ] = 100,
+    size: Annotated[int, typer.Option(min=16, max=2048, help="Size of all images, in pixels.")] = 64,
+    steps: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Steps of training.")] = 2200,
+    fit_steps: Annotated[int, typer.Option(min=1, max=MAX_COUNT, help="Steps of fitting.")] = 100,
     tune: Annotated[bool, typer.Option("--tune", help="Also tune the networks to each image.")] = False,
     personalise: Annotated[
         int,
         typer.Option(
-            min=0, help="Also continue training with this number of the new images (`train --init`)."
+            min=0,
+            max=1_000_000,
+            help="Also continue training with this number of the new images (`train --init`).",
         ),
     ] = 0,
     messages: Messages,
@@ -279,7 +292,7 @@ def fitting(
 def landmark(
     folder: runtime.DataFolder,
     *,
-    images: Annotated[int, typer.Option(min=1, help="Number of images to use.")] = 1000,
+    images: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of images to use.")] = 1000,
     rounds: Rounds = 3,
     seconds: Seconds = 120.0,
     messages: Messages,
@@ -304,7 +317,9 @@ def rendering(
             show_default=False,
         ),
     ] = None,
-    objects: Annotated[int, typer.Option(min=1, help="Objects whose renderings are compared.")] = 3,
+    objects: Annotated[
+        int, typer.Option(min=1, max=1_000_000, help="Objects whose renderings are compared.")
+    ] = 3,
     sizes: Annotated[
         str, typer.Option(metavar="S,S,...", help="Further sizes, for frames per second.")
     ] = "256,512",
@@ -318,7 +333,7 @@ def rendering(
     """
     from nerfgen.bench.rendering import measure_rendering
 
-    edges = [int(edge) for edge in _list("--sizes", sizes, 8)] if sizes else []
+    edges = [int(edge) for edge in _list("--sizes", sizes, 8, 4096)] if sizes else []
     reporter = messages.reporter()
     measured = measure_rendering(
         model, objects=objects, sizes=edges, rounds=rounds, seconds=seconds, say=reporter.say
@@ -343,4 +358,4 @@ for function, lines in (
         ("nerfgen bench rendering", "nerfgen bench rendering --model photos/model.h5 --sizes 64,1024"),
     ),
 ):
-    app.command(epilog=runtime.examples("Examples", *lines))(options.command(function))
+    app.command(epilog=runtime.examples("Examples", *lines), cls=options.Command)(options.command(function))

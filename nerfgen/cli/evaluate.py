@@ -14,7 +14,7 @@ from nerfgen.cli.progress import Messages, Reporter
 from nerfgen.cli.train import TrainingInputs
 from nerfgen.evaluate import EvaluationInputs, EvaluationSettings
 from nerfgen.model import PRESETS, Recipe
-from nerfgen.settings import Settings, setting, settings_of
+from nerfgen.settings import MAX_MINUTES, Settings, setting, settings_of
 
 if TYPE_CHECKING:
     from nerfgen.evaluate.sweep import SweepTraining
@@ -47,6 +47,7 @@ class Sweeping(Settings, title=_STUDY):
     minutes: float | None = setting(
         None,
         above=0,
+        maximum=MAX_MINUTES,
         zero_is_default=True,
         help="Time limit of each training; by default the number of steps decides.",
     )

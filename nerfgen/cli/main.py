@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated
 
 import typer
@@ -29,6 +30,7 @@ from nerfgen.cli import (
     train_landmarker,
 )
 from nerfgen.compilation_cache import VARIABLE, use_compilation_cache
+from nerfgen.untrusted import FOLLOW_LINKS, READ_LIMIT, read_limit
 
 app = typer.Typer(
     name="nerfgen",
@@ -59,9 +61,9 @@ for panel, module, function in (
     (AROUND, info, info.info),
     (AROUND, models, models.models),
 ):
-    app.command(rich_help_panel=panel, epilog=module.EPILOG)(options.command(function))
+    app.command(rich_help_panel=panel, epilog=module.EPILOG, cls=options.Command)(options.command(function))
 # Its name is a word of Python.
-app.command("import", rich_help_panel=AROUND, epilog=import_data.EPILOG)(
+app.command("import", rich_help_panel=AROUND, epilog=import_data.EPILOG, cls=options.Command)(
     options.command(import_data.import_data)
 )
 app.add_typer(bench.app, name="bench", rich_help_panel=AROUND)
@@ -92,11 +94,35 @@ def root(
             show_default=False,
         ),
     ] = None,
+    read_limit_gib: Annotated[
+        float | None,
+        typer.Option(
+            "--read-limit",
+            metavar="GIB",
+            envvar=READ_LIMIT,
+            help="Most memory that one file, or one array of a file, may take when it is read; 1 GiB by default.",
+            show_default=False,
+        ),
+    ] = None,
+    follow_links: Annotated[
+        bool,
+        typer.Option(
+            "--follow-links",
+            envvar=FOLLOW_LINKS,
+            help="Read images through links that lead out of the folder of images.",
+        ),
+    ] = False,
 ) -> None:
     """From one photograph per object to a generative 3D model of the class."""
     if version:
         print(nerfgen.__version__)
         raise typer.Exit
+    # Worker processes inherit the environment.
+    if read_limit_gib is not None:
+        os.environ[READ_LIMIT] = f"{read_limit_gib:g}"
+        read_limit()
+    if follow_links:
+        os.environ[FOLLOW_LINKS] = "1"
     use_compilation_cache(compilation_cache)
 
 

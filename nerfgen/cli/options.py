@@ -5,6 +5,9 @@ from __future__ import annotations
 import enum
 import functools
 import inspect
+import itertools
+import math
+import os
 import re
 import select
 import sys
@@ -14,6 +17,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from nerfgen.errors import NerfgenError
 from nerfgen.settings import SettingError, Settings, choices_of, plain_type, settings_of, types_of
@@ -63,6 +67,38 @@ class Changes(Fields):
         # 0 has always stood for "not given" here.
         given = {name: _plain(self.group, name, values) for name in self.names if values[name]}
         return {**_named_values(values["values"] or []), **given}
+
+
+class Command(TyperCommand):
+    """A command that checks its words before it reads them."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """See :func:`check_word`."""
+        for before, word in itertools.pairwise([self.name or "", *args]):
+            check_word(word, before)
+        return super().parse_args(ctx, args)
+
+
+def check_word(word: str, before: str) -> None:
+    """Refuse a word of the command line that is empty, as an unset variable of a shell gives, or that names no file.
+
+    Args:
+        before: the word before it, for the message.
+
+    Raises:
+        SettingError: it is such a word.
+    """
+    name, equals, value = (
+        word.partition("=") if word.startswith("--") else (f"the word after {before}", "=", word)
+    )
+    if equals and not value.strip():
+        raise SettingError(f"{name} is empty; give a value, or leave the option out")
+    if "\0" in word:
+        raise SettingError(f"{name} has a NUL character; leave it out")
+    try:
+        os.fsencode(word)
+    except UnicodeEncodeError as error:
+        raise SettingError(f"{name} is not Unicode; correct it") from error
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -185,7 +221,10 @@ class _Part:
             return self.fields.value(values)
         if self.group:
             return self.group(**{name: _plain(self.group, name, values) for name in settings_of(self.group)})
-        return values[self.name]
+        value = values[self.name]
+        if isinstance(value, float) and not math.isfinite(value):
+            raise SettingError(f"`{self.name}` has to be finite, not {value}")
+        return value
 
 
 def _options(
@@ -270,7 +309,7 @@ def _plain(group: type[Settings], name: str, values: Mapping[str, Any]) -> Any:
     hidden = values.get(f"{name}{_HIDDEN}")
     value = values[name] if hidden is None else hidden
     known, default = settings_of(group)[name], _default(group, name)
-    if value is None or (value == "" and default is None):
+    if value is None:
         return default
     if known.parse:
         return known.parse(name, value)

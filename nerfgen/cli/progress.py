@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from nerfgen.cli.options import as_options
 from nerfgen.settings import Settings, setting
+from nerfgen.untrusted import printable
 
 if TYPE_CHECKING:
     import rich.progress
@@ -48,7 +50,7 @@ class Reporter:
     def say(self, message: str) -> None:
         """One line for a person, on stderr."""
         if not self.quiet:
-            print(as_options(message), file=sys.stderr, flush=True)
+            _print_line(as_options(message), sys.stderr)
 
     def kept(self, output: Path) -> None:
         """Say that an existing output is what the command would make."""
@@ -57,9 +59,12 @@ class Reporter:
     def result(self, values: dict[str, object], text: str) -> None:
         """The command's result: ``text`` for a person or ``values`` as JSON, on stdout."""
         if self.as_json:
-            print(json.dumps(values, sort_keys=True), flush=True)
+            text = json.dumps(finite(values), sort_keys=True, allow_nan=False)
+            # The one control character that JSON leaves as it is.
+            _print_line(text.replace("\x7f", "\\u007f"), sys.stdout)
         elif not self.quiet:
-            print(text, flush=True)
+            for line in text.split("\n"):
+                _print_line(line, sys.stdout)
 
     @contextmanager
     def progress(self, label: str, unit: str = "images") -> Iterator[Progress]:
@@ -69,7 +74,7 @@ class Reporter:
         """
         if self.quiet:
             yield lambda done, total, note="": None
-        elif sys.stderr.isatty():
+        elif sys.stderr is not None and sys.stderr.isatty():
             with self._bar(label, unit) as update:
                 yield update
         else:
@@ -81,12 +86,12 @@ class Reporter:
         if not self._tasks:
             display.start()
         self._tasks += 1
-        task = display.add_task(label, total=1, visible=False, unit=unit, note="", rate="")
+        task = display.add_task(printable(label), total=1, visible=False, unit=unit, note="", rate="")
         start = time.monotonic()
 
         def update(done: int, total: int, note: str = "") -> None:
             rate = f"{done / max(time.monotonic() - start, 1e-6):,.1f}/s"
-            display.update(task, completed=done, total=total, visible=True, note=note, rate=rate)
+            display.update(task, completed=done, total=total, visible=True, note=printable(note), rate=rate)
 
         try:
             yield update
@@ -97,17 +102,32 @@ class Reporter:
                 self._display = None
 
 
+def _print_line(text: str, stream: TextIO | None) -> None:
+    """Print a line, with what a terminal would obey escaped; nothing where the stream was closed from the start."""
+    if stream is not None:
+        print(printable(text), file=stream, flush=True)
+
+
+def finite(values: Any) -> Any:
+    """Values for JSON, which has no NaN and no infinities: they become None."""
+    if isinstance(values, dict):
+        return {name: finite(value) for name, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
+
+
 def _display() -> rich.progress.Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.completed:.0f}/{task.total:.0f} {task.fields[unit]}"),
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=Console(stderr=True),
         redirect_stdout=False,
     )
@@ -125,7 +145,7 @@ def _plain_lines(label: str, unit: str) -> Progress:
         elapsed = max(now - start, 1e-6)
         left = elapsed / max(done, 1) * (total - done)
         line = f"{label}: {done}/{total} {unit}, {done / elapsed:,.1f}/s, {left:.0f} s left"
-        print(f"{line}, {note}" if note else line, file=sys.stderr, flush=True)
+        _print_line(f"{line}, {note}" if note else line, sys.stderr)
 
     return update
 

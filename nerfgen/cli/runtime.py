@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Annotated, Any
 
 import typer
 
-from nerfgen.settings import Settings, setting
+from nerfgen.settings import MAX_SEED, MAX_WORKERS, Settings, setting
 from nerfgen.stopping import ending_signals, is_ending
+from nerfgen.untrusted import printable
 
 DataFolder = Annotated[
     Path, typer.Argument(metavar="DATA", help="Folder of images, of any depth.", show_default=False)
@@ -26,7 +28,8 @@ ModelFile = Annotated[
 ]
 # 0 has always stood for the default here.
 Workers = Annotated[
-    int | None, typer.Option(min=0, help="Processes; one per core by default.", show_default=False)
+    int | None,
+    typer.Option(min=0, max=MAX_WORKERS, help="Processes; one per core by default.", show_default=False),
 ]
 Models = Annotated[
     Path | None,
@@ -36,7 +39,7 @@ Models = Annotated[
         show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all random numbers.")]
+Seed = Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of all random numbers.")]
 Strict = Annotated[
     bool,
     typer.Option("--strict", help="Exit with 3 if some images could not be used.", rich_help_panel="Output"),
@@ -71,6 +74,8 @@ def file_option(help: str, metavar: str = "FILE", panel: str | None = None) -> A
 
 # Of click, for Ctrl-C.
 _INTERRUPTED = 130
+# The error of a command line that typer can't read; typer exports only this subclass.
+_UsageError: Any = typer.BadParameter.__base__
 
 
 def examples(title: str, *lines: str) -> str:
@@ -157,16 +162,32 @@ def _platform_problem() -> str:
 
 
 def _call(app: typer.Typer) -> int:
-    """The exit code of typer, which prints usage errors itself."""
+    """The exit code of typer; its usage errors are raised in one line, and help is printed."""
+    from nerfgen.errors import InputError
+
     try:
-        app()
+        code = app(standalone_mode=False)
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # typer and rich exit with 1
             raise end.__context__ from None
-        if end.code == _INTERRUPTED:  # Ctrl-C, without a word
-            raise KeyboardInterrupt from None
-        return int(end.code or 0)
-    return 0
+        code = end.code
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message(), file=sys.stderr, flush=True)
+            return error.exit_code
+        raise InputError(_usage(error)) from None
+    if code == _INTERRUPTED:  # Ctrl-C, without a word
+        raise KeyboardInterrupt
+    return int(code or 0)
+
+
+def _usage(error: Any) -> str:
+    """What is wrong with a command line, in the words of typer, and where its options are explained."""
+    command = error.ctx.command_path if error.ctx else "nerfgen"
+    what = error.format_message().replace(": Value error, ", ": ")
+    what = re.sub(r"[.?]?\s+Did you mean (.*)\?$", r"; did you mean \1", what)
+    what = re.sub(r" \(Possible options?: (.*)\)$", r"; did you mean \1", what)
+    return f"{what[:1].lower()}{what[1:].rstrip('.')}; see `{command} --help`"
 
 
 def _flush_stdout() -> None:
@@ -189,5 +210,6 @@ def _discard_stdout() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"nerfgen: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # None: closed from the start
+        print(f"nerfgen: {printable(' '.join(message.split()))}", file=sys.stderr, flush=True)
     return code

@@ -13,7 +13,7 @@ import typer
 from nerfgen.cli import options, runtime
 from nerfgen.cli.progress import Messages, Reporter, other_statuses
 from nerfgen.model import PRESETS, Recipe
-from nerfgen.settings import SettingError, Settings, setting
+from nerfgen.settings import MAX_COUNT, MAX_MINUTES, SettingError, Settings, setting
 from nerfgen.stopping import Terminated
 from nerfgen.storage import Record
 from nerfgen.train import Machine
@@ -72,6 +72,7 @@ class BaseRecipe(Settings, title="Recipe"):
     rehearse: int = setting(
         256,
         minimum=1,
+        maximum=1_000_000,
         help="Number of renderings of the model's own objects that `init` trains on as well, so that they are not "
         "forgotten.",
     )
@@ -91,14 +92,18 @@ class Running(Settings, title="Run"):
     minutes: float | None = setting(
         None,
         above=0,
+        maximum=MAX_MINUTES,
         zero_is_default=True,
         help="Stop after this many minutes; the decay of learning rates is fitted to them.",
     )
     resume: bool = setting(False, help="Continue from the newest checkpoint, if there is one.")
-    checkpoint_minutes: float = setting(5.0, minimum=0, help="Time between checkpoints and previews.")
+    checkpoint_minutes: float = setting(
+        5.0, minimum=0, maximum=MAX_MINUTES, help="Time between checkpoints and previews."
+    )
     keep: int = setting(
         0,
         minimum=0,
+        maximum=MAX_COUNT,
         help="Number of checkpoints to keep, the newest ones; 0 keeps one until the run is finished.",
     )
     preview: bool = setting(

@@ -12,6 +12,7 @@ import typer
 from nerfgen.cli import runtime
 from nerfgen.cli.progress import Messages, Reporter
 from nerfgen.landmark import EstimatorTraining
+from nerfgen.settings import MAX_MINUTES
 from nerfgen.stopping import Terminated
 
 EPILOG = runtime.examples(
@@ -51,7 +52,9 @@ def train_landmarker(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue from the checkpoint, if there is one.")
     ] = False,
-    checkpoint_minutes: Annotated[float, typer.Option(min=0.0, help="Time between checkpoints.")] = 2.0,
+    checkpoint_minutes: Annotated[
+        float, typer.Option(min=0.0, max=MAX_MINUTES, help="Time between checkpoints.")
+    ] = 2.0,
     output: runtime.OutputFile,
     picture: Annotated[
         Path | None,

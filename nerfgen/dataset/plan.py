@@ -15,12 +15,17 @@ from nerfgen import storage
 from nerfgen.dataset.settings import DatasetSettings, PoseDistribution
 from nerfgen.geometry import Cameras, aimed_at_origin, intrinsic_matrix, turned_camera, yaw_pitch_roll
 from nerfgen.image import DEPTH_LEVELS, MAX_DEPTH
+from nerfgen.memory import require_memory
 from nerfgen.model import Model, SampleSettings
 from nerfgen.objectclass import ObjectClass
 from nerfgen.render import RenderSettings
+from nerfgen.settings import SettingError
 
 # Separates these random streams from those of identities, whose keys have three parts: NumPy pads keys with zeros.
 _STREAM = 1
+_MOST_SHARDS = 1_000_000
+# Cameras, names and digests of the views of a shard.
+_BYTES_PER_VIEW = 600
 
 
 def training_poses(model: Model) -> Float[np.ndarray, "rows 4"]:
@@ -67,6 +72,18 @@ class Plan:
     sampling: SampleSettings
     rendering: RenderSettings
     dataset: DatasetSettings
+
+    def __post_init__(self) -> None:
+        dataset, count = self.dataset, self.sampling.count
+        if -(-count // dataset.shard_size) > _MOST_SHARDS:
+            raise SettingError(
+                f"`count` {count} in shards of `shard_size` {dataset.shard_size} make over {_MOST_SHARDS:,} shards; "
+                "choose larger shards"
+            )
+        require_memory(
+            _BYTES_PER_VIEW * min(count, dataset.shard_size) * dataset.views,
+            f"shards of `shard_size` {dataset.shard_size:,} objects, `views` {dataset.views:,}",
+        )
 
     @property
     def shards(self) -> dict[str, range]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from nerfgen.settings import SettingError, Settings, setting
+from nerfgen.settings import MAX_COUNT, SettingError, Settings, parse_count, setting
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,20 @@ def parse_part(name: str, text: str) -> Part:
     Raises:
         SettingError: other words.
     """
-    number, _, of = text.partition("/")
-    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
+    try:
+        number, of = (parse_count(word) for word in text.split("/"))
+    except ValueError:
+        number, of = 0, 0
+    if not 1 <= number <= of <= MAX_COUNT:
         raise SettingError(f"`{name}` {text}: give K/N such as 2/8, the second of eight parts")
-    return Part(int(number), int(of))
+    return Part(number, of)
 
 
 @dataclass(frozen=True)
 class DatasetSettings(Settings, title="Dataset for other programs, in place of samples.h5"):
     """Content of a dataset, apart from the draws of its objects and the rendering of its views."""
 
-    views: int = setting(8, minimum=1, help="Views of each object.")
+    views: int = setting(8, minimum=1, maximum=100_000, help="Views of each object.")
     poses: PoseDistribution = setting(
         PoseDistribution(),
         parse=parse_poses,
@@ -88,11 +91,12 @@ class DatasetSettings(Settings, title="Dataset for other programs, in place of s
     min_distance: float = setting(
         0.0,
         minimum=0,
+        maximum=100.0,
         help="Redraw objects that are nearer than this to a training row: 0 is identical but for truncation, 1 is "
         "independent.",
     )
     transforms: bool = setting(False, help="Also write the cameras of each object as transforms.json.")
-    shard_size: int = setting(100, minimum=1, help="Objects per shard.")
+    shard_size: int = setting(100, minimum=1, maximum=1_000_000, help="Objects per shard.")
     part: Part = setting(
         Part(),
         option="--shard",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from nerfgen.settings import Settings, setting
+from nerfgen.settings import MAX_COUNT, MAX_SEED, Settings, setting
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,17 @@ class EvaluationInputs(Settings, title="Reference data"):
 class EvaluationSettings(Settings, title="Evaluation"):
     """Settings of an evaluation; the help of each field says what it means."""
 
-    images: int = setting(200, minimum=1, option=("-n", "--images"), help="Images per table, at most.")
-    samples: int = setting(200, minimum=2, help="Number of new objects.")
-    truncation: float = setting(
-        0.7, minimum=0.0, unit="standard deviations", help="Truncation of the new objects' latent codes."
+    images: int = setting(
+        200, minimum=1, maximum=MAX_COUNT, option=("-n", "--images"), help="Images per table, at most."
     )
-    fit_steps: int = setting(100, minimum=1, help="Optimisation steps of latent fitting.")
-    shown: int = setting(8, minimum=1, help="Rows of an image grid.")
-    seed: int = setting(0, minimum=0, help="Seed of all random choices.")
+    samples: int = setting(200, minimum=2, maximum=1_000_000, help="Number of new objects.")
+    truncation: float = setting(
+        0.7,
+        minimum=0.0,
+        maximum=100.0,
+        unit="standard deviations",
+        help="Truncation of the new objects' latent codes.",
+    )
+    fit_steps: int = setting(100, minimum=1, maximum=MAX_COUNT, help="Optimisation steps of latent fitting.")
+    shown: int = setting(8, minimum=1, maximum=1000, help="Rows of an image grid.")
+    seed: int = setting(0, minimum=0, maximum=MAX_SEED, help="Seed of all random choices.")

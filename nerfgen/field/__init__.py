@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.field.generative import FieldConfig, GenerativeField, add_parameters, tunable_parameters
+    from nerfgen.field.generative import (
+        FieldConfig,
+        GenerativeField,
+        add_parameters,
+        parameter_shapes,
+        tunable_parameters,
+    )
     from nerfgen.field.mlp import positional_encoding
     from nerfgen.field.planes import plane_smoothness
     from nerfgen.field.radiance import (
@@ -25,6 +31,7 @@ __all__ = [
     "background_color",
     "conditioned_field",
     "latent_condition",
+    "parameter_shapes",
     "plane_smoothness",
     "positional_encoding",
     "radiance_field",

@@ -144,6 +144,20 @@ class GenerativeField(nn.Module):
         return self.foreground(self.condition(latents), points), self.background(latents, directions)
 
 
+def parameter_shapes(config: FieldConfig) -> dict[str, PyTree]:
+    """The tree of parameters of a field as shapes and dtypes, without arrays.
+
+    Raises:
+        ValueError: the sizes are impossible.
+    """
+    shapes = jax.eval_shape(
+        lambda: GenerativeField(config).init(
+            jax.random.key(0), jnp.zeros((1, config.code_size)), jnp.zeros((1, 1, 3)), jnp.zeros((1, 1, 3))
+        )
+    )
+    return dict(shapes["params"])
+
+
 # Layers whose kernels multiply the latent code: everything depends on it linearly.
 _LATENT_LAYERS = ("planes", "modulation_", "latent_")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from nerfgen.settings import SettingError, Settings, parse_vector, setting
+from nerfgen.settings import MAX_COUNT, MAX_SEED, SettingError, Settings, parse_count, parse_vector, setting
 
 CameraFormat = Literal["srn", "eg3d", "transforms"]
 CAMERA_FORMATS: tuple[CameraFormat, ...] = get_args(CameraFormat)
@@ -30,9 +30,10 @@ def parse_views(name: str, text: str) -> int | None:
         return None
     if text == "one":
         return 1
-    if not (text.isascii() and text.isdecimal() and int(text)):
-        raise SettingError(f"`{name}` {text}: give all, one or a number")
-    return int(text)
+    try:
+        return parse_count(text)
+    except ValueError as error:
+        raise SettingError(f"`{name}` {text}: give all, one or a number") from error
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class ImportSettings(Settings):
     views: int | None = setting(
         None,
         minimum=1,
+        maximum=MAX_COUNT,
         parse=parse_views,
         metavar="all|one|N",
         default_text="all",
@@ -54,8 +56,8 @@ class ImportSettings(Settings):
         "of a folder.",
     )
     ignore_distortion: bool = setting(False, help="Treat lenses with distortion as pinholes.")
-    mask_size: int = setting(256, minimum=1, unit="pixels", help="Size of a mask.")
-    seed: int = setting(0, minimum=0, help="Seed of all random numbers.")
+    mask_size: int = setting(256, minimum=1, maximum=4096, unit="pixels", help="Size of a mask.")
+    seed: int = setting(0, minimum=0, maximum=MAX_SEED, help="Seed of all random numbers.")
 
 
 @dataclass(frozen=True)

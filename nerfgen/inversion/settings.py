@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nerfgen.settings import Settings, setting
+from nerfgen.settings import MAX_COUNT, MAX_SEED, MAX_WORKERS, Settings, setting
 
 Start = Literal["guess", "mean"]
 
@@ -25,7 +25,9 @@ class FitSettings(Settings, title="Fitting of new images"):
         metavar="FOLDER",
         help="Folder of MediaPipe's model files (see `nerfgen models`); NERFGEN_MODELS or the cache by default.",
     )
-    steps: int = setting(100, option="--fit-steps", minimum=1, help="Steps of latent fitting.")
+    steps: int = setting(
+        100, option="--fit-steps", minimum=1, maximum=MAX_COUNT, help="Steps of latent fitting."
+    )
     start: Start = setting(
         "guess",
         help="Where a latent code starts: at the model's initial [bold]guess[/bold] for the image, or at the "
@@ -40,10 +42,14 @@ class FitSettings(Settings, title="Fitting of new images"):
     tune: bool = setting(
         False, help="Then tune the networks to each image; the change is kept in the output."
     )
-    tune_steps: int = setting(100, minimum=1, help="Steps of `tune`.")
-    seed: int = setting(0, minimum=0, help="Seed of all random numbers.")
+    tune_steps: int = setting(100, minimum=1, maximum=MAX_COUNT, help="Steps of `tune`.")
+    seed: int = setting(0, minimum=0, maximum=MAX_SEED, help="Seed of all random numbers.")
     workers: int | None = setting(
-        None, minimum=1, zero_is_default=True, help="Processes; one per core by default."
+        None,
+        minimum=1,
+        maximum=MAX_WORKERS,
+        zero_is_default=True,
+        help="Processes; one per core by default.",
     )
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from nerfgen.settings import Settings, setting
+from nerfgen.settings import MAX_COUNT, MAX_MINUTES, MAX_SEED, Settings, setting
 
 AnnotationFormat = Literal["celeba", "ffhq", "coco", "cat", "csv"]
 ANNOTATION_FORMATS: dict[AnnotationFormat, str] = {
@@ -32,6 +32,7 @@ class EstimatorTraining(Settings, title="Training"):
     split_by: int = setting(
         0,
         minimum=0,
+        maximum=255,
         help="Hold out images together whose file names share this number of leading characters; 0 splits image by "
         "image.",
     )
@@ -44,17 +45,19 @@ class EstimatorTraining(Settings, title="Training"):
     steps: int | None = setting(
         None,
         minimum=1,
+        maximum=MAX_COUNT,
         default_text=f"{_STEPS:,}; no limit with --minutes",
         help="Number of steps.",
     )
-    batch: int = setting(24, minimum=1, help="Objects per step.")
+    batch: int = setting(24, minimum=1, maximum=4096, help="Objects per step.")
     minutes: float | None = setting(
         None,
         above=0,
+        maximum=MAX_MINUTES,
         zero_is_default=True,
         help="Stop after this many minutes; the decay of learning rates is fitted to them.",
     )
-    seed: int = setting(0, minimum=0, help="Seed of all random numbers.")
+    seed: int = setting(0, minimum=0, maximum=MAX_SEED, help="Seed of all random numbers.")
 
     @property
     def step_limit(self) -> int | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from nerfgen.errors import InputError
-from nerfgen.settings import Settings, setting
+from nerfgen.settings import MAX_WEIGHT, Settings, setting
 from nerfgen.storage import Record
 
 MethodName = Literal["auto", "selfie", "alpha", "color", "grabcut", "tflite", "files"]
@@ -56,6 +56,8 @@ class MaskSettings(Settings, title="Masks"):
     )
     pixel_range: tuple[float, float] | None = setting(
         None,
+        minimum=-MAX_WEIGHT,
+        maximum=MAX_WEIGHT,
         metavar="LOW HIGH",
         help="For tflite: the network's values of black and white; as the model states by default, else 0 1.",
     )
@@ -65,7 +67,7 @@ class MaskSettings(Settings, title="Masks"):
         help="For files: the folder in which the mask of a/b.jpg is a/b.png, a/b.jpg.png or a/b_mask.png, in any image "
         "format.",
     )
-    size: int = setting(256, minimum=1, unit="pixels", help="Size of a mask.")
+    size: int = setting(256, minimum=1, maximum=4096, unit="pixels", help="Size of a mask.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

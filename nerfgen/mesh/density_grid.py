@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from nerfgen.geometry import Cameras, pixel_centers, pixel_rays
+from nerfgen.memory import require_memory
 
 # Density per world unit and colour in [0, 1] at world points.
 Field = Callable[
@@ -17,6 +19,8 @@ Field = Callable[
 
 # Points evaluated at a time; bounds the memory at any resolution.
 _POINTS = 1 << 18
+# Of the density, and of the labels of its parts.
+_BYTES_PER_POINT = 16
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,9 @@ def sample_density(field: Field, half: tuple[float, float, float], resolution: i
     # The ends are exactly those of the box, because there is no density outside.
     axes = [np.linspace(-1, 1, count + 1) * edge for count, edge in zip(cells, edges, strict=True)]
     shape = tuple(len(axis) for axis in axes)
-    density = np.zeros(np.prod(shape), np.float32)
+    total = math.prod(shape)
+    require_memory(_BYTES_PER_POINT * total, f"`resolution` {resolution}: {total:,} points of a grid")
+    density = np.zeros(total, np.float32)
     for start in range(0, len(density), _POINTS):
         places = np.unravel_index(np.arange(start, min(start + _POINTS, len(density))), shape)
         points = np.stack([axis[place] for axis, place in zip(axes, places, strict=True)], axis=-1)

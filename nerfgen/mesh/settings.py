@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from nerfgen.settings import Settings, setting
+from nerfgen.settings import MAX_COUNT, Settings, setting
 
 
 @dataclass(frozen=True)
@@ -17,6 +17,7 @@ class MeshSettings(Settings, title="Surface"):
     level: float | None = setting(
         None,
         above=0,
+        maximum=1e9,
         zero_is_default=True,
         help="Density of the surface, per world unit; by default, for each object, the level at which rendering shows "
         "the surface.",
@@ -30,5 +31,9 @@ class MeshSettings(Settings, title="Surface"):
         help="Close the surface where the box cuts the object, or leave it open.",
     )
     faces: int | None = setting(
-        None, minimum=1, zero_is_default=True, help="Simplify to this many triangles; keep all by default."
+        None,
+        minimum=1,
+        maximum=MAX_COUNT,
+        zero_is_default=True,
+        help="Simplify to this many triangles; keep all by default.",
     )

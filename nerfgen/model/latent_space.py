@@ -9,11 +9,14 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen.geometry import evenly_chosen
+from nerfgen.memory import require_memory
 
 # Rows whose residuals new objects are mixed of: enough for their covariance, and 10 MB.
 _RESIDUAL_ROWS = 1024
 # An axis whose deviation is below this fraction of the largest does not vary: a table of few rows spans fewer axes.
 _NEGLIGIBLE = 1e-6
+# Of latent codes, while they are computed.
+_COPIES = 3
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,12 @@ class Principal:
     def codes(
         self, coefficients: Float[np.ndarray, "samples components"]
     ) -> Float[np.ndarray, "samples code"]:
-        """Latent codes from coefficients in standard deviations."""
+        """Latent codes from coefficients in standard deviations.
+
+        Raises:
+            InputError: they would not fit into the memory.
+        """
+        require_codes(len(coefficients), len(self.mean))
         return self.mean + _row_by_row(coefficients * self.deviation, self.axes)
 
     def drawn_codes(
@@ -103,6 +111,15 @@ class Principal:
         scale[: self.varying] = 1 / self.deviation[: self.varying]
         whole = len(self.mean) - len(self.local_deviation)
         return ((latents[:, :whole] - self.mean[:whole]) @ self.axes[:, :whole].T) * scale
+
+
+def require_codes(count: int, size: int) -> None:
+    """Refuse latent codes that would not fit into the memory: ``count`` of ``size`` numbers.
+
+    Raises:
+        InputError: they would not.
+    """
+    require_memory(_COPIES * 8 * count * size, f"{count:,} latent codes of {size:,} numbers")
 
 
 def _row_by_row(

@@ -14,10 +14,12 @@ from jaxtyping import Float, Int, PyTree, UInt8
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras, window_intrinsics
-from nerfgen.model.latent_space import Principal, truncated_draws
+from nerfgen.model.latent_space import Principal, require_codes, truncated_draws
 from nerfgen.model.trained import Model
+from nerfgen.settings import parse_count
 
 Value = TypeVar("Value")
+_MOST_NUMBERS = 10_000_000
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ def table_objects(model: Model, rows: Sequence[int]) -> Objects:
 def drawn_objects(principal: Principal, count: int, truncation: float, seed: int) -> Objects:
     """New objects: :func:`truncated_draws` along all axes of ``principal``, with local features of their own;
     ``coefficients`` in ``extra``."""
+    require_codes(count, len(principal.mean))
     coefficients = truncated_draws(count, len(principal.deviation), truncation, seed)
     return Objects(
         names=[f"sample {number}" for number in range(count)],
@@ -205,18 +208,20 @@ def parse_numbers(text: str, count: int, shown: str, what: str) -> list[int]:
     numbers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not _is_number(first) or (dash and not (_is_number(last) and int(first) <= int(last))):
+        try:
+            start = parse_count(first)
+            stop = parse_count(last) if dash else start
+        except ValueError:
+            start, stop = 1, 0
+        if start > stop:
             raise InputError(f"{shown}: give {what} such as 0,5-9, or all")
-        if int(last or first) >= count:  # Checked before a range is expanded, which may not fit into memory.
+        if stop >= count:  # Checked before a range is expanded, which may not fit into memory.
             valid = f"{what} 0 to {count - 1} exist" if count else f"no {what} exist"
             raise InputError(f"{shown}: out of range; {valid}")
-        numbers += range(int(first), int(last or first) + 1)
+        numbers += range(start, stop + 1)
+        if len(numbers) > _MOST_NUMBERS:
+            raise InputError(f"{shown}: more than {_MOST_NUMBERS:,} {what}; give fewer")
     return numbers
-
-
-def _is_number(text: str) -> bool:
-    # No index has as many digits; Python refuses to convert thousands of them.
-    return text.isascii() and text.isdigit() and len(text) < 20
 
 
 def _shifted(starts: Sequence[int], parts: Sequence[dict[int, Value]]) -> dict[int, Value]:

@@ -6,61 +6,97 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from nerfgen.settings import SettingError, Settings, choices_of, plain_type, setting, settings_of, types_of
+from nerfgen.settings import (
+    MAX_COUNT,
+    MAX_SIZE,
+    MAX_WEIGHT,
+    SettingError,
+    Settings,
+    choices_of,
+    plain_type,
+    setting,
+    settings_of,
+    types_of,
+)
 
 if TYPE_CHECKING:
     from nerfgen.field import FieldConfig
+
+_MAX_LAYER = 65_536
+_MAX_RATE = 1000
 
 
 @dataclass(frozen=True)
 class Recipe(Settings, title="Recipe"):
     """One recipe: every number that a training run depends on. ``--set name=value`` replaces any of them."""
 
-    size: int = setting(minimum=1, unit="pixels", help="Size of a framed image.")
+    size: int = setting(minimum=1, maximum=MAX_SIZE, unit="pixels", help="Size of a framed image.")
     field: Literal["mlp", "planes"] = setting(
         help="Networks: mlp is the published network, planes the fast one."
     )
-    latent_size: int = setting(minimum=1, help="Global latent dimensions.")
-    width: int = setting(minimum=1, help="Width of the foreground network's hidden layers.")
-    depth: int = setting(minimum=1, help="Hidden layers of the foreground network.")
-    frequencies: int = setting(minimum=0, help="Octaves of the foreground network's positional encoding.")
-    plane_size: int = setting(minimum=2, help="Cells along a side of a feature plane (planes only).")
-    plane_channels: int = setting(minimum=1, help="Channels of a feature plane (planes only).")
+    latent_size: int = setting(minimum=1, maximum=_MAX_LAYER, help="Global latent dimensions.")
+    width: int = setting(
+        minimum=1, maximum=_MAX_LAYER, help="Width of the foreground network's hidden layers."
+    )
+    depth: int = setting(minimum=1, maximum=1024, help="Hidden layers of the foreground network.")
+    frequencies: int = setting(
+        minimum=0, maximum=30, help="Octaves of the foreground network's positional encoding."
+    )
+    plane_size: int = setting(
+        minimum=2, maximum=4096, help="Cells along a side of a feature plane (planes only)."
+    )
+    plane_channels: int = setting(minimum=1, maximum=4096, help="Channels of a feature plane (planes only).")
     mirror: bool = setting(help="Treat objects as mirror-symmetric (planes only, and classes that are).")
     odd_channels: int = setting(
-        minimum=0, help="Plane channels that may differ between the two sides of a mirrored object."
+        minimum=0,
+        maximum=4096,
+        help="Plane channels that may differ between the two sides of a mirrored object.",
     )
     local_size: int = setting(
         minimum=0,
+        maximum=4096,
         help="Cells along a side of the grid of local latent features that each object has for each plane, for detail "
         "that the global dimensions are too few for; 0 for none (planes only, and objects seen from one side only).",
     )
-    local_channels: int = setting(minimum=0, help="Channels of the local latent features.")
+    local_channels: int = setting(minimum=0, maximum=4096, help="Channels of the local latent features.")
     background_cells: int = setting(
         minimum=0,
+        maximum=4096,
         help="Cells along a side of the grid of local latent features of a background; 0 for none (objects seen "
         "from one side only).",
     )
-    background_channels: int = setting(minimum=0, help="Channels of the background's local latent features.")
-    background_width: int = setting(minimum=1, help="Width of the background network's hidden layers.")
-    background_depth: int = setting(minimum=1, help="Hidden layers of the background network.")
-    density_scale: float = setting(above=0, help="Density per world unit of a raw output around 1.5.")
+    background_channels: int = setting(
+        minimum=0, maximum=4096, help="Channels of the background's local latent features."
+    )
+    background_width: int = setting(
+        minimum=1, maximum=_MAX_LAYER, help="Width of the background network's hidden layers."
+    )
+    background_depth: int = setting(minimum=1, maximum=1024, help="Hidden layers of the background network.")
+    density_scale: float = setting(
+        above=0, maximum=MAX_WEIGHT, help="Density per world unit of a raw output around 1.5."
+    )
     sampler: Literal["stratified", "occupancy"] = setting(
         help="Sample placement: stratified over the whole ray, or by an occupancy grid that the class shares."
     )
-    samples: int = setting(minimum=1, help="Samples per ray.")
-    images_per_batch: int = setting(minimum=1, help="Images per step.")
-    rays_per_image: int = setting(minimum=1, help="Rays per image.")
+    samples: int = setting(minimum=1, maximum=4096, help="Samples per ray.")
+    images_per_batch: int = setting(minimum=1, maximum=1_000_000, help="Images per step.")
+    rays_per_image: int = setting(minimum=1, maximum=1_000_000, help="Rays per image.")
     foreground_fraction: float = setting(
         minimum=0,
         maximum=1,
         help="Fraction of the rays drawn inside the dilated mask; the rest are drawn anywhere.",
     )
-    steps: int | None = setting(minimum=1, help="Length of a run; none where minutes end it.")
-    learning_rate: float = setting(minimum=0, help="Adam's rate of the networks at the start.")
-    latent_learning_rate: float = setting(minimum=0, help="Adam's rate of the latent codes at the start.")
+    steps: int | None = setting(
+        minimum=1, maximum=MAX_COUNT, help="Length of a run; none where minutes end it."
+    )
+    learning_rate: float = setting(
+        minimum=0, maximum=_MAX_RATE, help="Adam's rate of the networks at the start."
+    )
+    latent_learning_rate: float = setting(
+        minimum=0, maximum=_MAX_RATE, help="Adam's rate of the latent codes at the start."
+    )
     local_learning_rate: float = setting(
-        minimum=0, help="Adam's rate of the local latent features at the start."
+        minimum=0, maximum=_MAX_RATE, help="Adam's rate of the local latent features at the start."
     )
     final_rate: float = setting(
         above=0, maximum=1, help="Fraction of these rates at the end; the decay is exponential."
@@ -68,44 +104,53 @@ class Recipe(Settings, title="Recipe"):
     adam_b2: float = setting(above=0, below=1, help="Decay of Adam's second moment.")
     latent_std: float = setting(
         minimum=0,
+        maximum=1000,
         help="Standard deviation of the initial latent codes; what training does not overwrite stays as noise.",
     )
     initial_codes: Literal["noise", "images"] = setting(
         help="Latent codes before the first step: noise of latent_std, or principal components of the framed images "
         "(of objects seen from one side only).",
     )
-    lambda_mask: float = setting(minimum=0, help="Weight of the mask loss.")
+    lambda_mask: float = setting(minimum=0, maximum=MAX_WEIGHT, help="Weight of the mask loss.")
     mask_margin: float = setting(
         minimum=0,
         below=0.5,
         help="Mask probabilities nearer than this to 0 or 1 are taken for 0 or 1; not those of true masks.",
     )
     lambda_opaque: float = setting(
-        minimum=0, help="Weight of the loss that draws accumulated opacity to 0 or 1; not with true masks."
+        minimum=0,
+        maximum=MAX_WEIGHT,
+        help="Weight of the loss that draws accumulated opacity to 0 or 1; not with true masks.",
     )
-    lambda_hard: float = setting(minimum=0, help="Weight of the hard-surface loss.")
+    lambda_hard: float = setting(minimum=0, maximum=MAX_WEIGHT, help="Weight of the hard-surface loss.")
     lambda_smooth: float = setting(
         minimum=0,
+        maximum=MAX_WEIGHT,
         help="Weight of the plane-smoothness loss at the end of the run; it grows from 0 (planes only). Without it, "
         "parts that few images show are grainy.",
     )
     lambda_perceptual: float = setting(
         minimum=0,
+        maximum=MAX_WEIGHT,
         help="Weight of the perceptual loss: the distance of image features between patches of images and their "
         "renderings. It keeps detail that squared errors blur; 0 for none. Needs the extra perceptual.",
     )
     patch_size: int = setting(
-        minimum=1, unit="pixels", help="Size of a patch (only with the perceptual loss)."
+        minimum=1, maximum=MAX_SIZE, unit="pixels", help="Size of a patch (only with the perceptual loss)."
     )
     patches_per_batch: int = setting(
         minimum=1,
+        maximum=1_000_000,
         help="Images of a batch that have a patch (only with the perceptual loss); a divisor of images_per_batch.",
     )
     camera_learning_rate: float = setting(
-        minimum=0, help="Adam's rate of a six-number correction of each camera; 0 keeps cameras fixed."
+        minimum=0,
+        maximum=_MAX_RATE,
+        help="Adam's rate of a six-number correction of each camera; 0 keeps cameras fixed.",
     )
     lambda_camera: float = setting(
         minimum=0,
+        maximum=MAX_WEIGHT,
         help="Weight of the mean squared displacement, in widths of the framed image, of the canonical keypoints' "
         "projections by a camera's correction: ties cameras to the landmarks that they were fitted to.",
     )
@@ -118,12 +163,15 @@ class Recipe(Settings, title="Recipe"):
         help="Fraction of the run in which latent codes have only pose_latent_size active dimensions, too few to "
         "absorb camera errors, so that the cameras are corrected first; where cameras are refined.",
     )
-    pose_latent_size: int = setting(minimum=1, help="Active latent dimensions at first; see pose_fraction.")
+    pose_latent_size: int = setting(
+        minimum=1, maximum=_MAX_LAYER, help="Active latent dimensions at first; see pose_fraction."
+    )
     pose_fade: float = setting(
         above=0, maximum=1, help="Fraction of the run over which the other latent dimensions fade in."
     )
     focal_learning_rate: float = setting(
         minimum=0,
+        maximum=_MAX_RATE,
         help="Adam's rate of the logarithm of one factor of all focal lengths; 0 keeps them. Distances scale with it, "
         "so that only the perspective changes. It is determined only where objects are turned far.",
     )

@@ -5,24 +5,35 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nerfgen.settings import SettingError, Settings, setting
+from nerfgen.settings import MAX_COUNT, MAX_SEED, SettingError, Settings, setting
 
 
 @dataclass(frozen=True)
 class SampleSettings(Settings, title="New objects"):
     """How new objects are drawn from the table's Gaussian."""
 
-    count: int = setting(8, option=("-n", "--num-samples"), minimum=1, help="Number of new objects.")
+    count: int = setting(
+        8,
+        option=("-n", "--num-samples"),
+        minimum=1,
+        maximum=MAX_COUNT,
+        help="Number of new objects.",
+    )
     truncation: float = setting(
         0.7,
         minimum=0,
+        maximum=100.0,
         help="Truncate the Gaussian at this many standard deviations: lower is cleaner, higher is more varied, 0 is "
         "the mean.",
     )
     components: int | None = setting(
-        None, minimum=1, zero_is_default=True, help="Principal axes that vary; all by default."
+        None,
+        minimum=1,
+        maximum=MAX_COUNT,
+        zero_is_default=True,
+        help="Principal axes that vary; all by default.",
     )
-    seed: int = setting(0, minimum=0, help="Seed of all random numbers.")
+    seed: int = setting(0, minimum=0, maximum=MAX_SEED, help="Seed of all random numbers.")
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -64,18 +75,21 @@ class WalkSettings(Settings, title="Walks, in place of new objects"):
     direction: int | None = setting(
         None,
         minimum=1,
+        maximum=MAX_COUNT,
         metavar="PC",
         help="Walk along a principal axis, counted from 1, from the mean or from one CODE.",
     )
     span: tuple[float, float] = setting(
         (-3.0, 3.0),
+        minimum=-1000.0,
+        maximum=1000.0,
         option="--range",
         parse=parse_range,
         metavar="FROM:TO",
         default_text="-3:3",
         help="Range of the coordinate along `direction`, in standard deviations.",
     )
-    frames: int = setting(48, minimum=2, help="Frames of a walk, both ends included.")
+    frames: int = setting(48, minimum=2, maximum=1_000_000, help="Frames of a walk, both ends included.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -9,7 +9,7 @@ from jaxtyping import Float, PyTree
 
 from nerfgen import storage
 from nerfgen.errors import InputError
-from nerfgen.model.latent_space import Principal
+from nerfgen.model.latent_space import Principal, require_codes
 from nerfgen.model.objects import Objects
 
 # Angles and lengths, in standard deviations, below which a direction is undefined.
@@ -42,6 +42,7 @@ def walk_between(objects: Objects, principal: Principal, frames: int) -> Objects
             f"`frames` {frames} is too few for a path through {count} objects: each of them is a frame"
         )
     _require_usable(objects)
+    require_codes(frames, objects.latents.shape[1])
     coordinates = principal.coefficients(objects.latents)
     remainders = objects.latents - principal.codes(coordinates)
     stops = np.round(np.linspace(0, frames - 1, count)).astype(int)
@@ -130,6 +131,7 @@ def walk_axis(
         raise InputError(
             f"principal axis {axis} does not exist; the table varies along axes 1 to {principal.varying}"
         )
+    require_codes(len(values), len(principal.mean))
     code, name, tuned = principal.mean, "mean", None
     if start is not None:
         if len(start) != 1:

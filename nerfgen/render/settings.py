@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
-from nerfgen.settings import SettingError, Settings, parse_vector, setting
+from nerfgen.settings import MAX_LENGTH, MAX_SIZE, SettingError, Settings, parse_count, parse_vector, setting
 from nerfgen.storage import Record
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 _YAW, _PITCH = (-40.0, -20.0, 0.0, 20.0, 40.0), (0.0,)
 _MOST_ANTIALIAS = 4
 _MOST_VIEWS = 1_000_000
+_MAX_ANGLE = 36_000.0
 # A ray's samples are evaluated together: more than this would not fit into the memory of small devices.
 MAX_SAMPLES = 4096
 
@@ -33,6 +34,7 @@ class RenderSettings(Settings, title="Rendering"):
     size: int | None = setting(
         None,
         minimum=1,
+        maximum=MAX_SIZE,
         unit="pixels",
         help="Size of a view.",
         default_text="as trained",
@@ -105,7 +107,7 @@ def parse_angles(name: str, text: str) -> tuple[float, ...]:
             first = float(start)
             if rest:
                 stop, count = rest
-                last, steps = float(stop), int(count) - 1
+                last, steps = float(stop), parse_count(count) - 1
                 if not 1 <= steps < _MOST_VIEWS:
                     raise ValueError(f"a range of {count}")
                 angles += [first + (last - first) * step / steps for step in range(steps + 1)]
@@ -115,6 +117,8 @@ def parse_angles(name: str, text: str) -> tuple[float, ...]:
             raise SettingError(
                 f"`{name}` {text}: give degrees such as -40,0,40, or -40:40:9 for nine from -40 to 40"
             ) from error
+        if len(angles) > _MOST_VIEWS:
+            raise SettingError(f"`{name}` has more than {_MOST_VIEWS:,} angles; give fewer")
     if not all(map(math.isfinite, angles)):
         raise SettingError(f"`{name}` {text}: angles have to be finite")
     return tuple(angles)
@@ -126,6 +130,8 @@ class ViewCameras(Settings, title="Cameras"):
 
     yaw: tuple[float, ...] | None = setting(
         None,
+        minimum=-_MAX_ANGLE,
+        maximum=_MAX_ANGLE,
         parse=parse_angles,
         metavar="DEGREES",
         default_text="-40,-20,0,20,40",
@@ -134,6 +140,8 @@ class ViewCameras(Settings, title="Cameras"):
     )
     pitch: tuple[float, ...] | None = setting(
         None,
+        minimum=-_MAX_ANGLE,
+        maximum=_MAX_ANGLE,
         parse=parse_angles,
         metavar="DEGREES",
         default_text="0",
@@ -143,29 +151,38 @@ class ViewCameras(Settings, title="Cameras"):
     orbit: int | None = setting(
         None,
         minimum=1,
+        maximum=_MOST_VIEWS,
         zero_is_default=True,
         metavar="FRAMES",
         help="Number of views on a closed path at one `pitch`: a full turn, or a swing to both sides for faces.",
     )
     distance: float | None = setting(
         None,
-        above=0,
+        minimum=1e-3,
+        maximum=MAX_LENGTH,
         zero_is_default=True,
         help="Distance from the origin, in world units; by default the median of the training cameras.",
     )
     fov: float | None = setting(
         None,
-        above=0,
+        minimum=0.01,
         maximum=170,
         zero_is_default=True,
         unit="degrees",
         help="Field of view across the whole image; by default the unit sphere fills the image.",
     )
     position: tuple[float, float, float] | None = setting(
-        None, parse=parse_vector, metavar="X,Y,Z", help="One camera at this point of the world."
+        None,
+        minimum=-MAX_LENGTH,
+        maximum=MAX_LENGTH,
+        parse=parse_vector,
+        metavar="X,Y,Z",
+        help="One camera at this point of the world.",
     )
     look: tuple[float, float, float] | None = setting(
         None,
+        minimum=-MAX_LENGTH,
+        maximum=MAX_LENGTH,
         parse=parse_vector,
         metavar="X,Y,Z",
         help="Viewing direction of `position`, in the world; towards the origin by default.",
@@ -211,6 +228,11 @@ class ViewCameras(Settings, title="Cameras"):
             parameters = {"position": position, "look": direction, "fov": self.fov}
             return ChosenCameras(CameraPath(camera_at(position, direction, fov)), parameters, [])
         yaw, pitch = self.yaw or _YAW, self.pitch or _PITCH
+        if len(yaw) * len(pitch) > _MOST_VIEWS:
+            raise SettingError(
+                f"`yaw` and `pitch` combine to {len(yaw) * len(pitch):,} views, more than {_MOST_VIEWS:,}; "
+                "give fewer angles"
+            )
         distance = self.distance or distance
         parameters = {"pitch": list(pitch), "distance": distance, "fov": self.fov}
         if self.orbit:

@@ -59,7 +59,7 @@ class ViewFiles(Settings, title="Images and videos"):
     )
     fps: float | None = setting(
         None,
-        above=0,
+        minimum=0.01,
         maximum=120,
         zero_is_default=True,
         help="Frames per second of `video` and `save_path`; by default those of the camera path, else 24.",

@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 
 from nerfgen.errors import InputError
 from nerfgen.geometry import optical_axis, pixel_centers, pixel_rays
+from nerfgen.memory import require_memory
 from nerfgen.model import Model
 from nerfgen.parallel import Progress, silent
 from nerfgen.render.object_renderer import ObjectRenderer, RayValues
@@ -16,6 +17,8 @@ from nerfgen.render.object_renderer import ObjectRenderer, RayValues
 # Samples of a ray that meets the object. Planes are smooth: 16 come within about 50 dB of the limit of many samples.
 # The published network is rough along the ray: 32 are nearer to that limit than 128 evenly spaced ones.
 _SAMPLES = {"planes": 16, "mlp": 32}
+# Arrays of a view and of the rays that are traced for it.
+_BYTES_PER_PIXEL, _BYTES_PER_RAY = 80, 150
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,11 @@ def render_views(
     if antialias < 1:
         raise InputError(f"`antialias` has to be at least 1, not {antialias}")
     count = len(latents)
+    require_memory(
+        _BYTES_PER_PIXEL * count * size**2 + _BYTES_PER_RAY * (size * antialias) ** 2,
+        f"{count:,} views of {size:,} x {size:,} pixels (`size`) with {antialias} x {antialias} rays per pixel "
+        "(`antialias`)",
+    )
     if samples is None:
         samples = _SAMPLES[model.config.kind]
     centers = pixel_centers(size * antialias)

@@ -61,6 +61,7 @@ def estimate_run(
     listing = list_images(files.data, files.cameras, files.masks)
     rows = table_rows([listing.instance[row] for row in listing.rows])
     mesh = machine.mesh()
+    machine.require_memory(recipe, rows.num_images, mesh)
     plan = StepPlan.of_rows(
         recipe,
         described.bounds,

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from nerfgen.errors import InputError
-from nerfgen.settings import Settings, setting
+from nerfgen.memory import require_memory, total_memory
+from nerfgen.settings import MAX_COUNT, Settings, setting
 
 if TYPE_CHECKING:
     from jax.sharding import Mesh
@@ -20,6 +21,10 @@ _POINTS_IN_CACHE = 4096
 _FURTHER_LAYERS = 4
 # Fraction of a device's free memory that the activations of a pass may take, and the bytes where it is unknown.
 _MEMORY_FRACTION, _ACTIVATION_BYTES = 0.5, 8 << 30
+# Of the networks: parameters, gradient and moments. Of the table: codes and moments.
+_NETWORK_COPIES, _TABLE_COPIES = 4, 3
+# A ray's origin, direction and colours; a pixel's samples, index and masks while an image is framed.
+_NUMBERS_PER_RAY, _NUMBERS_PER_PIXEL = 16, 12
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Machine(Settings, title="Machine"):
     devices: int | None = setting(
         None,
         minimum=1,
+        maximum=1_000_000,
         zero_is_default=True,
         help="Number of JAX's devices to use; all by default. On a CPU more than one splits its cores.",
     )
@@ -40,6 +46,7 @@ class Machine(Settings, title="Machine"):
     micro_batch: int | None = setting(
         None,
         minimum=1,
+        maximum=MAX_COUNT,
         zero_is_default=True,
         help="Images per device in one pass, whose gradients add up; fewer take less memory. By default what fits.",
     )
@@ -108,6 +115,38 @@ class Machine(Settings, title="Machine"):
         else:
             most = self._activation_bytes(mesh) // (points * self._bytes_per_point(recipe))
         return max(count for count in range(1, own + 1) if own % count == 0 and count <= max(1, most))
+
+    def require_memory(self, recipe: Recipe, images: int, mesh: Mesh) -> None:
+        """Refuse a run that would not fit into the memory, by what it takes at least.
+
+        Args:
+            images: number of images, with a latent code each.
+
+        Raises:
+            InputError: the devices, or the host that they share, have less.
+        """
+        from nerfgen.optimize import free_device_memory
+
+        code = sum(recipe.field_config((1.0, 1.0, 1.0)).code_parts)
+        latent, width = recipe.latent_size, recipe.width
+        plane = 3 * recipe.plane_size**2 * recipe.plane_channels if recipe.field == "planes" else 0
+        networks = latent * (plane + width) + width**2 * (recipe.depth - 1)
+        points = recipe.rays_per_image * recipe.samples
+        a_pass = self.images_per_pass(recipe, mesh) * (plane + points * width)
+        sizes = {
+            f"the networks (`latent_size` {latent}, `width` {width}, `depth` {recipe.depth}, `plane_size` "
+            f"{recipe.plane_size})": _NETWORK_COPIES * networks,
+            f"latent codes of {images:,} images (`latent_size` {latent})": _TABLE_COPIES * images * code,
+            f"steps of `images_per_batch` {recipe.images_per_batch} images with `rays_per_image` "
+            f"{recipe.rays_per_image} rays of `samples` {recipe.samples}": a_pass
+            + recipe.images_per_batch * (code + _NUMBERS_PER_RAY * recipe.rays_per_image),
+            f"images of {recipe.size:,} x {recipe.size:,} pixels (`size`)": _NUMBERS_PER_PIXEL
+            * recipe.size**2,
+        }
+        free = free_device_memory(mesh.devices.flat[0])
+        available = None if free is None else max(free * mesh.size, total_memory())
+        for what, numbers in sizes.items():
+            require_memory(4 * numbers, what, available=available)
 
     def _activation_bytes(self, mesh: Mesh) -> int:
         """Memory for the activations of one pass, on each device."""

@@ -136,6 +136,7 @@ def train(
     if tensorboard:
         require_tensorboard()
     images = _images(files)
+    machine.require_memory(recipe, len(images), mesh)
     digests = dict(zip(images, digest_images(files.data, images), strict=True))
     parameters = recipe.values() | {
         "seed": seed,
