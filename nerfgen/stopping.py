@@ -40,26 +40,27 @@ class _Received:
 
     def watch(self, reading: int) -> None:
         """End the program at the second signal, also while the main thread computes outside Python."""
-        while True:
-            number = os.read(reading, 1)[0]
+        while received := os.read(reading, 1):
+            number = received[0]
             if number in _ENDS:
                 self.expected -= 1
                 if self.expected < 0:
                     code, word = _ENDS[signal.Signals(number)]
                     os.write(2, f"nerfgen: {word} twice; the next run removes what is left\n".encode())
                     os._exit(code)
+        os.close(reading)
 
     def repeat_if_dropped(self, dropped: Any) -> None:
         """Send the signal again if its exception was raised where Python drops exceptions, such as a destructor."""
         if self.number is None or not isinstance(dropped.exc_value, (KeyboardInterrupt, Terminated)):
             sys.__unraisablehook__(dropped)
             return
+        self.expected += 1
 
         def repeat(number: int = self.number) -> None:
             time.sleep(_RETRY_SECONDS)
             os.kill(os.getpid(), number)
 
-        self.expected += 1
         threading.Thread(target=repeat, daemon=True).start()
 
 
@@ -67,23 +68,28 @@ _received = _Received()
 
 
 @contextmanager
-def ending_signals() -> Iterator[None]:
+def ending_signals(*, until_exit: bool = False) -> Iterator[None]:
     """Let SIGINT and SIGTERM end the block, and the program with exit code 130 or 143 and one line.
 
     The first raises ``KeyboardInterrupt`` or :class:`Terminated`; a second ends the program at once. Signals that the
     program ignores stay ignored. Within another such block this one does nothing.
+
+    Args:
+        until_exit: the program ends with the block: its exit code is decided, and later signals do not change it.
     """
     handlers = {number: signal.getsignal(number) for number in _ENDS}
-    usual = [number for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)]
-    if _received.handle in handlers.values():
+    # None: a handler that Python did not install and could not restore.
+    usual = {number: each for number, each in handlers.items() if each not in (signal.SIG_IGN, None)}
+    if _received.handle in handlers.values() or threading.current_thread() is not threading.main_thread():
         yield
         return
+    _received.number, _received.expected = None, 1
     _open_standard_streams()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     threading.Thread(target=_received.watch, args=[reading], daemon=True).start()
-    sys.unraisablehook = _received.repeat_if_dropped
+    hook, sys.unraisablehook = sys.unraisablehook, _received.repeat_if_dropped
     for number in usual:
         signal.signal(number, _received.handle)
     try:
@@ -95,6 +101,12 @@ def ending_signals() -> Iterator[None]:
         code, word = _ENDS[signal.Signals(_received.number)]
         print(f"nerfgen: {word}; no partial output is left", file=sys.stderr, flush=True)
         sys.exit(code)
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, signal.SIG_IGN if until_exit else handler)
+        signal.set_wakeup_fd(-1)
+        os.close(writing)
+        sys.unraisablehook = hook
 
 
 def _open_standard_streams() -> None:

@@ -236,14 +236,14 @@ def _write_truth(
         if index < heldout_objects and views:
             for name, values in (heldout | heldout_cameras).items():
                 values[index] = row[f"heldout_{name}"]
-    # In one memory layout, whether rows come from a worker or the journal: products depend on it in the last digit.
-    stacked = {name: np.ascontiguousarray(np.stack(listed)) for name, listed in small.items()}
-    for name, values in stacked.items():
+    # Contiguous, however the parts lie in memory: the rounding of what follows depends on it.
+    columns = {name: np.ascontiguousarray(np.stack(listed)) for name, listed in small.items()}
+    for name, values in columns.items():
         put(file, name, values)
     put(file, "image", images)
     put(file, "status", ["ok"] * count)
     put(file, "image_size", np.full((count, 2), size))
-    put(file, "window", sphere_window(stacked["intrinsics"], stacked["cam_to_world"]))
+    put(file, "window", sphere_window(columns["intrinsics"], columns["cam_to_world"]))
     put(file, "mask_window", np.tile([0.0, 0.0, float(size)], (count, 1)))
     put(file, "keypoint_names", keypoint_names)
     for name, values in heldout_cameras.items():
