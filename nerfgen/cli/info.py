@@ -2,48 +2,115 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nerfgen.cli import runtime
+from nerfgen.cli import options, runtime
 from nerfgen.cli.progress import Messages, Reporter
+from nerfgen.untrusted import printable
+
+if TYPE_CHECKING:
+    from nerfgen import storage
+    from nerfgen.storage import Attribute
 
 EPILOG = runtime.examples(
     "Examples",
     "nerfgen info photos/model.h5",
     "nerfgen info photos/cameras.h5 --json",
+    "nerfgen info photos/cameras.h5 --status not-ok",
+    "nerfgen info photos/masks.h5 --status no_mask,unreadable",
+    "nerfgen info photos/model.h5 --command",
     "nerfgen info head.glb",
     "nerfgen info --devices",
 )
 
-# Attributes that hold JSON.
-_JSON = ("parameters", "inputs", "preset", "surface")
+_NOT_OK = "not-ok"
 
 
 def info(
     file: Annotated[
         Path | None, typer.Argument(metavar="[FILE]", help="A file that nerfgen wrote.", show_default=False)
     ] = None,
-    devices: Annotated[bool, typer.Option("--devices", help="List the devices that JAX sees.")] = False,
     *,
+    command: Annotated[
+        bool,
+        typer.Option(
+            "--command",
+            help="Print the command that makes the file. Words in capitals stand for what the file does not tell.",
+        ),
+    ] = False,
+    status: Annotated[
+        str | None,
+        typer.Option(
+            metavar="not-ok|STATUS,...",
+            help="List the images with these statuses, or all that are not usable: image, status and reason, with tabs "
+            "between.",
+            show_default=False,
+        ),
+    ] = None,
+    devices: Annotated[bool, typer.Option("--devices", help="List the devices that JAX sees.")] = False,
     messages: Messages,
 ) -> None:
     """Print the content and the provenance of a file: schema, recipe, inputs, statuses, datasets.
 
-    With --devices, print the devices that training can use.
+    With --command, print the command that makes the file. With --status, list some of its images. With --devices, print
+    the devices that training can use.
     """
     from nerfgen.errors import InputError
 
+    options.exclude("command", "status")
     reporter = messages.reporter()
     if devices:
         found = _devices()
         reporter.result({"devices": found}, "\n".join(_line(device) for device in found))
-    if file:
+    if not file:
+        options.refuse("needs a file that nerfgen wrote", "command", "status")
+        if not devices:
+            raise InputError("give a file that nerfgen wrote, or `devices`")
+    elif command:
+        _print_command(file, reporter)
+    elif status is not None:
+        _print_statuses(file, status, reporter)
+    else:
         _describe(file, reporter)
-    elif not devices:
-        raise InputError("give a file that nerfgen wrote, or `devices`")
+
+
+def _print_command(file: Path, reporter: Reporter) -> None:
+    from nerfgen.cli.command_line import command_line
+    from nerfgen.provenance import reconstruct
+
+    call = reconstruct(file)
+    line = printable(command_line(call))
+    for note in call.notes:
+        reporter.say(f"note: {note}")
+    reporter.result({"command": line, "notes": call.notes}, line)
+
+
+def _print_statuses(file: Path, wanted: str, reporter: Reporter) -> None:
+    """The images with some statuses, a line each."""
+    from nerfgen import storage
+    from nerfgen.errors import InputError
+
+    names = {name.strip() for name in wanted.split(",")}
+    for name in names - {_NOT_OK} - storage.STATUSES.keys():
+        raise InputError(f"`status` {name}: give {_NOT_OK}, or some of {', '.join(storage.STATUSES)}")
+    with storage.reading(file, *storage.SCHEMAS) as opened:
+        if "status" not in opened:
+            raise InputError(f"{file} has no statuses; give a file of landmarks, cameras, masks or views")
+        images = storage.strings(opened["image" if "image" in opened else "name"])
+        statuses = storage.strings(opened["status"])
+        reasons = storage.strings(opened["reason"]) if "reason" in opened else [""] * len(images)
+    rows = [
+        {"image": image, "status": status, "reason": reason}
+        for image, status, reason in zip(images, statuses, reasons, strict=True)
+        if status in names or (_NOT_OK in names and status not in storage.USABLE)
+    ]
+    lines = ["\t".join(printable(part) for part in row.values()).rstrip("\t") for row in rows]
+    if rows or reporter.as_json:
+        reporter.result({"images": rows}, "\n".join(lines))
 
 
 def _devices() -> list[dict[str, object]]:
@@ -67,7 +134,6 @@ def _memory_limit(device: Any) -> int | None:
 
 
 def _describe(file: Path, reporter: Reporter) -> None:
-    import json
     from collections import Counter
 
     from nerfgen import mesh, storage
@@ -76,32 +142,24 @@ def _describe(file: Path, reporter: Reporter) -> None:
         _describe_mesh(file, reporter)
         return
     with storage.reading(file, *storage.SCHEMAS) as opened:
-        attributes = {
-            name: json.loads(str(value)) if name in _JSON else _plain(value)
-            for name, value in opened.attrs.items()
-        }
+        schema = storage.SCHEMAS[opened.attrs["nerfgen_schema"]]
+        attributes = _values(opened.attrs, storage.ROOT_ATTRIBUTES | schema.attributes)
         status = dict(Counter(storage.strings(opened["status"]))) if "status" in opened else {}
         datasets: dict[str, storage.Record] = {
-            name: {
-                "shape": list(item.shape),
-                "kind": str(item.dtype),
-                **{k: _plain(v) for k, v in item.attrs.items()},
-            }
+            name: {"shape": list(item.shape), "kind": str(item.dtype), **_values(item.attrs, {})}
             for name, item in opened.items()
             if hasattr(item, "shape")
         }
-    lines = [f"{name}: {_line(value)}" for name, value in attributes.items()]
-    lines += [f"status: {_line(status)}"] if status else []
+    lines = [*_lines(attributes), *([f"status: {_line(status)}"] if status else [])]
     lines += [
-        f"{name} {tuple(about['shape'])} {about.get('description', '')}" for name, about in datasets.items()
+        f"{_line(name)} {tuple(about['shape'])} {_line(about.get('description', ''))}"
+        for name, about in datasets.items()
     ]
     reporter.result({"attributes": attributes, "statuses": status, "datasets": datasets}, "\n".join(lines))
 
 
 def _describe_mesh(file: Path, reporter: Reporter) -> None:
-    import json
-
-    from nerfgen import mesh
+    from nerfgen import mesh, storage
     from nerfgen.errors import InputError
 
     if not file.exists():
@@ -109,19 +167,40 @@ def _describe_mesh(file: Path, reporter: Reporter) -> None:
     account = mesh.read_provenance(file)
     if not account:
         raise InputError(f"{file} was not written by nerfgen export")
-    attributes = {name: json.loads(value) if name in _JSON else value for name, value in account.items()}
-    lines = [f"{name}: {_line(value)}" for name, value in attributes.items()]
-    reporter.result({"attributes": attributes}, "\n".join(lines))
+    storage.check_attributes(account, mesh.SCHEMA, file)
+    attributes = _values(account, storage.ROOT_ATTRIBUTES | mesh.SCHEMA.attributes)
+    reporter.result({"attributes": attributes}, "\n".join(_lines(attributes)))
+
+
+def _values(attributes: Mapping[str, Any], known: Mapping[str, Attribute]) -> storage.Record:
+    """Checked attributes as JSON knows them."""
+    import json
+
+    return {
+        name: json.loads(value) if name in known and known[name].kind in ("object", "list") else _plain(value)
+        for name, value in attributes.items()
+    }
 
 
 def _plain(value: Any) -> Any:
-    """An attribute as JSON knows it: numpy scalars become numbers, arrays lists."""
-    return value.tolist() if hasattr(value, "tolist") else value
+    """An attribute as JSON knows it: numpy scalars become numbers, arrays lists, bytes and what is empty text."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    return value if isinstance(value, str | int | float) else ""
+
+
+def _lines(attributes: Mapping[str, Any]) -> list[str]:
+    return [f"{_line(name)}: {_line(value)}" for name, value in attributes.items()]
 
 
 def _line(value: object) -> str:
+    """A value for a person, with what a terminal would obey escaped."""
     if isinstance(value, dict):
-        return ", ".join(f"{name}={item}" for name, item in value.items())
+        return ", ".join(f"{_line(name)}={_line(item)}" for name, item in value.items())
     if isinstance(value, list):
         return "; ".join(_line(item) for item in value)
-    return str(value)
+    return printable(str(value))

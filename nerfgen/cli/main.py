@@ -28,6 +28,7 @@ from nerfgen.cli import (
     synth,
     train,
     train_landmarker,
+    verify,
 )
 from nerfgen.compilation_cache import VARIABLE, use_compilation_cache
 from nerfgen.untrusted import FOLLOW_LINKS, READ_LIMIT, read_limit
@@ -59,6 +60,7 @@ for panel, module, function in (
     (AROUND, synth, synth.synth),
     (AROUND, classes, classes.classes),
     (AROUND, info, info.info),
+    (AROUND, verify, verify.verify),
     (AROUND, models, models.models),
 ):
     app.command(rich_help_panel=panel, epilog=module.EPILOG, cls=options.Command)(options.command(function))

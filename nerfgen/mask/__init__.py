@@ -12,7 +12,7 @@ from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from nerfgen.mask.figure import mask_figure, whole_image_mask, write_png_masks
-    from nerfgen.mask.given_masks import read_mask
+    from nerfgen.mask.given_masks import mask_digest, read_mask
     from nerfgen.mask.methods import METHODS, SegmenterSpec
     from nerfgen.mask.segmenter import Segmentation, SegmentationRequest, Segmenter
     from nerfgen.mask.settings import METHOD_NAMES, MaskSettings, recorded_settings
@@ -29,6 +29,7 @@ __all__ = [
     "Segmenter",
     "SegmenterSpec",
     "map_masks",
+    "mask_digest",
     "mask_figure",
     "read_mask",
     "recorded_settings",

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from nerfgen.mesh.mesh_file import (
         FORMATS,
         MESH_SCHEMA,
+        SCHEMA,
         check_mesh_name,
         is_current,
         linear_color,
@@ -23,6 +24,7 @@ __getattr__ = lazy_imports(__name__)
 __all__ = [
     "FORMATS",
     "MESH_SCHEMA",
+    "SCHEMA",
     "Mesh",
     "MeshSettings",
     "NoSurfaceError",

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     import trimesh
 
 MESH_SCHEMA = "mesh/1"
+SCHEMA = storage.Schema(
+    MESH_SCHEMA,
+    "the surface of an object (`nerfgen export`)",
+    (),
+    {"surface": storage.Attribute("object", "level, parts, number of vertices and faces, watertight or not")},
+)
 
 # Colours include the light of the images: a viewer should show them unlit, and from both sides, because a surface may
 # be open. Viewers without the extension show a rough, non-metallic material.

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
         short_name,
         writing,
     )
-    from nerfgen.storage.content import dataset_digest, datasets
+    from nerfgen.storage.content import check_attributes, dataset_digest, datasets
     from nerfgen.storage.digest import InputRecord, Record, file_digest, file_record, folder_record
     from nerfgen.storage.hdf5 import allocate, put, put_tree, renew
     from nerfgen.storage.image_rows import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from nerfgen.storage.reader import class_of, get_tree, open_file, open_hdf5, reading, schema_of, strings
     from nerfgen.storage.schema import ROOT_ATTRIBUTES, Attribute, Dataset, Schema
     from nerfgen.storage.schemas import SCHEMAS
+    from nerfgen.storage.seal import check_seal
     from nerfgen.storage.single_writer import OutputBusyError, claim
     from nerfgen.storage.stage import (
         ELSEWHERE,
@@ -61,6 +62,8 @@ __all__ = [
     "atomic_path",
     "changed_images",
     "changed_notice",
+    "check_attributes",
+    "check_seal",
     "claim",
     "class_of",
     "dataset_digest",

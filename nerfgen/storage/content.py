@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,15 +60,15 @@ def dataset_digest(dataset: h5py.Dataset) -> str:
     return digest.hexdigest()
 
 
-def check_attributes(file: h5py.File, schema: Schema, path: Path) -> None:
+def check_attributes(attributes: Mapping[str, Any], schema: Schema, path: Path) -> None:
     """Check that root attributes are there and of their kinds.
 
     Raises:
         InputError: naming the first that is missing or of another kind.
     """
     for name, attribute in {**ROOT_ATTRIBUTES, **schema.attributes}.items():
-        if name in file.attrs:
-            _check_attribute(file.attrs[name], name, attribute, path)
+        if name in attributes:
+            _check_attribute(attributes[name], name, attribute, path)
         elif not attribute.optional:
             raise InputError(f"{path}: attribute {name} of {schema.name} is missing; re-create the file")
 

@@ -44,11 +44,12 @@ _checked: set[_Stat] = set()
 
 
 @contextlib.contextmanager
-def reading(path: Path, *schemas: str, made_by: str = "") -> Iterator[h5py.File]:
+def reading(path: Path, *schemas: str, made_by: str = "", sealed: bool = True) -> Iterator[h5py.File]:
     """Open an existing file that must follow one of ``schemas``.
 
     Args:
         made_by: the command that writes such a file, named where it is missing.
+        sealed: False also opens a file whose content does not match its seal.
 
     Raises:
         InputError: the file is missing, not HDF5, damaged, of another schema, or incomplete; also where reading it
@@ -57,7 +58,7 @@ def reading(path: Path, *schemas: str, made_by: str = "") -> Iterator[h5py.File]
     if not path.exists():
         remedy = f"; make it with `{made_by}`" if made_by else ""
         raise InputError(f"{path} does not exist{remedy}")
-    with open_hdf5(path) as file:
+    with open_hdf5(path, sealed=sealed) as file:
         found = _text(file.attrs.get("nerfgen_schema"))
         if found not in schemas:
             kind = f"a {printable(found)} file" if found else "not a nerfgen file"
@@ -67,8 +68,11 @@ def reading(path: Path, *schemas: str, made_by: str = "") -> Iterator[h5py.File]
 
 
 @contextlib.contextmanager
-def open_hdf5(path: Path) -> Iterator[h5py.File]:
+def open_hdf5(path: Path, *, sealed: bool = True) -> Iterator[h5py.File]:
     """Open an HDF5 file of any schema; it is undamaged and what it is made of is harmless.
+
+    Args:
+        sealed: False also opens a file whose content does not match its seal.
 
     Raises:
         InputError: it is no regular file, not HDF5, damaged or unsafe; also where reading it fails within the block.
@@ -76,7 +80,8 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise InputError(f"{path} is not a regular file; give a file that nerfgen wrote")
-    check_seal(path)
+    if sealed:
+        check_seal(path)
     # Files appear whole by renaming: there is nothing to lock, and not every file system has locks.
     with hdf5_errors(path), h5py.File(path, "r", locking=False) as file:
         if _identity(path) not in _checked:
@@ -153,7 +158,7 @@ def _check_once(file: h5py.File, path: Path) -> None:
     if identity in _checked:
         return
     schema = SCHEMAS[file.attrs["nerfgen_schema"]]
-    check_attributes(file, schema, path)
+    check_attributes(file.attrs, schema, path)
     check_layout(file, path)
     check_values(file, schema, path)
     _checked.add(identity)

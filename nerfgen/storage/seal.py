@@ -44,8 +44,8 @@ def check_seal(path: Path) -> bool:
         raise InputError(f"{path} is not a readable HDF5 file (no HDF5 signature); re-create it")
     if block != _seal(*stream_digest(path, skip=SEAL_SIZE)):
         raise InputError(
-            f"{path} is damaged: its content does not match its digest; re-create it, or copy it again from where it "
-            "came from"
+            f"{path} is damaged: its content does not match its digest; re-create it or copy it again, or accept what "
+            "was changed on purpose with `nerfgen verify FILE --renew`"
         )
     return True
 

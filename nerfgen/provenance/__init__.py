@@ -1,0 +1,14 @@
+"""Where files come from: whether they and their inputs are as they were written, and the command that makes them."""
+
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.provenance.call import Call
+    from nerfgen.provenance.reconstruction import reconstruct
+    from nerfgen.provenance.verification import Verified, find_written, renew, verify
+
+__getattr__ = lazy_imports(__name__)
+
+__all__ = ["Call", "Verified", "find_written", "reconstruct", "renew", "verify"]
