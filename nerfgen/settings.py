@@ -15,9 +15,10 @@ import math
 import operator
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from nerfgen.errors import InputError
@@ -31,6 +32,8 @@ MAX_MINUTES = 1e6
 MAX_WORKERS = 4096
 # JAX ignores further bits: larger seeds would repeat the runs of smaller ones.
 MAX_SEED = 2**32 - 1
+# Largest number that float32 holds.
+_LARGEST = 3.4e38
 
 
 class SettingError(InputError):
@@ -172,6 +175,37 @@ def plain_type(kind: Any) -> Any:
         parts = [part for part in typing.get_args(kind) if part is not type(None)]
         return parts[0] if len(parts) == 1 else kind
     return kind
+
+
+def check_types(group: type, values: Mapping[str, Any]) -> None:
+    """Check that values of fields, as JSON holds them, have the fields' types, and that numbers are finite.
+
+    Raises:
+        SettingError: one has another type.
+    """
+    for name, value in values.items():
+        kind = types_of(group)[name]
+        if not _has_type(kind, value):
+            raise SettingError(f"`{name}` has an unsuitable value, {value!r}")
+        allowed = choices_of(group, name)
+        if allowed and value is not None and value not in allowed:
+            raise SettingError(f"`{name}` is one of {', '.join(map(str, allowed))}, not {value!r}")
+
+
+def _has_type(kind: Any, value: Any) -> bool:
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return any(_has_type(part, value) for part in parts)
+    if origin is Literal:
+        return isinstance(value, str)
+    if origin is tuple:
+        own = parts[:1] * len(value) if parts[1:] == (...,) and isinstance(value, list | tuple) else parts
+        return isinstance(value, list | tuple) and len(value) == len(own) and all(map(_has_type, own, value))
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LARGEST
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, str if kind is Path else kind)
 
 
 def parse_count(text: str) -> int:

@@ -142,6 +142,22 @@ def _whole_number(digits: str) -> int:
     return int(digits)
 
 
+@contextlib.contextmanager
+def content_of(path: Path, remedy: str) -> Iterator[None]:
+    """Errors in the content of a file get its name and the next step, unless they have them.
+
+    Fields in backticks lose them: they are the file's, no options of the command that reads it.
+    """
+    try:
+        yield
+    except InputError as error:
+        message = str(error)
+        if message.startswith(str(path)):
+            raise
+        step = "" if "; " in message else f"; {remedy}"
+        raise InputError(f"{path}: {message.replace('`', '')}{step}") from error
+
+
 def safe_relative_path(name: str, source: str | Path) -> str:
     """A name as a relative path with ``/``, which stays inside the folder that it is joined to on every system.
 

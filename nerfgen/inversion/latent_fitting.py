@@ -163,6 +163,11 @@ class _Task:
         rasters = np.concatenate([self.framed.rgb, self.framed.mask[..., None]], axis=-1)
         masked = self.recipe.lambda_mask > 0
         features = guess_features(rasters, self.framed.cam_to_world, masked=masked)
+        if features.shape[1] != len(guess.weights):
+            raise InputError(
+                f"the model guesses from {len(guess.weights)} features, not {features.shape[1]}; "
+                "start at the mean (`start`)"
+            )
         guessed = features @ guess.weights + guess.offset
         whole, corrections = np.split(guessed, [self.model.config.latent_size], axis=1)
         latents = np.tile(principal.mean, (len(whole), 1))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import h5py
 import numpy as np
 from jaxtyping import Float, Int, PyTree, UInt8
 
@@ -15,8 +15,9 @@ from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras, window_intrinsics
 from nerfgen.model.latent_space import Principal, require_codes, truncated_draws
-from nerfgen.model.trained import Model
+from nerfgen.model.trained import Model, read_parameters
 from nerfgen.settings import parse_count
+from nerfgen.untrusted import content_of, parse_json
 
 Value = TypeVar("Value")
 _MOST_NUMBERS = 10_000_000
@@ -48,6 +49,28 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def check(self, model: Model) -> None:
+        """Check objects that were read from a file against the model that they are of.
+
+        Raises:
+            InputError: naming the first dataset that does not fit.
+        """
+        if self.latents.shape[1] != model.config.code_size:
+            raise InputError(
+                f"dataset latents has {self.latents.shape[1]} columns, but the model's codes have "
+                f"{model.config.code_size}"
+            )
+        if not ((self.rows >= -1) & (self.rows < len(model.images))).all():
+            raise InputError("dataset row has rows that the model lacks")
+        # Objects that could not be fitted may have neither camera nor code.
+        usable = storage.usable(self.status)
+        own = (
+            {f"own_{name}": values for name, values in self.cameras._asdict().items()} if self.cameras else {}
+        )
+        for name, values in {"latents": self.latents, **own}.items():
+            if not np.isfinite(values[usable]).all():
+                raise InputError(f"dataset {name} has numbers that are not finite")
 
 
 def table_objects(model: Model, rows: Sequence[int]) -> Objects:
@@ -91,34 +114,53 @@ def stored_objects(model: Model, model_digest: str, path: Path, which: str = "al
     with storage.reading(path, "views/1") as file:
         names = storage.strings(file["name"])
         chosen = np.array(parse_numbers(which, len(names), f"{path}:{which}", "objects"), dtype=int)
-        made_from = json.loads(file.attrs["inputs"])
-        if model_digest not in [record["sha256"] for record in made_from]:
+        made_from = parse_json(str(file.attrs.get("inputs", "[]")), f"{path}: attribute inputs")
+        digests = [each.get("sha256") for each in made_from if isinstance(each, dict)]
+        if model_digest not in digests:
             raise InputError(
                 f"{path} was made with another model; use that model, or re-create the file with this one"
             )
-        status = storage.strings(file["status"])
-        cameras = None
-        if "own_cam_to_world" in file:
-            cameras = Cameras(file["own_intrinsics"][:][chosen], file["own_cam_to_world"][:][chosen])
-        stored = file.get("tuned", {})
-        tuned = {
-            place: storage.get_tree(stored[str(number)])
-            for place, number in enumerate(chosen)
-            if str(number) in stored
-        }
-        framed = file.get("photographs", {})
-        images = {
-            place: framed[str(number)][:] for place, number in enumerate(chosen) if str(number) in framed
-        }
-        return Objects(
-            names=[names[number] for number in chosen],
-            status=[status[number] for number in chosen],
-            rows=file["row"][:][chosen],
-            latents=file["latents"][:][chosen],
-            cameras=cameras,
-            tuned=tuned,
-            images=images,
-        )
+        with content_of(path, "re-create it with this model"):
+            return _read_objects(file, model, names, chosen)
+
+
+def _read_objects(
+    file: h5py.File, model: Model, names: list[str], chosen: Int[np.ndarray, "chosen"]
+) -> Objects:
+    status = storage.strings(file["status"])
+    cameras = None
+    if "own_cam_to_world" in file and "own_intrinsics" in file:
+        cameras = Cameras(file["own_intrinsics"][:][chosen], file["own_cam_to_world"][:][chosen])
+    stored, framed = (_by_number(file, name, chosen) for name in ("tuned", "photographs"))
+    found = Objects(
+        names=[names[number] for number in chosen],
+        status=[status[number] for number in chosen],
+        rows=file["row"][:][chosen],
+        latents=file["latents"][:][chosen],
+        cameras=cameras,
+        tuned={
+            place: read_parameters(item, model.parameters, where=f"tuned/{chosen[place]}", some=True)
+            for place, item in stored.items()
+        },
+        images={place: _read_image(item) for place, item in framed.items()},
+    )
+    found.check(model)
+    return found
+
+
+def _by_number(file: h5py.File, name: str, chosen: Int[np.ndarray, "chosen"]) -> dict[int, Any]:
+    """What a group holds of the chosen objects, by their place among these."""
+    group = file.get(name)
+    if not isinstance(group, h5py.Group):
+        return {}
+    return {place: group[str(number)] for place, number in enumerate(chosen) if str(number) in group}
+
+
+def _read_image(item: Any) -> UInt8[np.ndarray, "_ _ 3"]:
+    is_image = isinstance(item, h5py.Dataset) and item.dtype == np.uint8 and len(item.shape) == 3
+    if not is_image or item.shape[0] != item.shape[1] or item.shape[2] != 3 or not item.size:
+        raise InputError(f"{item.name} is not a square image")
+    return np.asarray(item[()])
 
 
 def find_objects(model: Model, model_digest: str, references: Sequence[str]) -> Objects:

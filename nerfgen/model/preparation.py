@@ -10,7 +10,9 @@ from nerfgen import storage
 from nerfgen.camera import CameraSettings
 from nerfgen.errors import InputError
 from nerfgen.mask import MaskSettings, recorded_settings
+from nerfgen.settings import SettingError, check_types, types_of
 from nerfgen.storage import Record
+from nerfgen.untrusted import parse_json
 
 _CAMERA_FIELDS = ("depth_weight", "robust", "max_error")
 
@@ -40,16 +42,22 @@ class Preparation:
         """The value that a file records; fields that an earlier version lacks have their defaults.
 
         Raises:
-            InputError: there is a field of a later version.
+            InputError: it is no JSON object, or a field is one of a later version or has an unsuitable value.
         """
-        recorded = json.loads(text)
-        masks = recorded.pop("masks", {})
-        try:
-            return cls(**recorded, masks=None if masks is None else MaskSettings(**_tuples(masks)))
-        except TypeError as error:
-            raise InputError(
-                f"the image preparation has a field that this version lacks ({error}); update nerfgen"
-            ) from error
+        recorded = parse_json(text, "the image preparation")
+        masks = recorded.pop("masks", {}) if isinstance(recorded, dict) else recorded
+        for group, values in ((cls, recorded), (MaskSettings, {} if masks is None else masks)):
+            if not isinstance(values, dict):
+                raise InputError("the image preparation is no JSON object; re-create the file")
+            if unknown := values.keys() - types_of(group).keys():
+                raise InputError(
+                    f"the image preparation has a field that this version lacks ({min(unknown)}); update nerfgen"
+                )
+            try:
+                check_types(group, values)
+            except SettingError as error:
+                raise InputError(f"the image preparation's {error}; re-create the file") from error
+        return cls(**recorded, masks=None if masks is None else MaskSettings(**_tuples(masks)))
 
 
 def recorded_preparation(cameras: Path, masks: Path | None) -> Preparation:

@@ -12,6 +12,7 @@ from nerfgen.settings import (
     MAX_WEIGHT,
     SettingError,
     Settings,
+    check_types,
     choices_of,
     plain_type,
     setting,
@@ -38,7 +39,7 @@ class Recipe(Settings, title="Recipe"):
     width: int = setting(
         minimum=1, maximum=_MAX_LAYER, help="Width of the foreground network's hidden layers."
     )
-    depth: int = setting(minimum=1, maximum=1024, help="Hidden layers of the foreground network.")
+    depth: int = setting(minimum=1, maximum=256, help="Hidden layers of the foreground network.")
     frequencies: int = setting(
         minimum=0, maximum=30, help="Octaves of the foreground network's positional encoding."
     )
@@ -71,7 +72,7 @@ class Recipe(Settings, title="Recipe"):
     background_width: int = setting(
         minimum=1, maximum=_MAX_LAYER, help="Width of the background network's hidden layers."
     )
-    background_depth: int = setting(minimum=1, maximum=1024, help="Hidden layers of the background network.")
+    background_depth: int = setting(minimum=1, maximum=256, help="Hidden layers of the background network.")
     density_scale: float = setting(
         above=0, maximum=MAX_WEIGHT, help="Density per world unit of a raw output around 1.5."
     )
@@ -271,10 +272,11 @@ _ADDED_FIELDS: dict[str, Any] = {
 def recorded_recipe(recorded: Mapping[str, Any]) -> Recipe:
     """The recipe that a file records, also a file of an earlier version.
 
-    Ranges are not checked: values that training refuses now have trained models.
+    Ranges of sizes and counts are checked, those of other numbers are not: values that training refuses now have
+    trained models.
 
     Raises:
-        InputError: a field is unknown or missing, or has none of its choices.
+        InputError: a field is unknown or missing, or has another type, none of its choices, or an impossible size.
     """
     known = settings_of(Recipe)
     values = dict(_ADDED_FIELDS)
@@ -285,11 +287,13 @@ def recorded_recipe(recorded: Mapping[str, Any]) -> Recipe:
     missing = [name for name in known if name not in values]
     if missing:
         raise SettingError(f"the recipe lacks {', '.join(missing)}; the file is damaged")
-    for name, value in values.items():
-        if (allowed := choices_of(Recipe, name)) and value not in allowed:
-            raise SettingError(
-                f"the recipe's `{name}` is {value!r}, which this version lacks; update nerfgen"
-            )
+    try:
+        check_types(Recipe, values)
+        for name, value in values.items():
+            if isinstance(value, int):
+                known[name].check(name, value)
+    except SettingError as error:
+        raise SettingError(f"the recipe's {error}; re-create the file, or update nerfgen") from error
     recipe = object.__new__(Recipe)
     recipe.__dict__.update(values)
     return recipe

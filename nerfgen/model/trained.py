@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import h5py
 import numpy as np
@@ -15,11 +15,13 @@ from jaxtyping import Float, Int, PyTree
 
 from nerfgen import storage
 from nerfgen.errors import InputError
-from nerfgen.field import FieldConfig, add_parameters
+from nerfgen.field import FieldConfig, add_parameters, parameter_shapes
 from nerfgen.model.latent_space import Principal, principal_axes
 from nerfgen.model.preparation import Preparation
 from nerfgen.model.recipe import Recipe, recorded_recipe
 from nerfgen.objectclass import ObjectClass
+from nerfgen.settings import MAX_COUNT, MAX_LENGTH
+from nerfgen.untrusted import content_of, parse_json
 
 
 class InitialGuess(NamedTuple):
@@ -31,6 +33,13 @@ class InitialGuess(NamedTuple):
 
     weights: Float[np.ndarray, "features outputs"]
     offset: Float[np.ndarray, "outputs"]
+
+
+_FINITE = ("latents", "intrinsics", "cam_to_world", "window", "canonical", "occupancy")
+# Products of refined rotations are off by rounding alone.
+_ROTATION_TOLERANCE = 0.01
+# That correct a camera.
+_CAMERA_NUMBERS = 6
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,40 @@ class Model:
     def focal(self) -> float:
         """Median focal length of the training images, in units of their longer sides."""
         return float(np.median(self.intrinsics[:, 0, 0] / self.image_size.max(axis=1)))
+
+    def check(self) -> None:
+        """Check that the parts fit together, and what only a model knows of its numbers.
+
+        Raises:
+            InputError: naming the first dataset that does not.
+        """
+        rows, size = self.latents.shape
+        if not rows:
+            raise InputError("the table has no rows")
+        if size != self.config.code_size:
+            raise InputError(
+                f"dataset latents has {size} columns, but the recipe describes {self.config.code_size}"
+            )
+        for name in _FINITE:
+            if not np.isfinite(getattr(self, name)).all():
+                raise InputError(f"dataset {name} has numbers that are not finite")
+        turns = np.linalg.det(self.cam_to_world[:, :3, :3])
+        for name, fits, what in (
+            ("image_size", self.image_size > 0, "sizes that are not positive"),
+            ("intrinsics", self.intrinsics[:, (0, 1), (0, 1)] > 0, "focal lengths that are not positive"),
+            ("cam_to_world", np.abs(turns - 1) < _ROTATION_TOLERANCE, "poses that are no rotations"),
+            ("window", self.window[:, 2] > 0, "empty windows"),
+            ("canonical_index", self.canonical_index >= 0, "negative numbers"),
+            ("occupancy", self.occupancy >= 0, "negative numbers"),
+            ("further_row", (self.further_row >= 0) & (self.further_row < rows), "rows that are absent"),
+        ):
+            if not fits.all():
+                raise InputError(f"dataset {name} has {what}")
+        if self.guess is not None:
+            latent = self.config.latent_size
+            is_finite = all(np.isfinite(part).all() for part in self.guess)
+            if not is_finite or len(self.guess.offset) not in (latent, latent + _CAMERA_NUMBERS):
+                raise InputError("datasets guess_weights and guess_offset do not fit the latent codes")
 
     @cached_property
     def principal(self) -> Principal:
@@ -156,9 +199,21 @@ def save_model(
         file.attrs["steps"] = model.steps
 
 
-def _three(values: np.ndarray) -> tuple[float, float, float]:
+def _bounds(file: h5py.File) -> tuple[float, float, float]:
+    values = np.asarray(file.attrs.get("bounds"))
+    if values.shape != (3,) or values.dtype.kind not in "fiu" or not (values > 0).all():
+        raise InputError("attribute bounds is not three positive numbers")
+    if not (values < MAX_LENGTH).all():
+        raise InputError("attribute bounds has numbers that are too large")
     x, y, z = (float(value) for value in values)
     return x, y, z
+
+
+def _count(file: h5py.File, name: str, default: int) -> int:
+    value = file.attrs.get(name, default)
+    if not isinstance(value, int | np.integer) or not 0 <= value <= MAX_COUNT:
+        raise InputError(f"attribute {name} is {value!r}, not a count")
+    return int(value)
 
 
 def _further(file: h5py.File) -> storage.Record:
@@ -181,30 +236,77 @@ def load_model(path: Path) -> Model:
     """Read a model file, or the ``model.h5`` of a folder.
 
     Raises:
-        InputError: it is missing, not a model, or from a later version.
+        InputError: it is missing, not a model, from a later version, or inconsistent.
     """
     path = model_file(path)
-    with storage.reading(path, _SCHEMA, made_by=f"nerfgen train {path.parent}") as file:
-        version = int(file.attrs.get("model_version", 1))
-        if version > _VERSION:
+    made_by = f"nerfgen train {path.parent}"
+    with (
+        storage.reading(path, _SCHEMA, made_by=made_by) as file,
+        content_of(path, f"re-create it with `{made_by}`"),
+    ):
+        if _count(file, "model_version", 1) > _VERSION:
             raise InputError(f"{path} was written by a newer version of nerfgen; update nerfgen")
-        try:
-            recipe = recorded_recipe(json.loads(file.attrs["preset"]))
-            preparation = Preparation.from_json(str(file.attrs.get("preparation", "{}")))
-        except InputError as error:
-            raise InputError(f"{path}: {error}") from error
-        return Model(
-            object_class=storage.class_of(file),
-            recipe=recipe,
-            config=recipe.field_config(_three(file.attrs["bounds"])),
-            parameters=storage.get_tree(file["field"]),
-            images=storage.strings(file["image"]),
-            digests=storage.strings(file["image_sha256"]),
-            steps=int(file.attrs["steps"]),
-            guess=InitialGuess(file["guess_weights"][:], file["guess_offset"][:])
-            if "guess_weights" in file
-            else None,
-            preparation=preparation,
-            **_further(file),
-            **{name: file[name][:] for name in _TABLE},
-        )
+        model = _read(file)
+        model.check()
+        return model
+
+
+def _read(file: h5py.File) -> Model:
+    recipe = recorded_recipe(_json_object(file, "preset"))
+    config = recipe.field_config(_bounds(file))
+    return Model(
+        object_class=storage.class_of(file),
+        recipe=recipe,
+        config=config,
+        parameters=read_parameters(file["field"], parameter_shapes(config), where="field"),
+        images=storage.strings(file["image"]),
+        digests=storage.strings(file["image_sha256"]),
+        steps=_count(file, "steps", -1),
+        guess=InitialGuess(file["guess_weights"][:], file["guess_offset"][:])
+        if "guess_weights" in file
+        else None,
+        preparation=Preparation.from_json(str(file.attrs.get("preparation", "{}"))),
+        **_further(file),
+        **{name: file[name][:] for name in _TABLE},
+    )
+
+
+def _json_object(file: h5py.File, name: str) -> dict[str, Any]:
+    found = parse_json(str(file.attrs.get(name, "")), f"attribute {name}")
+    if not isinstance(found, dict):
+        raise InputError(f"attribute {name} is no JSON object")
+    return found
+
+
+def read_parameters(
+    group: Any, like: Mapping[str, PyTree], *, where: str, some: bool = False
+) -> dict[str, PyTree]:
+    """The arrays of a group of a file, if they are those of a network.
+
+    Args:
+        group: what the file holds.
+        like: the network's parameters, or their shapes.
+        where: the group's name, for messages.
+        some: parts of the tree may be absent.
+
+    Raises:
+        InputError: naming the first array that differs, or that is not finite.
+    """
+    if not isinstance(group, h5py.Group) or not (
+        group.keys() <= like.keys() if some else group.keys() == like.keys()
+    ):
+        raise InputError(f"group {where} does not hold the layers that the model's recipe describes")
+    tree: dict[str, PyTree] = {}
+    for name, item in group.items():
+        expected, path = like[name], f"{where}/{name}"
+        if isinstance(expected, Mapping):
+            tree[name] = read_parameters(item, expected, where=path, some=some)
+            continue
+        if not isinstance(item, h5py.Dataset) or item.shape != expected.shape or item.dtype.kind != "f":
+            raise InputError(
+                f"dataset {path} is not numbers of shape {expected.shape}, as the model's recipe describes"
+            )
+        tree[name] = item[()]
+        if not np.isfinite(tree[name]).all():
+            raise InputError(f"dataset {path} has numbers that are not finite")
+    return tree

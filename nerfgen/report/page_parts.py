@@ -23,6 +23,7 @@ from nerfgen.report.catalogue import (
 from nerfgen.report.comparison import provenance_value
 from nerfgen.report.report_file import ImageGrid
 from nerfgen.storage import Record
+from nerfgen.untrusted import printable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,9 +47,15 @@ def _environment() -> Environment:
         loader=PackageLoader("nerfgen.report"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_without_control_characters,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+
+
+def _without_control_characters(value: Any) -> Any:
+    # Marked-up text, such as a plot, is a subclass of str.
+    return printable(value) if type(value) is str else value
 
 
 def metric_row(metric: str) -> Record:

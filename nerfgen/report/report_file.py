@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from nerfgen import storage
+from nerfgen.errors import InputError
 from nerfgen.metric import Estimate, Mean
 from nerfgen.report.catalogue import TABLES, sort_names
+from nerfgen.untrusted import content_of, parse_json, printable
 
 REPORT_SCHEMA = "report/1"
 
@@ -167,34 +170,78 @@ def load_report(path: Path) -> Report:
     Raises:
         InputError: the file is missing or not a report.
     """
-    with storage.reading(path, REPORT_SCHEMA, made_by="nerfgen evaluate MODEL") as file:
+    made_by = "nerfgen evaluate MODEL"
+    with (
+        storage.reading(path, REPORT_SCHEMA, made_by=made_by) as file,
+        content_of(path, f"re-create it with `{made_by}`"),
+    ):
         estimates = read_entries(file)
         value_table, value_metric, value_item = (
-            storage.strings(file[name]) for name in ("value_table", "value_metric", "value_item")
+            read_names(file, name) for name in ("value_table", "value_metric", "value_item")
         )
         values = file["value"][:]
-        keys = np.array([f"{t}/{m}" for t, m in zip(value_table, value_metric, strict=True)], dtype=object)
+        rows_of: dict[tuple[str, str], list[int]] = {}
+        for row, key in enumerate(zip(value_table, value_metric, strict=True)):
+            rows_of.setdefault(key, []).append(row)
         notes = list(
-            zip(*(storage.strings(file[name]) for name in ("note_table", "note_kind", "note")), strict=True)
+            zip(*(read_names(file, name) for name in ("note_table", "note_kind", "note")), strict=True)
         )
         tables = {}
         for table in sort_names(TABLES, [*estimates, *(own for own, _, _ in notes)]):
-            measured = {}
-            for metric in estimates.setdefault(table, {}):
-                rows = np.flatnonzero(keys == f"{table}/{metric}")
-                if len(rows):
-                    measured[metric] = ItemValues([value_item[row] for row in rows], values[rows])
-            grids, points = file.get(f"pictures/{table}", {}), file.get(f"points/{table}", {})
+            measured = {
+                metric: ItemValues([value_item[row] for row in rows], values[rows])
+                for metric in estimates.setdefault(table, {})
+                if (rows := rows_of.get((table, metric)))
+            }
             tables[table] = Table(
                 values=measured,
                 pooled={name: each for name, each in estimates[table].items() if name not in measured},
                 notes=[line for own, kind, line in notes if (own, kind) == (table, "of")],
                 missing=[line for own, kind, line in notes if (own, kind) == (table, "missing")],
-                grids={title: _read_grid(stored) for title, stored in grids.items()},
-                points={title: _read_points(stored) for title, stored in points.items()},
+                grids={title: _read_grid(stored) for title, stored in _datasets(file, "pictures", table)},
+                points={title: _read_points(stored) for title, stored in _datasets(file, "points", table)},
             )
-        provenance = {name: str(file.attrs[name]) for name in ("class", "parameters", "inputs")}
-        return Report(str(file.attrs["name"]), tables, estimates, provenance)
+        return Report(read_text(file, "name"), tables, estimates, read_provenance(file))
+
+
+def read_names(file: h5py.File, name: str) -> list[str]:
+    """A dataset of texts, for people."""
+    return [printable(text) for text in storage.strings(file[name])]
+
+
+def read_text(file: h5py.File, name: str) -> str:
+    """An attribute of text, for people; empty where there is none."""
+    return printable(str(file.attrs.get(name, "")))
+
+
+def read_provenance(file: h5py.File) -> storage.Record:
+    """Class, parameters and inputs of a file, the last two as JSON.
+
+    Raises:
+        InputError: they are no JSON of the form that files record.
+    """
+    texts = {name: str(file.attrs.get(name, "")) for name in ("parameters", "inputs")}
+    parameters, inputs = (parse_json(text, f"attribute {name}") for name, text in texts.items())
+    if not isinstance(parameters, dict):
+        raise InputError("attribute parameters is no JSON object")
+    if not isinstance(inputs, list) or not all(map(_is_input, inputs)):
+        raise InputError("attribute inputs is no list of files")
+    return {"class": read_text(file, "class"), **texts}
+
+
+def _is_input(record: Any) -> bool:
+    if not isinstance(record, dict):
+        return False
+    named = isinstance(record.get("count"), int) if "count" in record else isinstance(record.get("file"), str)
+    return named and isinstance(record.get("size"), int) and isinstance(record.get("sha256"), str)
+
+
+def _datasets(file: h5py.File, group: str, table: str) -> list[tuple[str, h5py.Dataset]]:
+    """The datasets of a table by title; those that are none are left out."""
+    found = file.get(f"{group}/{table}") if table.strip("/.") else None
+    if not isinstance(found, h5py.Group):
+        return []
+    return [(printable(title), item) for title, item in found.items() if isinstance(item, h5py.Dataset)]
 
 
 def put_entries(file: h5py.File, entries: list[tuple[str, str, Estimate]]) -> None:
@@ -211,16 +258,31 @@ def read_entries(
     """Estimates written by :func:`put_entries`, or some of them, by table and metric."""
     estimates: dict[str, dict[str, Estimate]] = {}
     columns = (file[name][:][chosen].tolist() for name in ("mean", "low", "high", "n"))
-    names = (file[name].asstr()[:][chosen].tolist() for name in ("table", "metric"))
+    names = (np.array(read_names(file, name), object)[chosen].tolist() for name in ("table", "metric"))
     for table, metric, *numbers in zip(*names, *columns, strict=True):
         estimates.setdefault(table, {})[metric] = Estimate(*numbers)
     return estimates
 
 
 def _read_grid(stored: h5py.Dataset) -> ImageGrid:
-    return ImageGrid(list(stored.attrs["items"]), list(stored.attrs["columns"]), stored[:])
+    items, columns = (
+        [printable(str(text)) for text in _texts(stored, name)] for name in ("items", "columns")
+    )
+    shape = stored.shape
+    fits = (
+        len(shape) == 5 and shape[:2] == (len(items), len(columns)) and shape[2] == shape[3] and shape[4] == 3
+    )
+    if not fits or not shape[2] or stored.dtype != np.uint8:
+        raise InputError(f"dataset {stored.name} is no grid of images")
+    return ImageGrid(items, columns, stored[:])
+
+
+def _texts(stored: h5py.Dataset, name: str) -> list[Any]:
+    return list(np.asarray(stored.attrs.get(name, [])).reshape(-1))
 
 
 def _read_points(stored: h5py.Dataset) -> ScatterPoints:
+    if len(stored.shape) != 2 or stored.shape[1] != 2 or stored.dtype.kind != "f":
+        raise InputError(f"dataset {stored.name} is no list of points")
     x, y = stored[:].T
-    return ScatterPoints(x, y, str(stored.attrs["x"]), str(stored.attrs["y"]))
+    return ScatterPoints(x, y, *(printable(str(stored.attrs.get(axis, ""))) for axis in "xy"))

@@ -8,7 +8,15 @@ from pathlib import Path
 from nerfgen import storage
 from nerfgen.metric import Estimate
 from nerfgen.report.catalogue import METRICS, TABLES, sort_names
-from nerfgen.report.report_file import estimate_as_dict, put_entries, read_entries
+from nerfgen.report.report_file import (
+    estimate_as_dict,
+    put_entries,
+    read_entries,
+    read_names,
+    read_provenance,
+    read_text,
+)
+from nerfgen.untrusted import content_of
 
 STUDY_SCHEMA = "study/1"
 
@@ -95,14 +103,17 @@ def load_study(path: Path) -> Study:
     Raises:
         InputError: the file is missing or not a study.
     """
-    with storage.reading(path, STUDY_SCHEMA, made_by="nerfgen evaluate DATA --sweep NAME=VALUES") as file:
+    made_by = "nerfgen evaluate DATA --sweep NAME=VALUES"
+    with (
+        storage.reading(path, STUDY_SCHEMA, made_by=made_by) as file,
+        content_of(path, f"re-create it with `{made_by}`"),
+    ):
         number = file["point"][:]
-        settings, images, steps = storage.strings(file["setting"]), file["images"][:], file["steps"][:]
+        settings, images, steps = read_names(file, "setting"), file["images"][:], file["steps"][:]
         points = [
             Point(setting, images, steps, read_entries(file, number == place))
             for place, (setting, images, steps) in enumerate(
                 zip(settings, images.tolist(), steps.tolist(), strict=True)
             )
         ]
-        provenance = {name: str(file.attrs[name]) for name in ("class", "parameters", "inputs")}
-        return Study(str(file.attrs["name"]), points, provenance)
+        return Study(read_text(file, "name"), points, read_provenance(file))
