@@ -49,21 +49,24 @@ def read_limit() -> int:
     return int(limit * 2**30)
 
 
-@contextlib.contextmanager
-def open_input(path: Path) -> Iterator[BinaryIO]:
-    """A regular file, open for reading.
+def open_input(path: Path) -> BinaryIO:
+    """A regular file, opened for reading.
 
     Pipes and devices, which could block or never end, are refused, also behind links.
 
     Raises:
-        InputError: the file is no regular file.
-        OSError: it does not exist or cannot be read.
+        InputError: the file is not a regular file.
+        OSError: it does not exist or cannot be opened.
     """
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise InputError(f"{path} is not a regular file; replace it by a copy of its content")
-        yield stream
+    try:
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+    os.close(handle)
+    raise InputError(f"{path} is not a regular file; replace it by a copy of its content")
 
 
 def read_input(path: Path) -> bytes:
@@ -198,7 +201,8 @@ def is_inside(folder: Path, name: str) -> bool:
     if os.environ.get(FOLLOW_LINKS, "") not in ("", "0"):
         return True
     base = os.path.realpath(folder)
-    return os.path.realpath(os.path.join(base, name)).startswith(base.rstrip(os.sep) + os.sep)
+    found = os.path.realpath(os.path.join(base, name))
+    return f"{found}{os.sep}".startswith(base.rstrip(os.sep) + os.sep)
 
 
 def excerpt(value: Any) -> str:

@@ -308,11 +308,12 @@ def test_photographs_have_names_that_tell_them_apart(tmp_path):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes(b"")
     first, folder = tmp_path / "a" / "me.jpg", tmp_path / "b"
-    assert name_images([first]) == ([first], ["me.jpg"])
+    (only,), names = name_images([first])
+    assert (only.path, names) == (first, ["me.jpg"])
     assert name_images([folder])[1] == ["me.jpg", "sub/me.jpg", "you.png"]
     files, names = name_images([first, folder, first])
     assert names == ["a/me.jpg", "b/me.jpg", "sub/me.jpg", "you.png", "a/me.jpg (2)"]
-    assert [file.exists() for file in files] == [True] * 5
+    assert [file.path.exists() for file in files] == [True] * 5
     with pytest.raises(InputError, match="does not exist"):
         name_images([tmp_path / "c"])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from jaxtyping import UInt8
 
 from nerfgen.bench.timing import Say, median_in_turns
 from nerfgen.errors import MissingDependencyError
-from nerfgen.image import decode, find_images
+from nerfgen.image import InputImage, find_images
 from nerfgen.landmark import landmark_folder
 from nerfgen.parallel import core_count
 from nerfgen.pretrained import FACE_LANDMARKER, TASKS, find_model, mediapipe_interface
@@ -32,12 +32,12 @@ def measure_landmark(data: Path, *, images: int, rounds: int, seconds: float, sa
     """
     network = _bare_network()
     paths = find_images(data)[:images]
-    sample = [decode(data / path) for path in paths[:_BARE_IMAGES]]
+    sample = [InputImage(path, data).pixels()[0] for path in paths[:_BARE_IMAGES]]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "images"
         for path in paths:
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
-            os.symlink((data / path).resolve(), folder / path)
+            shutil.copyfile(data / path, folder / path)
 
         def bare() -> None:
             for image in sample:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,10 @@ from nerfgen.geometry import project
 from nerfgen.image import (
     GREEN,
     RED,
+    InputImage,
     UnreadableImageError,
     contact_sheet,
-    decode,
     draw_points,
-    resample_window,
     save_image,
 )
 
@@ -48,16 +48,15 @@ def camera_figure(data: Path, landmarks: Path, cameras: Path, picture: Path) -> 
         for row in rows:
             points = seen["mesh" if dense else "landmarks"][at[row]][order, :2]
             projected, _ = project(canonical, file["intrinsics"][row], file["cam_to_world"][row])
-            try:
-                photo = decode(data / images[row])
-            except UnreadableImageError:
-                continue
-            cells.append(camera_cell(photo, file["window"][row], points, projected))
-    save_image(picture, contact_sheet(cells or [np.full((_SIZE, _SIZE, 3), 255, np.uint8)]))
+            image = InputImage(images[row], data)
+            with contextlib.suppress(UnreadableImageError):
+                cells.append(camera_cell(image, file["window"][row], points, projected))
+    sheet = contact_sheet(cells or [np.full((_SIZE, _SIZE, 3), 255, np.uint8)])
+    save_image(picture, sheet, figure=True)
 
 
 def camera_cell(
-    photo: UInt8[np.ndarray, "height width 3"],
+    image: InputImage,
     window: Float[np.ndarray, "3"],
     points: Float[np.ndarray, "points 2"],
     projected: Float[np.ndarray, "points 2"],
@@ -66,10 +65,13 @@ def camera_cell(
 
     Args:
         window, points, projected: pixels of the image.
+
+    Raises:
+        UnreadableImageError: the file can't be used as an image.
     """
     side = window[2] * _MARGIN
     corner = window[:2] - (side - window[2]) / 2
-    raster, _ = resample_window(photo, (*corner, side), _SIZE)
+    raster, _ = image.resample((*corner, side), _SIZE)
     scale = _SIZE / side
     radius = 2.5 if len(points) < 20 else 0.8
     raster = draw_points(raster, (points - corner) * scale, GREEN, radius)

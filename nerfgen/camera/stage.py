@@ -67,6 +67,7 @@ def fit_folder(
         parameters["changed_images"] = storage.folder_record(changed, now)["sha256"]
         commands = f"`nerfgen landmark {data} --overwrite` or the import"
         say(storage.changed_notice(changed, source, commands))
+        reasons = storage.strings(file["reason"]) if "reason" in file else [""] * len(observed.images)
     chosen = images_to_estimate_from(observed, settings, str(source))
     parameters["estimate_canonical"] = bool(chosen)
     stage = storage.Stage(
@@ -83,6 +84,7 @@ def fit_folder(
         with stage.create() as file:
             storage.put(file, "image", observed.images)
             storage.put(file, "status", fitted.status)
+            storage.put(file, "reason", reasons)
             storage.put(file, "image_size", observed.image_size)
             storage.put(file, "intrinsics", fitted.intrinsics)
             storage.put(file, "cam_to_world", fitted.cam_to_world)

@@ -119,29 +119,36 @@ def export(
         raise UnusableImagesError(f"{len(reasons)} of {len(names)} objects have no mesh")
 
 
+_File = tuple[str, tuple[int, str]]
+
+
 def _names_and_sources(
     model: Model, objects: Selection, rows: list[int], fitting: FitSettings
-) -> tuple[list[str], list[Path]]:
-    """A name for each object, and the files that the objects are from."""
+) -> tuple[list[str], list[_File]]:
+    """A name for each object, and names and digests of the files that the objects are from."""
+    from nerfgen import storage
     from nerfgen.inversion import name_images
     from nerfgen.model import resolve_references
 
     if objects.image:
         images, names = name_images(objects.image)
-        files = [image for image in images if isinstance(image, Path)]
-        return names, [*files, *([fitting.landmarker] if fitting.landmarker else [])]
+        files = [(image.name, image.digest) for image in images]
+        if fitting.landmarker:
+            files.append((fitting.landmarker.name, storage.file_digest(fitting.landmarker)))
+        return names, files
     if objects.codes:
-        return resolve_references(model, objects.codes)
+        names, paths = resolve_references(model, objects.codes)
+        return names, [(path.name, storage.file_digest(path)) for path in paths]
     return [f"row {row}" for row in rows], []
 
 
-def _records(files: list[Path]) -> list[InputRecord]:
+def _records(files: list[_File]) -> list[InputRecord]:
     """Provenance of the objects' files: many as one record, because every mesh has it."""
     from nerfgen import storage
 
     if len(files) <= _FEW:
-        return [storage.file_record(file) for file in files]
-    return [storage.folder_record([file.name for file in files], map(storage.file_digest, files))]
+        return [{"file": name, "size": size, "sha256": sha256} for name, (size, sha256) in files]
+    return [storage.folder_record([name for name, _ in files], [digest for _, digest in files])]
 
 
 def _described(file: Path) -> Record:

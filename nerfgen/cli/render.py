@@ -91,11 +91,10 @@ def render(
 def _image_records(images: tuple[Path, ...], fitting: FitSettings) -> list[Any]:
     """Provenance of new images, and of what finds their landmarks."""
     from nerfgen import storage
-    from nerfgen.image import digest_images
     from nerfgen.inversion import name_images
 
-    files, names = name_images(images)
-    records = [storage.folder_record(names, digest_images(Path(), [str(file) for file in files]))]
+    inputs, names = name_images(images)
+    records = [storage.folder_record(names, [image.digest for image in inputs])]
     return records + ([storage.file_record(fitting.landmarker)] if fitting.landmarker else [])
 
 

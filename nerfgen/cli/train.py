@@ -273,7 +273,7 @@ class _Watcher:
         from nerfgen.render.figures import preview_sheet
 
         if self._preview:
-            save_image(self.preview_file, preview_sheet(model, self._data))
+            save_image(self.preview_file, preview_sheet(model, self._data), figure=True)
         self.flatness = flatness(model)
         if self.flatness < FLAT and not self._warned:
             self._warned = True

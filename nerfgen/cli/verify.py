@@ -47,8 +47,8 @@ def verify(
 ) -> None:
     """Check that files are as they were written, and that their inputs have not changed since.
 
-    Of every HDF5 file, its digest, its schema and the digest of each dataset are checked; of every file, the inputs that
-    it records, which are looked for beside it. One line a file: ok, or which dataset is damaged or which input has
+    Of every HDF5 file, its digest, its schema and the digest of each dataset are checked; of every file, the inputs
+    that it records, which are looked for beside it. One line a file: ok, or which dataset is damaged or which input has
     changed. Inputs that are not found are reported, and are no failure. If a file fails, the exit code is 2.
     """
     from nerfgen import provenance
@@ -72,6 +72,6 @@ def verify(
     failed = sum(bool(result.problems) for result in results)
     if failed:
         raise InputError(
-            f"{failed} of {len(results)} files failed; `nerfgen info FILE --command` prints the command that re-creates "
-            "one, and `nerfgen verify FILE --renew` accepts what was changed on purpose"
+            f"{failed} of {len(results)} files failed; `nerfgen info FILE --command` prints the command that "
+            "re-creates one, and `nerfgen verify FILE --renew` accepts what was changed on purpose"
         )

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.geometry import window_intrinsics
-from nerfgen.image import UnreadableImageError, decode, resample_window
+from nerfgen.image import InputImage, UnreadableImageError, resample_window
 from nerfgen.parallel import Progress, map_threads, silent
 
 # Dilated by this fraction of the raster, a mask also covers what lies just outside: the silhouette is learned there.
@@ -234,9 +234,9 @@ def open_framer(listing: ImageListing, size: int) -> Iterator[Callable[[int], Ra
     def frame(masks: h5py.File | None, row: int) -> Raster | str:
         window = listing.table["window"][row]
         try:
-            rgb, valid = resample_window(decode(listing.data / listing.images[row]), window, size)
-        except UnreadableImageError:
-            return "unreadable"
+            rgb, valid = InputImage(listing.images[row], listing.data).resample(window, size)
+        except UnreadableImageError as error:
+            return error.status
         if not valid.any():
             return "too_small"
         if masks is None:

@@ -14,7 +14,7 @@ from nerfgen.errors import InputError
 from nerfgen.evaluate.context import EvaluationContext
 from nerfgen.evaluate.inputs import choose_subset, folder_name
 from nerfgen.geometry import project, rigid, yaw_pitch_roll
-from nerfgen.image import UnreadableImageError, decode
+from nerfgen.image import InputImage, UnreadableImageError
 from nerfgen.metric import frame_rotation, reprojection_errors, rotation_errors, translation_errors
 from nerfgen.parallel import Progress, silent
 from nerfgen.report import ImageGrid, ItemValues, ScatterPoints, Table, merge_tables
@@ -184,12 +184,13 @@ def _reprojection_grid(
     model = context.model
     cells: dict[str, np.ndarray] = {}
     for row in rows:
+        projected, _ = project(model.canonical, model.intrinsics[row], model.cam_to_world[row])
+        image = InputImage(model.images[row], context.inputs.data)
         try:
-            image = decode(context.inputs.data / model.images[row])
+            cell = camera_cell(image, model.window[row], observed.points[at[row]], projected)
         except UnreadableImageError:
             continue
-        projected, _ = project(model.canonical, model.intrinsics[row], model.cam_to_world[row])
-        cells[model.images[row]] = camera_cell(image, model.window[row], observed.points[at[row]], projected)
+        cells[model.images[row]] = cell
         if len(cells) == context.settings.shown:
             break
     if not cells:

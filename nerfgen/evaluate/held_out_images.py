@@ -16,7 +16,7 @@ from nerfgen.data import FramedImages, load_framed
 from nerfgen.errors import InputError, MissingDependencyError
 from nerfgen.evaluate.inputs import choose_subset, folder_name
 from nerfgen.evaluate.settings import EvaluationInputs, EvaluationSettings
-from nerfgen.image import digest_images, find_images
+from nerfgen.image import InputImage, digest_images, find_images
 from nerfgen.inversion import fit_latents, prepare_images
 from nerfgen.model import Model
 from nerfgen.parallel import Progress, silent
@@ -28,7 +28,7 @@ class FittedImages:
 
     Attributes:
         framed: the framed images with names relative to their folder, and the cameras refined with the codes.
-        files: path of each image.
+        files: the images.
         latents: latent code of each image.
         initial: cameras before the fit refined them: fitted to landmarks, or given.
         points: where the canonical points were detected, pixels of the images; None where cameras are given.
@@ -36,7 +36,7 @@ class FittedImages:
     """
 
     framed: FramedImages
-    files: list[Path]
+    files: list[InputImage]
     latents: Float[np.ndarray, "images latent"]
     initial: Float[np.ndarray, "images 4 4"]
     points: Float[np.ndarray, "images points 2"] | None
@@ -120,7 +120,7 @@ def fit_images(
     assert inputs.held_out is not None
     return FittedImages(
         framed=replace(framed, cam_to_world=fitted.cam_to_world),
-        files=[inputs.held_out / name for name in framed.images],
+        files=[InputImage(name, inputs.held_out) for name in framed.images],
         latents=fitted.latents,
         initial=framed.cam_to_world,
         points=points,
@@ -144,7 +144,10 @@ def frame_held_out(
     if len(model.canonical):
         try:
             given = prepare_images(
-                model, [folder / name for name in names], landmarker=inputs.landmarker, workers=workers
+                model,
+                [InputImage(name, folder) for name in names],
+                landmarker=inputs.landmarker,
+                workers=workers,
             )
         except MissingDependencyError as error:  # listed as missing in the table, like unusable images
             raise InputError(str(error)) from error

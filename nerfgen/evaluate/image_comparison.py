@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from nerfgen.evaluate.context import EvaluationContext
-from nerfgen.image import UnreadableImageError, decode, digest_images, resample_window
+from nerfgen.image import InputImage, UnreadableImageError, digest_images
 from nerfgen.metric import MIN_PERCEPTUAL_SIZE, psnr, ssim
 from nerfgen.model import Model
 from nerfgen.parallel import map_threads
@@ -18,7 +19,7 @@ from nerfgen.report import ItemValues, Table
 
 
 def resample_windows(
-    files: Sequence[Path], windows: Float[np.ndarray, "images 3"], size: int
+    images: Sequence[InputImage], windows: Float[np.ndarray, "images 3"], size: int
 ) -> tuple[UInt8[np.ndarray, "images size size 3"], Bool[np.ndarray, "images size size"]]:
     """The window of every image, and which of its pixels lie inside the image: none if the image is unreadable.
 
@@ -29,11 +30,12 @@ def resample_windows(
 
     def resample(number: int) -> tuple[np.ndarray, np.ndarray]:
         try:
-            return resample_window(decode(files[number]), windows[number], size)
+            # A copy: the decoded image is released with it.
+            return copy.copy(images[number]).resample(windows[number], size)
         except UnreadableImageError:
             return np.zeros((size, size, 3), np.uint8), np.zeros((size, size), bool)
 
-    found = list(map_threads(resample, range(len(files))))
+    found = list(map_threads(resample, range(len(images))))
     return np.stack([rgb for rgb, _ in found]), np.stack([valid for _, valid in found])
 
 
@@ -47,7 +49,9 @@ def training_images(
         data: folder of the images.
     """
     names = [model.images[row] for row in rows]
-    images, valid = resample_windows([data / name for name in names], model.window[rows], model.size)
+    images, valid = resample_windows(
+        [InputImage(name, data) for name in names], model.window[rows], model.size
+    )
     digests = [digest for _, digest in digest_images(data, names)]
     same = np.array([digest == model.digests[row] for digest, row in zip(digests, rows, strict=True)])
     return images, valid & same[:, None, None]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -21,6 +20,7 @@ from nerfgen.evaluate.held_out_views import (
 )
 from nerfgen.evaluate.image_comparison import image_metrics, resample_windows
 from nerfgen.evaluate.inputs import choose_subset, folder_name
+from nerfgen.image import InputImage
 from nerfgen.metric import intersection_over_union, psnr
 from nerfgen.parallel import Progress, silent
 from nerfgen.render import render_views, to_uint8
@@ -46,7 +46,7 @@ class TargetViews:
     true: HeldOutViews
     names: list[str]
     latents: Float[np.ndarray, "objects latent"]
-    files: list[Path]
+    files: list[InputImage]
     windows: Float[np.ndarray, "objects 3"]
     notes: list[str]
 
@@ -110,7 +110,7 @@ def _available_views(context: EvaluationContext, progress: Progress) -> TargetVi
             true,
             _view_names(true, model.images),
             model.latents,
-            [inputs.data / name for name in model.images],
+            [InputImage(name, inputs.data) for name in model.images],
             model.window,
             [_count_note(true, "training objects, rendered from the table's latent codes")],
         )

@@ -15,6 +15,7 @@ from nerfgen.evaluate.held_out_images import FittedImages, fit_images
 from nerfgen.evaluate.held_out_views import SOLID
 from nerfgen.evaluate.inputs import choose_subset, folder_name, read_keypoints, read_visible
 from nerfgen.geometry import optical_axis, project
+from nerfgen.image import InputImage
 from nerfgen.parallel import Progress, silent
 
 # A keypoint farther behind the surface than this fraction of the window's side is hidden. Visible keypoints lie up to
@@ -28,7 +29,7 @@ class ModelImages:
 
     Attributes:
         names: name of each image.
-        files: path of each image.
+        files: the images.
         latents: latent code of each image.
         intrinsics: pinhole matrices, pixels of the images.
         cam_to_world: camera poses in the model's world.
@@ -36,7 +37,7 @@ class ModelImages:
     """
 
     names: list[str]
-    files: list[Path]
+    files: list[InputImage]
     latents: Float[np.ndarray, "images latent"]
     intrinsics: Float[np.ndarray, "images 3 3"]
     cam_to_world: Float[np.ndarray, "images 4 4"]
@@ -300,7 +301,7 @@ def _of_rows(context: EvaluationContext, rows: Int[np.ndarray, "rows"]) -> Model
     model, data = context.model, context.inputs.data
     return ModelImages(
         model.images,
-        [data / name for name in model.images],
+        [InputImage(name, data) for name in model.images],
         model.latents,
         model.intrinsics,
         model.cam_to_world,

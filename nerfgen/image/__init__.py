@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
+    from nerfgen.image.decoding import MAX_DECODED, MAX_PIXELS
     from nerfgen.image.draw import (
         GREEN,
         RED,
@@ -24,12 +25,15 @@ if TYPE_CHECKING:
         check_image_name,
         check_video_name,
         depth_levels,
+        is_figure,
         png_bytes,
         save_image,
         save_video,
     )
-    from nerfgen.image.files import EXTENSIONS, digest_images, find_images, is_image, match_names
-    from nerfgen.image.input_image import MAX_PIXELS, InputImage, UnreadableImageError, decode, decode_alpha
+    from nerfgen.image.files import digest_images, find_images, match_names
+    from nerfgen.image.input_image import InputImage, decode, decode_alpha
+    from nerfgen.image.names import EXTENSIONS, is_image, path_inside
+    from nerfgen.image.unreadable import UnreadableImageError
     from nerfgen.image.window import inside_image, resample_window
 
 __getattr__ = lazy_imports(__name__)
@@ -39,6 +43,7 @@ __all__ = [
     "DEPTH_TEXT",
     "EXTENSIONS",
     "GREEN",
+    "MAX_DECODED",
     "MAX_DEPTH",
     "MAX_PIXELS",
     "RED",
@@ -57,8 +62,10 @@ __all__ = [
     "draw_points",
     "find_images",
     "inside_image",
+    "is_figure",
     "is_image",
     "match_names",
+    "path_inside",
     "png_bytes",
     "resample_window",
     "save_image",

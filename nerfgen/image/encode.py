@@ -19,6 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from nerfgen.errors import InputError
 from nerfgen.storage import atomic_path
+from nerfgen.untrusted import open_input
 
 # Grey levels per world unit in depth images, and the largest depth that 16 bits hold.
 DEPTH_LEVELS = 5000
@@ -46,6 +47,7 @@ def save_image(
     image: UInt8[np.ndarray, "height width *channels"] | UInt16[np.ndarray, "height width"],
     *,
     text: Mapping[str, str] | None = None,
+    figure: bool = False,
     tidy: bool = True,
 ) -> None:
     """Write an image whole or not at all; the format follows the suffix.
@@ -53,15 +55,47 @@ def save_image(
     Args:
         image: grey, RGB or RGBA, or grey in 16 bits.
         text: texts for the metadata of a PNG.
+        figure: mark the file as one that is for people, or a mask: it is no input where it lies among images.
         tidy: see :func:`nerfgen.storage.atomic_path`.
 
     Raises:
         InputError: the suffix names no image format.
     """
     check_image_name(path)
+    kind = Image.registered_extensions()[path.suffix.lower()]
+    options = _png_text({**({"Comment": _FIGURE} if figure else {}), **(text or {})})
+    if figure and kind != "PNG":
+        options = _mark(kind)
     with atomic_path(path, tidy=tidy) as temporary:
-        # Through memory: Pillow does not say why it could not write to a file.
-        temporary.write_bytes(_encoded(image, Image.registered_extensions()[path.suffix.lower()], text))
+        temporary.write_bytes(
+            _encoded(image, kind, **options) + (_FIGURE.encode() if figure and not options else b"")
+        )
+
+
+# Formats with a comment hold it there, which :func:`is_figure` finds at either end of the file.
+_FIGURE = "nerfgen:figure"
+_MARK_BYTES = 1024
+
+
+def _mark(kind: str) -> dict[str, Any]:
+    """The mark of a figure as options of Pillow; none for a format without comments, whose file it follows."""
+    if kind in ("JPEG", "GIF"):
+        return {"comment": _FIGURE}
+    if kind == "TIFF":
+        return {"description": _FIGURE}
+    return {}
+
+
+def is_figure(path: Path) -> bool:
+    """Whether nerfgen wrote a file as a figure or mask; reads its first and last 1024 bytes."""
+    try:
+        with open_input(path) as stream:
+            ends = stream.read(_MARK_BYTES)
+            stream.seek(-min(_MARK_BYTES, stream.seek(0, os.SEEK_END)), os.SEEK_END)
+            ends += stream.read(_MARK_BYTES)
+    except (OSError, InputError):
+        return False
+    return _FIGURE.encode() in ends
 
 
 def png_bytes(
@@ -69,16 +103,24 @@ def png_bytes(
     text: Mapping[str, str] | None = None,
 ) -> bytes:
     """The content of the PNG that :func:`save_image` writes."""
-    return _encoded(image, "PNG", text)
+    return _encoded(image, "PNG", **_png_text(text or {}))
 
 
-def _encoded(image: np.ndarray, format_name: str, text: Mapping[str, str] | None) -> bytes:
-    metadata = PngInfo()
-    for name, value in (text or {}).items():
-        metadata.add_text(name, value)
+def _encoded(image: np.ndarray, kind: str, **options: Any) -> bytes:
+    """The content of an image file. Pillow writes into memory: it does not say why it could not write to a file."""
     stream = io.BytesIO()
-    Image.fromarray(image).save(stream, format_name, **({"pnginfo": metadata} if text else {}))
+    Image.fromarray(image).save(stream, kind, **options)
     return stream.getvalue()
+
+
+def _png_text(text: Mapping[str, str]) -> dict[str, Any]:
+    """Texts for a PNG as an argument of Pillow."""
+    if not text:
+        return {}
+    metadata = PngInfo()
+    for name, value in text.items():
+        metadata.add_text(name, value)
+    return {"pnginfo": metadata}
 
 
 _MAX_H264_SIZE = 16384
@@ -126,7 +168,13 @@ def save_video(
             milliseconds = 10 * round(100 / frames_per_second)
             stream = io.BytesIO()
             next(images).save(
-                stream, "GIF", save_all=True, append_images=images, duration=milliseconds, loop=0
+                stream,
+                "GIF",
+                save_all=True,
+                append_images=images,
+                duration=milliseconds,
+                loop=0,
+                **_mark("GIF"),
             )
             temporary.write_bytes(stream.getbuffer())
 

@@ -5,58 +5,91 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from nerfgen.errors import InputError
+from nerfgen.image.encode import is_figure
+from nerfgen.image.input_image import open_image_file
+from nerfgen.image.names import EXTENSIONS, is_image, path_inside, row_name
+from nerfgen.image.unreadable import UnreadableImageError
 from nerfgen.storage import file_digest
-
-EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif")
+from nerfgen.untrusted import is_inside
 
 
 def find_images(data: Path) -> list[str]:
-    """Paths of all images below ``data``, relative to it, with ``/`` between folders, sorted.
+    """Names of all images below ``data``: paths relative to it, with ``/`` between folders, sorted.
 
-    An image is a file with one of ``EXTENSIONS``, in upper or lower case. Hidden files and folders, unfinished outputs
-    of nerfgen and training previews are skipped. Links to folders are followed once.
+    An image is a file with the suffix of an image format or of a camera's raw files, in upper or lower case. Hidden
+    files and folders, unfinished outputs of nerfgen, its training previews and the figures and masks that it wrote
+    (see :func:`nerfgen.image.is_figure`) are skipped. Links to folders are followed once.
+
+    ``InputImage(name, data)`` opens an image. It fails with a status for what can't be used, which is listed all the
+    same: a file whose name is unsafe, by its escaped name; a link that leads out of ``data``, to a file or a folder; a
+    folder that can't be read.
 
     Raises:
-        InputError: ``data`` is not a folder or has no images, or the name of an image is not UTF-8.
+        InputError: ``data`` is not a folder or has no images.
     """
     if not data.is_dir():
         raise InputError(f"{data} is not a folder; give the folder that holds the images")
-    found: list[str] = []
+    found = sorted(_found(data))
+    with ThreadPoolExecutor() as threads:
+        own = list(threads.map(partial(_is_own, data), found))
+    names = sorted({row_name(path) for path, skipped in zip(found, own, strict=True) if not skipped})
+    if not names:
+        figures = f"; {sum(own)} figures of nerfgen are not counted" if found else ""
+        raise InputError(f"{data} has no images (files ending in {', '.join(EXTENSIONS)}){figures}")
+    return names
+
+
+def _found(data: Path) -> Iterator[str]:
+    """Paths of images, of links out of the folder and of unreadable folders, relative to the folder."""
     visited: set[str] = set()
-    for folder, subfolders, names in os.walk(data, followlinks=True):
+    failed: list[str] = []
+    for folder, subfolders, names in os.walk(
+        data, followlinks=True, onerror=lambda error: failed.append(str(error.filename))
+    ):
         real = os.path.realpath(folder)
         if real in visited:  # a link to a parent folder would never end
             subfolders.clear()
             continue
         visited.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not name.startswith("."))
         relative = Path(folder).relative_to(data)
-        found += [(relative / name).as_posix() for name in names if is_image(name)]
-    if not found:
-        raise InputError(f"{data} has no images (files ending in {', '.join(EXTENSIONS)})")
-    for path in found:
-        try:
-            path.encode()
-        except UnicodeEncodeError as error:
-            raise InputError(f"{data} has an image whose name is not UTF-8 ({path!a}); rename it") from error
-    return sorted(found)
+        walked = []
+        for name in sorted(subfolders):
+            if name.startswith("."):
+                continue
+            if is_inside(data, (relative / name).as_posix()):
+                walked.append(name)
+            else:
+                yield (relative / name).as_posix()
+        subfolders[:] = walked
+        yield from ((relative / name).as_posix() for name in names if is_image(name))
+    yield from (Path(folder).relative_to(data).as_posix() for folder in failed)
+
+
+def _is_own(data: Path, path: str) -> bool:
+    try:
+        return is_figure(path_inside(data, path))
+    except UnreadableImageError:
+        return False
 
 
 def digest_images(data: Path, paths: Sequence[str]) -> list[tuple[int, str]]:
-    """Size in bytes and SHA-256 of every image; those of no bytes for an unreadable file."""
+    """Size in bytes and SHA-256 of every image; those of no bytes for one that can't be read."""
     with ThreadPoolExecutor() as threads:  # hashing releases the interpreter lock
-        return list(threads.map(_digest, [data / path for path in paths]))
+        return list(threads.map(partial(_digest, data), paths))
 
 
-def _digest(path: Path) -> tuple[int, str]:
+def _digest(data: Path, name: str) -> tuple[int, str]:
     try:
-        return file_digest(path)
-    except OSError:
+        path = path_inside(data, name)
+        with open_image_file(path):  # refuses pipes and devices
+            return file_digest(path)
+    except (UnreadableImageError, OSError):
         return 0, hashlib.sha256().hexdigest()
 
 
@@ -104,11 +137,3 @@ def _caseless(name: str) -> str:
 def _without_suffix(name: str) -> str:
     stem, _, extension = _caseless(name).rpartition(".")
     return stem if stem and extension in EXTENSIONS else _caseless(name)
-
-
-def is_image(name: str) -> bool:
-    """Whether a file of this name is an input image: not hidden, unfinished or a training preview."""
-    stem, _, extension = name.rpartition(".")
-    hidden = not stem or name.startswith(".")
-    own = ".partial." in name or name.endswith(".preview.png")
-    return not hidden and not own and extension.lower() in EXTENSIONS

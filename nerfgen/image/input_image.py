@@ -2,74 +2,95 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
-import warnings
-from collections.abc import Iterator
+import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
-from PIL import Image, ImageCms
+from jaxtyping import Bool, Float, Shaped, UInt8
+from PIL import Image
 
 from nerfgen.errors import InputError
+from nerfgen.image.decoding import (
+    CAMERA_RAW,
+    Decoded,
+    decode_stream,
+    scalable_size,
+    stored_orientation,
+    stored_values,
+)
+from nerfgen.image.names import RAW_EXTENSIONS, path_inside
+from nerfgen.image.unreadable import UnreadableImageError
+from nerfgen.image.window import resample_window
+from nerfgen.untrusted import READ_LIMIT, open_input, read_limit
 
-MAX_PIXELS = 500_000_000
-_ORIENTATION = 0x0112
-_SCALABLE = ("JPEG", "MPO")  # can be decoded at 1/2, 1/4 and 1/8 of their size
-_WHOLE_NUMBERS = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-
-# Pillow's limit and the warnings filters are global, so they are set once: many threads decode images. The limit that
-# counts is checked for each image, and problems that Pillow warns of show in the image's status.
-if Image.MAX_IMAGE_PIXELS is not None:
-    Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, MAX_PIXELS)
-warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-class UnreadableImageError(InputError):
-    """A file can't be decoded as an image."""
+# Larger files are read while they are decoded.
+_MAX_HELD = 1 << 26
+_FILE_LIMIT = 4  # bytes of a file as a multiple of the limit of what is read at once
 
 
 class InputImage:
     """One input image, read and decoded when it is needed, at the resolution that is needed.
 
+    An image of more than 67 million pixels is used at a reduced scale: ``pixels`` tells it, and windows are unaffected.
     A value that may be sent to another process: what was decoded stays behind.
 
     Args:
-        source: the file's path, its bytes, or an upright RGB image.
+        source: the file's path, its bytes, an upright RGB image, or the file's name in ``folder``.
+        folder: of the images. The name may come from a file: one that leads out of the folder is never opened.
     """
 
-    def __init__(self, source: Path | bytes | UInt8[np.ndarray, "height width 3"]) -> None:
-        self._source = source
+    def __init__(
+        self, source: Path | bytes | str | UInt8[np.ndarray, "height width 3"], folder: Path | None = None
+    ) -> None:
+        self._source, self._folder = source, folder
         self._content: bytes | None = source if isinstance(source, bytes) else None
-        self._decoded: _Decoded | None = None
+        self._decoded: Decoded | None = None
         self._reduced: tuple[int, UInt8[np.ndarray, "height width 3"], tuple[float, float]] | None = None
 
-    def __reduce__(self) -> tuple[type[InputImage], tuple[Any]]:
-        return InputImage, (self._source,)
+    @property
+    def path(self) -> Path | None:
+        """Where the file is; None for an image in memory."""
+        if isinstance(self._source, str):
+            return (self._folder or Path()) / self._source
+        return self._source if isinstance(self._source, Path) else None
+
+    @property
+    def name(self) -> str:
+        """The file's name, within its folder if that is known; empty for an image in memory."""
+        return self._source if isinstance(self._source, str) else self.path.name if self.path else ""
+
+    def __reduce__(self) -> tuple[type[InputImage], tuple[Any, ...]]:
+        return InputImage, (self._source, self._folder)
 
     @property
     def digest(self) -> tuple[int, str]:
         """Size in bytes and SHA-256 of the file's content, or of the pixels; of no bytes for an unreadable file."""
+        digest = hashlib.sha256()
         if isinstance(self._source, np.ndarray):
-            content = self._source.tobytes()
-        else:
-            try:
-                content = self._encoded()
-            except UnreadableImageError:
-                content = b""
-        return len(content), hashlib.sha256(content).hexdigest()
+            digest.update(self._source.tobytes())
+            return self._source.nbytes, digest.hexdigest()
+        size = 0
+        try:
+            with self._open(decodable=False) as stream:
+                while part := stream.read(1 << 20):
+                    size += len(part)
+                    digest.update(part)
+        except (UnreadableImageError, OSError):
+            return 0, hashlib.sha256().hexdigest()
+        return size, digest.hexdigest()
 
     def pixels(self, max_side: int = 0) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[float, float]]:
-        """The upright image, no larger than ``max_side`` pixels (0: full size), and its scale.
+        """The upright image in sRGB, no larger than ``max_side`` pixels (0: as large as it is used), and its scale.
 
         The scale (x, y) is the ratio of the reduced to the full size: it takes points of the full image to the reduced
         one. Nothing is enlarged. Transparent images are composited over white.
 
         Raises:
-            UnreadableImageError: the file is damaged, not an image, or has more than ``MAX_PIXELS``.
+            UnreadableImageError: the file can't be used as an image.
         """
         decoded = self._at_least(max_side)
         width, height = decoded.size
@@ -90,70 +111,138 @@ class InputImage:
         # Decoded at a reduced scale that is small enough: the box excludes the unfilled part of the last block.
         return decoded.image, (decoded.box[2] / width, decoded.box[3] / height)
 
+    def resample(
+        self, window: Sequence[float] | Float[np.ndarray, " 3"], size: int
+    ) -> tuple[UInt8[np.ndarray, "size size 3"], Bool[np.ndarray, "size size"]]:
+        """:func:`nerfgen.image.resample_window` of a window in pixels of the full image.
+
+        Raises:
+            UnreadableImageError: the file can't be used as an image.
+        """
+        pixels, (scale, scale_y) = self.pixels()
+        x0, y0, side = (float(value) for value in window)
+        return resample_window(pixels, (x0 * scale, y0 * scale_y, side * scale), size)
+
     @property
     def size(self) -> tuple[int, int]:
         """Width and height of the upright image, pixels."""
         if self._decoded is None and not isinstance(self._source, np.ndarray):
-            with _opened(self._encoded()) as image:
-                if image.format in _SCALABLE:
-                    return image.size if _orientation(image) < 5 else image.size[::-1]
-        return self._at_least(0).size if self._decoded is None else self._decoded.size
+            with self._open() as stream:
+                found = scalable_size(stream)
+            if found:
+                return found
+        return (self._decoded or self._at_least(0)).size
 
     @property
     def orientation(self) -> int:
-        """The EXIF orientation of the stored pixels, 1 to 8; from 5 on, rows and columns are exchanged."""
+        """How the file stores the upright image, 1 to 8 as in EXIF; 1 for an image in memory."""
         if isinstance(self._source, np.ndarray):
             return 1
-        with _opened(self._encoded()) as image:
-            return _orientation(image)
+        with self._open() as stream:
+            return stored_orientation(stream)
 
     @property
     def has_alpha(self) -> bool:
         """Whether the file has transparency."""
         if self._decoded is None and not isinstance(self._source, np.ndarray):
-            with _opened(self._encoded()) as image:
-                if image.format in _SCALABLE:
+            with self._open() as stream:
+                if scalable_size(stream):
                     return False
         return (self._decoded or self._at_least(0)).alpha is not None
 
     @property
     def alpha(self) -> UInt8[np.ndarray, "height width"] | None:
-        """Opacity at full size, upright; None for an image without transparency."""
+        """Opacity, upright and at the scale of :meth:`pixels`; None for an image without transparency."""
         return self._at_least(0).alpha if self.has_alpha else None
 
-    def _at_least(self, max_side: int) -> _Decoded:
-        """The decoded image, at full size or at least at ``max_side``."""
+    def labels(self) -> Shaped[np.ndarray, "height width"]:
+        """The numbers in a label image, as stored: its grey values, its palette's indices, or its first channel.
+
+        Raises:
+            UnreadableImageError: the file can't be used as an image.
+        """
+        with self._open() as stream:
+            return stored_values(stream)
+
+    def _at_least(self, max_side: int) -> Decoded:
+        """The decoded image, at least at ``max_side`` or at the largest scale at which it is used."""
         present = self._decoded
-        if present is None or (present.box is not None and not 0 < max_side <= max(present.box[2:])):
+        if present is None or not (present.is_largest or 0 < max_side <= _longest(present)):
             if isinstance(self._source, np.ndarray):
                 height, width = self._source.shape[:2]
-                present = _Decoded(self._source, None, (width, height), None)
+                present = Decoded(self._source, None, (width, height), None)
             else:
-                present = _decode(self._encoded(), max_side)
+                with self._open() as stream:
+                    present = decode_stream(stream, max_side)
             self._decoded = present
         return present
 
-    def _encoded(self) -> bytes:
-        """The file's content, read once."""
+    def _open(self, *, decodable: bool = True) -> BinaryIO:
+        """The file's content. A file of moderate size is read once.
+
+        Args:
+            decodable: whether to refuse files of a kind that no decoder is tried on.
+
+        Raises:
+            UnreadableImageError: the name or the file can't be used.
+        """
+        assert not isinstance(self._source, np.ndarray)
+        if isinstance(self._source, bytes):
+            return io.BytesIO(self._source)
+        path = self._source if isinstance(self._source, Path) else path_inside(self._folder, self._source)
+        if decodable and path.suffix[1:].lower() in RAW_EXTENSIONS:
+            # Decoders would take the preview in such a file for the image.
+            raise UnreadableImageError(CAMERA_RAW)
         if self._content is None:
-            path = self._source
-            assert isinstance(path, Path)
-            try:
-                self._content = path.read_bytes()
-            except OSError as error:
-                raise UnreadableImageError(f"{path}: {error.strerror or error}") from error
-        return self._content
+            stream = open_image_file(path)
+            if os.fstat(stream.fileno()).st_size > _MAX_HELD:
+                return stream
+            with stream:
+                try:
+                    self._content = stream.read(_MAX_HELD)
+                except OSError as error:
+                    raise UnreadableImageError(error.strerror or "the file can't be read") from error
+        return io.BytesIO(self._content)
+
+
+def open_image_file(path: Path) -> BinaryIO:
+    """An image file, opened for reading.
+
+    Raises:
+        UnreadableImageError: it does not exist, can't be opened, is not a regular file, or is too large.
+    """
+    try:
+        stream = open_input(path)
+    except FileNotFoundError as error:
+        raise UnreadableImageError("the file does not exist", "absent", path) from error
+    except OSError as error:
+        raise UnreadableImageError(error.strerror or "the file can't be opened", path=path) from error
+    except InputError as error:
+        raise UnreadableImageError(str(error).removeprefix(f"{path} "), path=path) from error
+    size, limit = os.fstat(stream.fileno()).st_size, _FILE_LIMIT * read_limit()
+    if size > limit:
+        stream.close()
+        raise UnreadableImageError(
+            f"a file of {size:,} bytes, more than {limit:,}; reduce the image, or raise {READ_LIMIT} (GiB)",
+            "too_large",
+            path,
+        )
+    return stream
+
+
+def _longest(decoded: Decoded) -> float:
+    return max(decoded.size if decoded.box is None else decoded.box[2:])
 
 
 def decode(source: bytes | Path) -> UInt8[np.ndarray, "height width 3"]:
-    """An image file, of any mode and orientation, as upright RGB.
+    """An image file, of any mode and orientation, as upright sRGB; see :meth:`InputImage.pixels`.
 
     Grey and float images become grey RGB: 16-bit values are divided by 257. Values of more bits and floats are scaled
     from the smallest of the ranges 0 to 1, 0 to 255 and 0 to 65535 that contains them, or from their minimum and
-    maximum if none does. Transparent images are composited over white. An animation gives its first frame.
+    maximum if none does. An animation gives its first frame.
 
     Raises:
-        UnreadableImageError: the file is damaged, not an image, or has more than ``MAX_PIXELS``.
+        UnreadableImageError: the file can't be used as an image.
     """
     return InputImage(source).pixels()[0]
 
@@ -165,127 +254,3 @@ def decode_alpha(source: bytes | Path) -> UInt8[np.ndarray, "height width"] | No
         UnreadableImageError: as :func:`decode`.
     """
     return InputImage(source).alpha
-
-
-class _Decoded:
-    """Upright pixels, opacity and the full size; for an image decoded at a reduced scale also the box
-    (0, 0, right, bottom) that the full image fills exactly."""
-
-    def __init__(
-        self,
-        image: UInt8[np.ndarray, "height width 3"],
-        alpha: UInt8[np.ndarray, "height width"] | None,
-        size: tuple[int, int],
-        box: tuple[float, float, float, float] | None,
-    ) -> None:
-        self.image, self.alpha, self.size, self.box = image, alpha, size, box
-
-
-@contextlib.contextmanager
-def _opened(source: bytes) -> Iterator[Image.Image]:
-    """The file opened by Pillow. Every error within the block is one of the file.
-
-    Raises:
-        UnreadableImageError: the file is damaged or not an image.
-    """
-    try:
-        with Image.open(io.BytesIO(source)) as image:
-            yield image
-    except UnreadableImageError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise UnreadableImageError(f"more pixels than the limit of {MAX_PIXELS:,}") from error
-    except Exception as error:  # damaged files make the decoders raise anything
-        raise UnreadableImageError(f"not a readable image ({' '.join(str(error).split())})") from error
-
-
-def _decode(source: bytes, max_side: int) -> _Decoded:
-    with _opened(source) as image:
-        return _decode_open(image, max_side)
-
-
-def _decode_open(image: Image.Image, max_side: int) -> _Decoded:
-    width, height = image.size
-    if width * height > MAX_PIXELS:
-        raise UnreadableImageError(f"{width} x {height}: more pixels than the limit of {MAX_PIXELS:,}")
-    factor = 1.0
-    if max_side and image.format in _SCALABLE:
-        longest = max(width, height)
-        image.draft("RGB", (max(1, width * max_side // longest), max(1, height * max_side // longest)))
-        factor = _draft_factor(image, width, height)
-    image.load()
-    color, alpha = _to_rgb(image)
-    orientation = _orientation(image)
-    color = _upright(color, orientation)
-    alpha = None if alpha is None else _upright(alpha, orientation)
-    if factor == 1.0:
-        return _Decoded(color, alpha, (color.shape[1], color.shape[0]), None)
-    full = (height, width) if orientation >= 5 else (width, height)
-    return _Decoded(color, alpha, full, (0.0, 0.0, full[0] / factor, full[1] / factor))
-
-
-def _draft_factor(image: Image.Image, width: int, height: int) -> float:
-    """1, 2, 4 or 8: pixels along a block that became one reduced pixel; the last blocks may be partly filled."""
-    return next(
-        (float(k) for k in (8, 4, 2) if image.size == (-(-width // k), -(-height // k)) and k > 1), 1.0
-    )
-
-
-def _to_rgb(
-    image: Image.Image,
-) -> tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"] | None]:
-    if image.mode in _WHOLE_NUMBERS or image.mode == "F":
-        grey = _to_eight_bits(np.asarray(image), sixteen=image.mode.startswith("I;16"))
-        return np.repeat(grey[..., None], 3, axis=-1), None
-    if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        converted = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-        assert converted is not None  # None only when converting in place
-        return np.array(converted), None
-    if not image.has_transparency_data:
-        return np.array(image.convert("RGB")), None
-    rgba = np.asarray(image.convert("RGBA"))
-    alpha = np.array(rgba[..., 3])
-    opacity = alpha[..., None].astype(np.uint16)
-    composited = (rgba[..., :3] * opacity + 255 * (255 - opacity) + 127) // 255
-    return composited.astype(np.uint8), alpha
-
-
-def _to_eight_bits(
-    values: Shaped[np.ndarray, "height width"], sixteen: bool
-) -> UInt8[np.ndarray, "height width"]:
-    numbers = np.nan_to_num(values.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    low, high = float(numbers.min()), float(numbers.max())
-    if sixteen:
-        scaled = numbers / 257
-    elif low < 0 or high > 65535:
-        scaled = (numbers - low) * (255 / max(high - low, 1e-300))
-    elif high > 255:
-        scaled = numbers / 257
-    elif high > 1 or np.issubdtype(values.dtype, np.integer):
-        scaled = numbers
-    else:
-        scaled = numbers * 255
-    return np.round(scaled).clip(0, 255).astype(np.uint8)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # a damaged EXIF block makes no image unreadable
-        return 1
-    return value if value in range(1, 9) else 1
-
-
-def _upright(
-    pixels: UInt8[np.ndarray, "height width *channels"], orientation: int
-) -> UInt8[np.ndarray, "height2 width2 *channels"]:
-    """Undo the EXIF orientation, 1 to 8."""
-    if orientation == 1:
-        return pixels
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    # The flips that remain after the axes are exchanged.
-    flip_rows = orientation in (3, 4, 7, 8)
-    flip_columns = orientation in (2, 3, 6, 7)
-    return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])

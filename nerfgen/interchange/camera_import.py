@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections import Counter
@@ -367,12 +368,7 @@ def _write_masks(
     """
     usable = posed.usable
     items = [
-        (
-            folder / mask if mask and is_inside(folder, mask) else None,
-            mask == image,
-            tuple(window),
-            tuple(image_size),
-        )
+        (InputImage(mask, folder) if mask else None, mask == image, tuple(window), tuple(image_size))
         if use
         else None
         for image, mask, window, image_size, use in zip(
@@ -393,15 +389,19 @@ def _write_masks(
         storage.put(file, "mask_window", np.where(present[:, None], windows, np.nan))
 
 
-def _read_mask(size: int, item: tuple[Path | None, bool, Sequence[float], tuple[int, int]] | None) -> _Mask:
+def _read_mask(
+    size: int, item: tuple[InputImage | None, bool, Sequence[float], tuple[int, int]] | None
+) -> _Mask:
     """One mask in its image's window, from the image's alpha channel or a mask image that is white on the object."""
     if item is None:
         return _Mask("skipped", None)
-    path, is_alpha, window, image_size = item
-    if path is None or not path.is_file():
+    file, is_alpha, window, image_size = item
+    if file is None:
         return _Mask("no_mask", None)
     try:
-        whole = InputImage(path).alpha if is_alpha else read_mask(path)
+        # A copy: the decoded image is released with it.
+        opened = copy.copy(file)
+        whole = opened.alpha if is_alpha else read_mask(opened)
     except UnreadableImageError:
         return _Mask("no_mask", None)
     assert whole is not None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -18,7 +16,6 @@ from nerfgen.image import InputImage, UnreadableImageError, find_images
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
 from nerfgen.parallel import Progress, map_threads, silent
-from nerfgen.untrusted import is_inside, read_input
 
 # Raise when equal annotations and images give other landmarks.
 _VERSION = 2
@@ -28,6 +25,7 @@ _CLASSES = {"celeba": "face", "ffhq": "face", "cat": "cat"}
 
 class _ImageFile(NamedTuple):
     status: str
+    reason: str
     size: tuple[int, int]
     points: Float[np.ndarray, "landmark 2"]
     is_scaled: bool
@@ -111,6 +109,7 @@ def import_landmarks(
         with stage.create() as file:
             storage.put(file, "image", names)
             storage.put(file, "status", status)
+            storage.put(file, "reason", [image.reason for image in files])
             storage.put(file, "image_size", [image.size for image in files])
             storage.put(file, "image_bytes", [image.num_bytes for image in files])
             storage.put(file, "image_sha256", [image.sha256 for image in files])
@@ -139,22 +138,14 @@ def _read_image_file(
     row = place.get(image)
     points = np.full((len(annotations.names), 2), np.nan)
     stated = np.zeros(2, np.int64) if row is None else annotations.sizes[row]
+    opened = InputImage(image, folder)
     try:
-        content = read_input(folder / image) if is_inside(folder, image) else None
-    except (FileNotFoundError, NotADirectoryError):
-        return _ImageFile("absent", (0, 0), points, False, 0, hashlib.sha256().hexdigest())
-    except (InputError, OSError):
-        content = None
-    status, size, is_scaled = "unreadable", (0, 0), False
-    if content is not None:
-        opened = InputImage(content)
-        with contextlib.suppress(UnreadableImageError):
-            size = opened.size
-            found = (
-                points if row is None else landmark.upright_points(annotations.points[row], stated, opened)
-            )
-            status = "ok" if found is not None else "wrong_shape"
-            points = points if found is None else found
-            is_scaled = status == "ok" and bool(stated.all()) and {*size} != {*stated.tolist()}
-    content = content or b""
-    return _ImageFile(status, size, points, is_scaled, len(content), hashlib.sha256(content).hexdigest())
+        size = opened.size
+        found = points if row is None else landmark.upright_points(annotations.points[row], stated, opened)
+    except UnreadableImageError as error:
+        return _ImageFile(error.status, error.reason, (0, 0), points, False, *opened.digest)
+    if found is None:
+        reason = f"it was annotated at {stated[0]} x {stated[1]} pixels"
+        return _ImageFile("wrong_shape", reason, size, points, False, *opened.digest)
+    is_scaled = bool(stated.all()) and {*size} != {*stated.tolist()}
+    return _ImageFile("ok", "", size, found, is_scaled, *opened.digest)

@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from nerfgen import storage
-from nerfgen.image import EXTENSIONS, InputImage, UnreadableImageError, is_image, match_names
-from nerfgen.interchange.entries import LINKS_REMEDY
+from nerfgen.image import EXTENSIONS, InputImage, UnreadableImageError, is_figure, is_image, match_names
 from nerfgen.interchange.settings import FARTHEST
 from nerfgen.parallel import Progress, map_threads, silent
 from nerfgen.untrusted import is_inside, printable
@@ -170,21 +169,14 @@ def measure_images(
 
 def read_image_file(folder: Path, image: str) -> ImageFile:
     """Size, orientation and transparency of an image of a folder."""
-    path = folder / image
-    if "\\" in image:
-        return ImageFile("bad_name", problem="rename it")
-    if not os.path.isfile(path):
-        return ImageFile("absent", problem="there is no file of this name, or several names or files compete")
-    if not is_inside(folder, image):
-        return ImageFile("outside", problem=LINKS_REMEDY)
     try:
-        opened = InputImage(path)
+        opened = InputImage(image, folder)
         alpha = opened.alpha
         varied = alpha is not None and bool(alpha.min() < alpha.max())
         size, orientation = opened.size, opened.orientation
         return ImageFile("ok", size if orientation < 5 else size[::-1], orientation, varied)
     except UnreadableImageError as error:
-        return ImageFile("unreadable", problem=str(error))
+        return ImageFile(error.status, problem=error.reason)
 
 
 def _upright_camera(one: ListedImage, file: ImageFile) -> tuple[str, str, _Camera | None]:
@@ -281,7 +273,7 @@ def with_files(
         for parent in parents
         if is_inside(folder, parent.as_posix()) and (folder / parent).is_dir()
         for path in (folder / parent).iterdir()
-        if is_image(path.name)
+        if is_image(path.name) and not is_figure(path)
     }
     return found + [
         ListedImage(name, name, problem="no camera is listed for it")

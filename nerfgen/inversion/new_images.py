@@ -24,7 +24,7 @@ from nerfgen.camera import (
 from nerfgen.data import FramedImages, frame_mask
 from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras, window_intrinsics
-from nerfgen.image import InputImage, UnreadableImageError, find_images, resample_window
+from nerfgen.image import InputImage, UnreadableImageError, find_images
 from nerfgen.inversion.latent_fitting import fit_latents
 from nerfgen.inversion.settings import FitSettings
 from nerfgen.inversion.tuning import Tuned, tune_networks
@@ -34,7 +34,7 @@ from nerfgen.model import Model, Objects
 from nerfgen.parallel import Progress, map_threads, silent
 
 # An image file, or an upright RGB image.
-ImageSource = Path | UInt8[np.ndarray, "_ _ 3"]
+ImageSource = InputImage | Path | UInt8[np.ndarray, "_ _ 3"]
 Warn = Callable[[str], None]
 
 # Images whose status an error lists.
@@ -141,8 +141,7 @@ def prepare_images(
     Raises:
         InputError: a path does not exist, or no image is usable.
     """
-    files, names = name_images(images)
-    inputs = [InputImage(file) for file in files]
+    inputs, names = name_images(images)
     detections, mesh_index = _landmarks(model, inputs, landmarker, models, workers, warn)
     cameras, observed = _cameras(model, names, detections, mesh_index)
     status = list(cameras.status)
@@ -267,17 +266,16 @@ def _frame(
     """Colour, mask and validity of an image's window, or the status that says why there are none."""
     try:
         # A copy: the decoded image is released with it.
-        pixels = copy.copy(image).pixels()[0]
-    except UnreadableImageError:
-        return "unreadable"
-    rgb, valid = resample_window(pixels, tuple(window), size)
+        rgb, valid = copy.copy(image).resample(window, size)
+    except UnreadableImageError as error:
+        return error.status
     if not valid.any():
         return "too_small"
     framed = np.full((size, size), 255, np.uint8) if mask is None else frame_mask(mask, window, window, size)
     return rgb, framed, valid
 
 
-def name_images(images: Sequence[ImageSource]) -> tuple[list[ImageSource], list[str]]:
+def name_images(images: Sequence[ImageSource]) -> tuple[list[InputImage], list[str]]:
     """The images that paths of files and folders mean, in order, and a distinct name for each.
 
     The name of a file is its own, or its path within a given folder, preceded by as many parent folders as distinguish
@@ -286,25 +284,19 @@ def name_images(images: Sequence[ImageSource]) -> tuple[list[ImageSource], list[
     Raises:
         InputError: a path does not exist.
     """
-    sources: list[ImageSource] = []
+    sources: list[InputImage] = []
     paths: list[Path] = []
     lengths: list[int] = []
     for source in images:
-        if not isinstance(source, Path):
-            sources.append(source)
-            paths.append(Path("/image"))
-            lengths.append(1)
-        elif source.is_dir():
-            found = find_images(source)
-            sources += [source / name for name in found]
-            paths += [source / name for name in found]
-            lengths += [len(Path(name).parts) for name in found]
-        elif source.is_file():
-            sources.append(source)
-            paths.append(source)
-            lengths.append(1)
-        else:
+        if isinstance(source, Path) and source.is_dir():
+            found = [InputImage(name, source) for name in find_images(source)]
+        elif isinstance(source, Path) and not source.exists():
             raise InputError(f"{source} does not exist; give an image or a folder of images")
+        else:
+            found = [source if isinstance(source, InputImage) else InputImage(source)]
+        sources += found
+        paths += [image.path or Path("/image") for image in found]
+        lengths += [len(Path(image.name).parts) for image in found]
     return sources, _distinct_names([Path(os.path.abspath(path)) for path in paths], lengths)
 
 

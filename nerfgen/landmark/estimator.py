@@ -30,6 +30,7 @@ class Detection:
         score: confidence of the detection, 0 to 1.
         num_objects: objects of the class that were found.
         image_size: width and height of the upright image; 0 for an unreadable one.
+        reason: why the file can't be used as an image; empty for every other status.
     """
 
     status: str
@@ -38,6 +39,7 @@ class Detection:
     score: float = 0.0
     num_objects: int = 0
     image_size: tuple[int, int] = (0, 0)
+    reason: str = ""
 
 
 class LandmarkEstimator(Protocol):

@@ -32,10 +32,10 @@ def estimate_landmarks(image: InputImage, estimator: LandmarkEstimator) -> Detec
     """
     try:
         found, size = estimator(image), image.size
-    except UnreadableImageError:
+    except UnreadableImageError as error:
         landmarks = np.full((len(estimator.names), 2), np.nan, np.float32)
         mesh = np.full((len(estimator.mesh_index), 3), np.nan, np.float32)
-        return Detection("unreadable", landmarks, mesh)
+        return Detection(error.status, landmarks, mesh, reason=error.reason)
     return replace(
         found,
         landmarks=found.landmarks.astype(np.float32),
@@ -117,7 +117,7 @@ def landmark_folder(
         landmarks = np.full((num_images, num_points, 2), np.nan, np.float32)
         mesh = storage.allocate(file, "mesh", (num_images, num_mesh, 3))
         block = np.full((_BLOCK, num_mesh, 3), np.nan, np.float32)
-        images = [InputImage(data / path) for path in paths]
+        images = [InputImage(path, data) for path in paths]
 
         def estimate(indices: Sequence[int]) -> Iterator[tuple[storage.Row, storage.Digest]]:
             chosen = [images[index] for index in indices]
@@ -138,6 +138,7 @@ def landmark_folder(
         statuses = [detection.status for detection in found]
         storage.put(file, "image", paths)
         storage.put(file, "status", statuses)
+        storage.put(file, "reason", [detection.reason for detection in found])
         storage.put(file, "image_size", [detection.image_size for detection in found])
         storage.put(file, "image_bytes", [num_bytes for num_bytes, _ in digests])
         storage.put(file, "image_sha256", [sha256 for _, sha256 in digests])

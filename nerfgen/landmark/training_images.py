@@ -14,14 +14,7 @@ from PIL import Image
 
 from nerfgen import storage
 from nerfgen.errors import InputError
-from nerfgen.image import (
-    InputImage,
-    UnreadableImageError,
-    decode,
-    digest_images,
-    find_images,
-    resample_window,
-)
+from nerfgen.image import InputImage, UnreadableImageError, digest_images, find_images
 from nerfgen.landmark import similarity
 from nerfgen.landmark.annotation_formats import read_annotations
 from nerfgen.landmark.annotation_tables import CAT_SUFFIX
@@ -293,8 +286,7 @@ def load_examples(
 def _crop(job: tuple[Path, np.ndarray]) -> Image.Image | None:
     path, window = job
     try:
-        image = decode(path)
+        raster, valid = InputImage(path).resample(window, EXAMPLE_SIZE)
     except UnreadableImageError:
         return None
-    raster, valid = resample_window(image, window, EXAMPLE_SIZE)
     return Image.fromarray(np.concatenate([raster, 255 * valid[..., None].astype(np.uint8)], axis=-1))

@@ -13,9 +13,9 @@ from PIL import Image
 
 from nerfgen import storage
 from nerfgen.image import (
+    InputImage,
     UnreadableImageError,
     contact_sheet,
-    decode,
     resample_window,
     save_image,
     tint_mask,
@@ -39,22 +39,23 @@ def mask_figure(data: Path, masks: Path, figure: Path, count: int = 24) -> None:
         paths = storage.strings(file["image"])
         for row in np.unique(np.linspace(0, len(paths) - 1, min(count, len(paths))).astype(int)):
             window, mask = file["mask_window"][row], file["mask"][row]
+            image = InputImage(paths[row], data)
             try:
-                image = decode(data / paths[row])
+                width, height = image.size
+                side = float(max(width, height))
+                framed = np.isfinite(window).all()
+                place = window if framed else ((width - side) / 2, (height - side) / 2, side)
+                cell, valid = image.resample(place, _CELL_SIZE)
             except UnreadableImageError:
                 cells.append(np.full((_CELL_SIZE, _CELL_SIZE, 3), 96, np.uint8))
                 continue
-            if np.isfinite(window).all():
-                cell, _ = resample_window(image, window, _CELL_SIZE)
+            if framed:
                 shown, _ = resample_window(mask[..., None], (0, 0, len(mask)), _CELL_SIZE)
                 cells.append(tint_mask(cell, shown[..., 0]))
             else:
-                side = float(max(image.shape[:2]))
-                corner = (image.shape[1] - side) / 2, (image.shape[0] - side) / 2
-                cell, valid = resample_window(image, (*corner, side), _CELL_SIZE)
                 grey = (cell.mean(axis=-1, keepdims=True) * valid[..., None]).astype(np.uint8)
                 cells.append(np.repeat(grey, 3, axis=-1))
-    save_image(figure, contact_sheet(cells))
+    save_image(figure, contact_sheet(cells), figure=True)
 
 
 def whole_image_mask(
@@ -116,4 +117,4 @@ def _write(item: tuple[str, int, str]) -> None:
     with h5py.File(masks, "r") as file:
         mask, window = file["mask"][row], file["mask_window"][row]
         width, height = (int(length) for length in file["image_size"][row])
-    save_image(Path(path), whole_image_mask(mask, window, (width, height)), tidy=False)
+    save_image(Path(path), whole_image_mask(mask, window, (width, height)), figure=True, tidy=False)

@@ -8,14 +8,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
 
 from nerfgen.errors import InputError
-from nerfgen.image import EXTENSIONS, InputImage, UnreadableImageError, resample_window
+from nerfgen.image import InputImage, UnreadableImageError, resample_window
 from nerfgen.mask.segmenter import Segmentation, SegmentationRequest
-from nerfgen.storage import file_digest
 
-_SUFFIXES = (*EXTENSIONS, *(extension.upper() for extension in EXTENSIONS))
+_EXTENSIONS = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "gif")
+_SUFFIXES = (*_EXTENSIONS, *(extension.upper() for extension in _EXTENSIONS))
 # Aspect ratios of an image and its mask may differ by rounding where one of them was reduced.
 _ASPECT_TOLERANCE = 0.02
 
@@ -32,7 +31,9 @@ class Alpha:
         alpha = request.image.alpha
         if alpha is None:
             return Segmentation("no_alpha")
-        raster, valid = resample_window(alpha[..., None], request.window, request.size)
+        scale = request.image.pixels()[1][0]
+        window = [value * scale for value in request.window]
+        raster, valid = resample_window(alpha[..., None], window, request.size)
         return Segmentation("ok", np.where(valid, raster[..., 0], 0))
 
 
@@ -67,13 +68,13 @@ class MaskFiles:
             nerfgen.image.UnreadableImageError: the image can't be decoded.
         """
         width, height = request.image.size
-        path = mask_file(self._folder, request.path)
-        if path is None:
+        file = mask_file(self._folder, request.path)
+        if file is None:
             return Segmentation("no_mask")
         try:
-            mask = read_mask(path) if self._label is None else _labelled(path, self._label)
-        except (OSError, UnreadableImageError):
-            return Segmentation("bad_mask")
+            mask = read_mask(file) if self._label is None else _labelled(file, self._label)
+        except UnreadableImageError as error:
+            return Segmentation("bad_mask", reason=f"mask: {error.reason}")
         rows, columns = mask.shape
         if abs(columns * height / (rows * width) - 1) > _ASPECT_TOLERANCE + 1 / min(rows, columns):
             return Segmentation("bad_mask")
@@ -85,14 +86,14 @@ class MaskFiles:
         return Segmentation("ok", np.where(valid, raster[..., 0], 0))
 
 
-def mask_file(folder: Path, path: str) -> Path | None:
+def mask_file(folder: Path, path: str) -> InputImage | None:
     """The file in ``folder`` with the mask of the image ``path``; None if there is none."""
     image = PurePosixPath(path)
     for stem in (image.name, image.stem, f"{image.stem}_mask"):
         for suffix in _SUFFIXES:
-            candidate = folder / image.parent / f"{stem}.{suffix}"
-            if candidate.is_file():
-                return candidate
+            name = (image.parent / f"{stem}.{suffix}").as_posix()
+            if (folder / name).is_file():
+                return InputImage(name, folder)
     return None
 
 
@@ -102,17 +103,16 @@ def mask_digest(folder: Path, paths: Sequence[str]) -> str:
     for path in paths:
         found = mask_file(folder, path)
         if found is not None:
-            combined.update(f"{file_digest(found)[1]}  {found.relative_to(folder).as_posix()}\n".encode())
+            combined.update(f"{found.digest[1]}  {found.name}\n".encode())
     return combined.hexdigest()
 
 
-def read_mask(path: Path) -> UInt8[np.ndarray, "height width"]:
+def read_mask(image: InputImage) -> UInt8[np.ndarray, "height width"]:
     """A mask file as foreground from 0 to 255: its opacity if that varies, else grey. Values of 0 and 1 are scaled.
 
     Raises:
         nerfgen.image.UnreadableImageError: the file can't be decoded.
     """
-    image = InputImage(path)
     alpha = image.alpha
     if alpha is not None and alpha.min() < alpha.max():
         return alpha
@@ -120,10 +120,6 @@ def read_mask(path: Path) -> UInt8[np.ndarray, "height width"]:
     return values * np.uint8(255) if values.max() == 1 else values
 
 
-def _labelled(path: Path, label: int) -> UInt8[np.ndarray, "height width"]:
+def _labelled(image: InputImage, label: int) -> UInt8[np.ndarray, "height width"]:
     """Where a label image (grey of 8 or 16 bits, or with a palette) has one of its labels."""
-    with Image.open(path) as image:
-        values = np.asarray(image)
-    if values.ndim == 3:
-        values = values[..., 0]
-    return np.where(values == label, np.uint8(255), np.uint8(0))
+    return np.where(image.labels() == label, np.uint8(255), np.uint8(0))

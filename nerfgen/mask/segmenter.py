@@ -46,12 +46,14 @@ class Segmentation:
         mask: 0 to 255.
         method: the method that decided.
         image_size: width and height of the upright image; 0 for an unreadable one.
+        reason: why the file can't be used as an image or mask; empty for every other status.
     """
 
     status: str
     mask: UInt8[np.ndarray, "size size"] | None = None
     method: str = ""
     image_size: tuple[int, int] = (0, 0)
+    reason: str = ""
 
 
 class Segmenter(Protocol):

@@ -30,8 +30,8 @@ def segment_image(request: SegmentationRequest, segmenter: Segmenter) -> Segment
     try:
         size = request.image.size
         found = segmenter(request)
-    except UnreadableImageError:
-        return Segmentation("unreadable")
+    except UnreadableImageError as error:
+        return Segmentation(error.status, reason=error.reason)
     found = replace(found, image_size=size)
     if found.mask is not None and (found.mask > 127).mean() < _MIN_FOREGROUND:
         return replace(found, status="no_mask", mask=None)
@@ -127,7 +127,7 @@ def segment_folder(
     spec = spec.prepared(warn)
     spec.build()  # an error in a setting is raised here, once
     requests = [
-        SegmentationRequest(InputImage(data / path), tuple(window), size, path, object_class.bounds, *known)
+        SegmentationRequest(InputImage(path, data), tuple(window), size, path, object_class.bounds, *known)
         for path, window, *known in zip(paths, windows.tolist(), intrinsics, poses, points, strict=True)
     ]
     items = [
@@ -135,6 +135,7 @@ def segment_folder(
         for request, segmented in zip(requests, usable, strict=True)
     ]
     statuses: list[str] = []
+    reasons: list[str] = []
     methods: list[str] = []
     digests: list[tuple[int, str]] = []
     changed: list[str] = []
@@ -156,6 +157,7 @@ def segment_folder(
                 found = replace(found, status=status, mask=None)
                 changed += renewed
             statuses.append(found.status)
+            reasons.append(found.reason)
             methods.append((found.method or settings.method) if found.mask is not None else "")
             digests.append(digest)
             if found.mask is not None:
@@ -164,6 +166,7 @@ def segment_folder(
         placed = storage.usable(statuses)
         storage.put(file, "image", paths)
         storage.put(file, "status", statuses)
+        storage.put(file, "reason", reasons)
         storage.put(file, "method", methods)
         storage.put(file, "image_size", image_sizes)
         storage.put(file, "image_sha256", [sha256 for _, sha256 in digests])

@@ -14,11 +14,11 @@ from nerfgen.geometry import turned_views, yaw_pitch_roll
 from nerfgen.image import (
     DEPTH_TEXT,
     MAX_DEPTH,
+    InputImage,
     UnreadableImageError,
     color_normals,
     composite_over_white,
     contact_sheet,
-    decode,
     depth_levels,
     depth_limits,
     resample_window,
@@ -58,6 +58,7 @@ def save_pngs(file: h5py.File, folder: Path, kinds: Sequence[Kind]) -> tuple[int
             folder / f"{number:04d}_{view:03d}.{suffix}",
             color_normals(values) if name == "normals" else values,
             text=DEPTH_TEXT if name == "depth" else None,
+            figure=name not in ("rgb", "rgba"),
             tidy=False,
         )
     return objects * views * len(kinds), beyond
@@ -171,7 +172,7 @@ _PREVIEW_TURN = 40.0
 def framed_image(model: Model, row: int, data: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
     """The window of a table row's image; grey if the file is missing."""
     try:
-        return resample_window(decode(data / model.images[row]), tuple(model.window[row]), size)[0]
+        return InputImage(model.images[row], data).resample(model.window[row], size)[0]
     except UnreadableImageError:
         return np.full((size, size, 3), 128, np.uint8)
 

@@ -122,7 +122,7 @@ class ViewFiles(Settings, title="Images and videos"):
                 if absent:
                     say(f"{len(absent)} images are not beside the model ({absent[0]}): grey in {self.sheet}")
                 inputs = list(figures.input_images(file, model, data, size))
-                save_image(self.sheet, figures.views_sheet(file, kinds, inputs))
+                save_image(self.sheet, figures.views_sheet(file, kinds, inputs), figure=True)
                 say(f"wrote {self.sheet}")
             if self.video:
                 save_video(self.video, figures.video_frames(file, kinds, over), path.frames_per_second)

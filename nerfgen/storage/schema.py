@@ -99,3 +99,10 @@ IMAGE = Dataset(
     values=Values(kind="unique path"),
 )
 STATUS = Dataset("status", "string", ("image",), "whether the image is usable and, if not, why")
+REASON = Dataset(
+    "reason",
+    "string",
+    ("image",),
+    "why the image file could not be used, in words; empty for every other status",
+    optional=True,
+)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nerfgen.storage.model_schemas import MODEL_SCHEMAS
-from nerfgen.storage.schema import IMAGE, STATUS, Attribute, Dataset, Schema, Values
+from nerfgen.storage.schema import IMAGE, REASON, STATUS, Attribute, Dataset, Schema, Values
 
 _SIZE = Dataset(
     "image_size",
@@ -83,6 +83,7 @@ STAGE_SCHEMAS = (
         (
             IMAGE,
             STATUS,
+            REASON,
             _SIZE,
             Dataset(
                 "image_bytes",
@@ -149,6 +150,7 @@ STAGE_SCHEMAS = (
         (
             IMAGE,
             STATUS,
+            REASON,
             _SIZE,
             _INTRINSICS,
             _POSE,
@@ -199,6 +201,7 @@ STAGE_SCHEMAS = (
         (
             IMAGE,
             STATUS,
+            REASON,
             _SIZE,
             _MASK_WINDOW,
             _MASK,
