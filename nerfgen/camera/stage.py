@@ -57,6 +57,7 @@ def fit_folder(
             described, points = with_canonical(described, *canonical)
             parameters["canonical"] = canonical[1].tolist()
         observed = read_observations(file, described, points)
+        reasons = storage.strings(file["reason"]) if "reason" in file else [""] * len(observed.images)
         digests = storage.image_digests(file)
         sizes = dict(zip(observed.images, file["image_bytes"][:].tolist(), strict=True))
     present = _suspects(data, source, sizes)
@@ -67,7 +68,6 @@ def fit_folder(
         parameters["changed_images"] = storage.folder_record(changed, now)["sha256"]
         commands = f"`nerfgen landmark {data} --overwrite` or the import"
         say(storage.changed_notice(changed, source, commands))
-        reasons = storage.strings(file["reason"]) if "reason" in file else [""] * len(observed.images)
     chosen = images_to_estimate_from(observed, settings, str(source))
     parameters["estimate_canonical"] = bool(chosen)
     stage = storage.Stage(
