@@ -26,8 +26,11 @@ _DEFAULT_LIMIT_GIB = 1.0
 _MAX_DIGITS = 40
 # No file system has longer paths.
 _MAX_NAME = 4096
+_MAX_EXCERPT = 100
 _QUOTED = reprlib.Repr()
 _QUOTED.maxstring = _QUOTED.maxother = 80
+# A JSON text takes at most one in this many bytes of the limit: its values take several times its size.
+_JSON_SHARE = 4
 # Bytes of memory that a list, an object, an element, a key and half a text take at most, by the sign that shows them.
 _JSON_COSTS = {"[": 64, "{": 192, ",": 40, ":": 40, '"': 20}
 _DRIVE = re.compile(r"[A-Za-z]:")
@@ -131,6 +134,11 @@ def parse_json(text: str, source: str | Path) -> Any:
 
 def read_json_input(path: Path) -> Any:
     """The content of a JSON file; see :func:`read_text_input` and :func:`parse_json`."""
+    limit = read_limit() // _JSON_SHARE
+    if path.is_file() and (size := path.stat().st_size) > limit:  # before it is in memory
+        raise InputError(
+            f"{path} has {size:,} bytes, more than the limit of {limit:,}; {READ_LIMIT}=GIB raises it"
+        )
     return parse_json(read_text_input(path), path)
 
 
@@ -207,7 +215,8 @@ def is_inside(folder: Path, name: str) -> bool:
 
 def excerpt(value: Any) -> str:
     """A value of a file as it is quoted in a message: in one short line, whatever it is."""
-    return printable(_QUOTED.repr(value))
+    text = printable(_QUOTED.repr(value))
+    return text if len(text) <= _MAX_EXCERPT else f"{text[: _MAX_EXCERPT - 3]}..."
 
 
 def printable(text: str) -> str:

@@ -20,6 +20,7 @@ from nerfgen.errors import InputError
 from nerfgen.geometry import sphere_window
 from nerfgen.image import InputImage, UnreadableImageError, digest_images, resample_window
 from nerfgen.interchange import eg3d, srn, transforms, world_axes
+from nerfgen.interchange.entries import LINKS_REMEDY
 from nerfgen.interchange.formats import FORMATS, default_front, detect_format
 from nerfgen.interchange.posed_images import ListedImage, PosedImages, measure_images, with_status
 from nerfgen.interchange.settings import FARTHEST, ImportSettings, WorldAlignment
@@ -45,8 +46,8 @@ _REMEDIES = {
     "absent": "correct the names, or give the folder that contains the images",
     "bad_name": "rename the images",
     "unreadable": "replace the images",
-    "outside": "copy the images",
-    "no_camera": "correct the cameras",
+    "outside": LINKS_REMEDY,
+    "no_camera": "correct the cameras (in Blender, apply their scale)",
     "wrong_shape": "give the images that the cameras were computed for",
     "looks_away": "set `center` to the point that the cameras look at",
 }

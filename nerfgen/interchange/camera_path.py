@@ -17,7 +17,6 @@ from nerfgen.errors import InputError
 from nerfgen.geometry import OPENGL_AXES, Cameras, field_intrinsics, field_of_view
 from nerfgen.interchange.entries import EntryError, pose
 from nerfgen.interchange.posed_images import is_rigid_pose
-from nerfgen.interchange.settings import FARTHEST
 from nerfgen.storage import atomic_path
 from nerfgen.untrusted import excerpt, read_json_input
 
@@ -117,9 +116,9 @@ def _pose(value: Any, key: str) -> Float[np.ndarray, "4 4"]:
     if not np.allclose(matrix[3], [0, 0, 0, 1]):
         raise InputError(f"{key}: the last row must be 0 0 0 1; write the matrix row by row")
     if not is_rigid_pose(matrix):
-        raise InputError(f"{key} must be a rotation and a translation; it scales, shears or mirrors")
-    if np.abs(matrix[:3, 3]).max() > FARTHEST:
-        raise InputError(f"{key} is farther than {FARTHEST:g} from the origin; correct it")
+        raise InputError(
+            f"{key} must be a rotation and a translation; it scales, shears or mirrors, or is too far"
+        )
     return matrix
 
 

@@ -20,14 +20,13 @@ import numpy as np
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.image import is_image
-from nerfgen.interchange.entries import EntryError, numbers, read_source
+from nerfgen.interchange.entries import EntryError, numbers, read_json_source
 from nerfgen.interchange.posed_images import ListedImage, PosedImages, with_files
 from nerfgen.parallel import Progress, silent
 from nerfgen.untrusted import (
     READ_LIMIT,
     excerpt,
     is_inside,
-    parse_json,
     printable,
     read_limit,
     safe_relative_path,
@@ -37,13 +36,15 @@ LABELS = "dataset.json"
 _NUMBERS = 25
 _ENCRYPTED = 0x1  # flag of a zip's member
 _PART_BYTES = 2**20
+_MAX_REASON = 120  # characters
 _MAX_DIRECTORY_BYTES = 2**26
 
 
 def matches(source: Path) -> bool:
     """Whether a folder, file or zip is such a dataset."""
     if source.is_file():
-        return source.name == LABELS or (zipfile.is_zipfile(source) and bool(_labels_in(source)))
+        is_zip = source.suffix.lower() == ".zip" or zipfile.is_zipfile(source)
+        return source.name == LABELS or (is_zip and bool(_labels_in(source)))
     return (source / LABELS).is_file()
 
 
@@ -56,7 +57,7 @@ def read(folder: Path) -> tuple[list[ListedImage], list[str]]:
         InputError: ``dataset.json`` is absent or invalid, or has an unsafe name.
     """
     path = folder / LABELS
-    content = parse_json(read_source(folder, LABELS), path)
+    content = read_json_source(folder, LABELS)
     labels = content.get("labels") if isinstance(content, dict) else None
     if not isinstance(labels, list):
         raise InputError(
@@ -122,7 +123,7 @@ def _members(content: zipfile.ZipFile, archive: Path) -> dict[str, zipfile.ZipIn
     members: dict[str, zipfile.ZipInfo] = {}
     for member in content.infolist():
         name = _slashes(member)
-        if member.is_dir() or not (
+        if name.endswith("/") or not (
             name == labels or (name.startswith(top) and is_image(PurePosixPath(name).name))
         ):
             continue
@@ -203,8 +204,8 @@ class _BoundedReads(io.FileIO):
 
 
 def _damaged(archive: Path, error: Exception) -> InputError:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return InputError(f"{archive} is a damaged zip ({printable(reason)}); fetch it again")
+    reason = printable(" ".join(str(error).split()) or type(error).__name__)[:_MAX_REASON]
+    return InputError(f"{archive} is a damaged zip ({reason}); fetch it again")
 
 
 def _labels_in(archive: Path) -> str:

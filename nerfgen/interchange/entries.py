@@ -11,9 +11,11 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen.errors import InputError
-from nerfgen.untrusted import excerpt, is_inside, read_text_input
+from nerfgen.untrusted import excerpt, is_inside, read_json_input, read_text_input
 
 LINKS_REMEDY = "replace the link by a copy, or set NERFGEN_FOLLOW_LINKS=1 if you trust the folder"
+# No file of one camera is as large.
+_MAX_BYTES = 65536
 
 
 class EntryError(ValueError):
@@ -71,21 +73,31 @@ def pose(value: Any, key: str) -> Float[np.ndarray, "4 4"]:
     return matrix
 
 
-def read_source(folder: Path, name: str, *, limit: int | None = None) -> str:
-    """The text of a camera file in a folder.
-
-    Args:
-        limit: most bytes of a file that is small by its nature.
+def read_text_source(folder: Path, name: str) -> str:
+    """The text of one camera's file in a folder.
 
     Raises:
         InputError: it cannot be read, is not UTF-8 text, is too large, or is a link that leads out of the folder.
     """
-    path = folder / name
-    if not is_inside(folder, name):
-        raise InputError(f"{path} leads out of {folder}; {LINKS_REMEDY}")
-    if limit is not None and path.exists() and path.stat().st_size > limit:
-        raise InputError(f"{path} has more than {limit:,} bytes; check that it holds cameras")
+    path = _inside(folder, name)
+    if path.exists() and path.stat().st_size > _MAX_BYTES:
+        raise InputError(f"{path} has more than {_MAX_BYTES:,} bytes; check that it holds a camera")
     return read_text_input(path)
+
+
+def read_json_source(folder: Path, name: str) -> Any:
+    """The content of a file of cameras in a folder.
+
+    Raises:
+        InputError: it cannot be read, is not JSON, or is a link that leads out of the folder.
+    """
+    return read_json_input(_inside(folder, name))
+
+
+def _inside(folder: Path, name: str) -> Path:
+    if not is_inside(folder, name):
+        raise InputError(f"{folder / name} leads out of {folder}; {LINKS_REMEDY}")
+    return folder / name
 
 
 def _flat(value: Any, key: str, most: int) -> Iterator[Any]:

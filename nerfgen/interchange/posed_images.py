@@ -186,8 +186,8 @@ def _upright_camera(one: ListedImage, file: ImageFile) -> tuple[str, str, _Camer
     if one.intrinsics is None or one.cam_to_world is None:
         missing = "focal length" if one.intrinsics is None else "pose"
         return "no_camera", f"it has no {missing}", None
-    if not is_rigid_pose(one.cam_to_world) or np.abs(one.cam_to_world[:3, 3]).max() > FARTHEST:
-        return "no_camera", "its pose scales, shears, mirrors, or is not finite", None
+    if not is_rigid_pose(one.cam_to_world):
+        return "no_camera", "its pose is no rotation: it scales, shears or mirrors, or is not finite", None
     size, orientation = file.size, file.orientation
     if one.size != (1.0, 1.0) and not _same_shape(one.size, size):
         # Some programs apply the orientation before they compute cameras.
@@ -242,11 +242,13 @@ def _is_pinhole(matrix: Float[np.ndarray, "3 3"], size: tuple[int, int]) -> bool
 
 
 def is_rigid_pose(matrix: Float[np.ndarray, "rows columns"]) -> bool:
-    """Whether a matrix is a 4 x 4 rotation and translation: finite, right-handed, neither scaled nor sheared."""
+    """Whether a matrix is a 4 x 4 rotation and translation: right-handed, neither scaled nor sheared, not too far."""
     rotation = matrix[:3, :3]
     return bool(
         matrix.shape == (4, 4)
         and np.isfinite(matrix).all()
+        and np.abs(rotation).max() <= 1 + _ROTATION_TOLERANCE
+        and np.abs(matrix[:3, 3]).max() <= FARTHEST
         and np.allclose(matrix[3], [0, 0, 0, 1], atol=1e-6)
         and np.abs(rotation.T @ rotation - np.eye(3)).max() <= _ROTATION_TOLERANCE
         and np.linalg.det(rotation) > 0
@@ -271,7 +273,7 @@ def with_files(
     beside = {
         (parent / path.name).as_posix()
         for parent in parents
-        if is_inside(folder, parent.as_posix()) and (folder / parent).is_dir()
+        if (parent == PurePosixPath() or is_inside(folder, parent.as_posix())) and (folder / parent).is_dir()
         for path in (folder / parent).iterdir()
         if is_image(path.name) and not is_figure(path)
     }

@@ -24,14 +24,12 @@ from jaxtyping import Float
 from nerfgen.errors import InputError
 from nerfgen.geometry import intrinsic_matrix, invert_rigid
 from nerfgen.image import is_image, match_names
-from nerfgen.interchange.entries import read_source
+from nerfgen.interchange.entries import read_text_source
 from nerfgen.interchange.posed_images import ListedImage, PosedImages, is_rigid_pose
 from nerfgen.untrusted import printable
 
 # First line of intrinsics.txt that may be the size.
 _FIRST_SIZE_LINE = 2
-# No pose and no intrinsics.txt is as large.
-_MAX_BYTES = 65536
 
 _Value = TypeVar("_Value")
 
@@ -64,7 +62,7 @@ def read(folder: Path) -> tuple[list[ListedImage], list[str]]:
         prefix = "" if below == "." else f"{below}/"
         instance = place.resolve().name if below == "." else below
         intrinsics = _attempt(_read_intrinsics, folder, f"{prefix}intrinsics.txt")
-        sources.append(f"{prefix}intrinsics.txt")
+        sources.append(printable(f"{prefix}intrinsics.txt"))
         poses = [path.stem for path in (place / "pose").glob("*.txt") if not path.name.startswith(".")]
         images = [
             path.name
@@ -80,7 +78,7 @@ def read(folder: Path) -> tuple[list[ListedImage], list[str]]:
             one = ListedImage(row, shown, problem="there is no pose of its name")
             if image in found:
                 name = f"{prefix}pose/{found[image]}.txt"
-                sources.append(name)
+                sources.append(printable(name))
                 one = _with_camera(one, intrinsics, _attempt(_read_pose, folder, name))
             listed.append(one)
     if not listed:
@@ -182,7 +180,7 @@ def _objects(folder: Path) -> Iterator[Path]:
 
 
 def _read_intrinsics(folder: Path, name: str) -> _Intrinsics:
-    lines = [line.split() for line in read_source(folder, name, limit=_MAX_BYTES).splitlines()]
+    lines = [line.split() for line in read_text_source(folder, name).splitlines()]
     try:
         focal, x, y = (float(word) for word in lines[0][:3])
         at = next(number for number in range(_FIRST_SIZE_LINE, len(lines)) if len(lines[number]) == 2)
@@ -200,7 +198,7 @@ def _read_intrinsics(folder: Path, name: str) -> _Intrinsics:
 
 def _read_pose(folder: Path, name: str) -> Float[np.ndarray, "4 4"]:
     try:
-        numbers = [float(word) for word in read_source(folder, name, limit=_MAX_BYTES).split()]
+        numbers = [float(word) for word in read_text_source(folder, name).split()]
         return np.array(numbers).reshape(4, 4)
     except ValueError as error:
         raise InputError(

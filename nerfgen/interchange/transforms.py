@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from nerfgen.errors import InputError
 from nerfgen.geometry import OPENGL_AXES
-from nerfgen.interchange.entries import EntryError, number, pose, read_source, text
+from nerfgen.interchange.entries import EntryError, number, pose, read_json_source, text
 from nerfgen.interchange.posed_images import (
     ListedImage,
     PosedImages,
@@ -28,7 +28,7 @@ from nerfgen.interchange.posed_images import (
     with_files,
 )
 from nerfgen.storage import Record
-from nerfgen.untrusted import excerpt, parse_json, safe_relative_path
+from nerfgen.untrusted import excerpt, safe_relative_path
 
 NAME = "transforms.json"
 # The files of a scene that is split into training and evaluation images.
@@ -163,7 +163,7 @@ def _scenes(folder: Path) -> Iterator[Path]:
 
 def _frames_of(folder: Path, path: Path) -> Iterator[_Frame]:
     """The frames of a file, each completed with the entries of the file. A null entry counts as absent."""
-    content = parse_json(read_source(folder, path.relative_to(folder).as_posix()), path)
+    content = read_json_source(folder, path.relative_to(folder).as_posix())
     frames = content.get("frames") if isinstance(content, dict) else None
     if not isinstance(frames, list):
         raise InputError(
@@ -227,8 +227,10 @@ def _listed(folder: Path, frame: _Frame, ignore_distortion: bool) -> ListedImage
     listed = ListedImage(frame.image, frame.instance, mask=frame.mask, world=frame.scene)
     values = frame.values
     try:
-        width, height = number(values, "w") or 0.0, number(values, "h") or 0.0
-        size = (width, height) if min(width, height) > 0 else read_image_file(folder, frame.image).size
+        stated = (number(values, "w") or 0.0, number(values, "h") or 0.0)
+        if min(stated) < 0:
+            raise EntryError(f"w and h are {stated[0]:g} and {stated[1]:g}, not a size")
+        size = stated if min(stated) else read_image_file(folder, frame.image).size
         if not min(size):
             return listed  # its file's status says why
         intrinsics = _intrinsics(values, size)
