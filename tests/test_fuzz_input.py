@@ -128,7 +128,7 @@ def trees(draw, valid):
         elif action == "double" and isinstance(inner, list):
             inner.insert(key, copy.deepcopy(inner[key]))
         else:
-            inner[key] = draw(st.sampled_from(VALUES))
+            inner[key] = copy.deepcopy(draw(st.sampled_from(VALUES)))
     text = json.dumps(tree, indent=draw(st.sampled_from((None, 1)))).replace(str(DIGITS), "1" * 400)
     return _bytes(draw, text)
 

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import signal
+from dataclasses import replace
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
 from nerfgen import storage
 from nerfgen.errors import InputError
-from nerfgen.landmark import similarity
+from nerfgen.image import InputImage
+from nerfgen.landmark import TrainedEstimator, load_estimator, similarity
 from nerfgen.landmark.augmentation import Augmenter, draw_textures
+from nerfgen.landmark.estimator_file import save_estimator
+from nerfgen.landmark.network import Networks
+from nerfgen.landmark.network_estimator import NetworkEstimator
 from nerfgen.landmark.settings import EstimatorTraining
 from nerfgen.landmark.training import train_estimator
 from nerfgen.landmark.training_images import AnnotatedFolder, draw_held_out, gather_images, load_examples
@@ -326,3 +332,42 @@ def test_one_estimator_tells_two_classes_apart(badges, run, tmp_path):
         own, others = (usable[:5], usable[5:]) if label == "badge" else (usable[5:], usable[:5])
         assert own.sum() >= 4, label
         assert others.sum() <= 1, label
+
+
+@pytest.fixture
+def untrained(tmp_path):
+    """An estimator file with weights of 0, after a change of one of its parts."""
+    shapes = jax.eval_shape(lambda: Networks(9, 1).initial(0))
+    weights = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
+    trained = TrainedEstimator((object_class("cat"),), np.random.default_rng(0).uniform(size=(9, 2)), weights)
+
+    def write(**changed):
+        path = tmp_path / "cats.h5"
+        stage = storage.Stage(path, "landmarker/1", "cat")
+        errors, scores = np.zeros((0, 9)), np.zeros(0)
+        changed_estimator = replace(trained, **changed)
+        save_estimator(stage, changed_estimator, held_out=[], errors=errors, scores=scores, summary={})
+        return path
+
+    return write
+
+
+def test_files_whose_parts_do_not_fit_are_refused(untrained):
+    loaded = load_estimator(untrained())
+    assert loaded.label_of(object_class("cat"), Path("cats.h5")) == 1
+    weights = loaded.parameters
+    poisoned = {**weights, "finder": {"Conv_0": {"kernel": np.full((3, 3, 3, 16), np.nan, np.float32)}}}
+    for changed in (
+        {"shape": np.full((9, 2), np.nan)},
+        {"shape": np.zeros((9, 2))},
+        {"threshold": np.nan},
+        {"classes": (object_class("cat"),) * 2},
+        {"parameters": {"finder": weights["finder"]}},
+        {"parameters": poisoned},
+    ):
+        with pytest.raises(InputError, match=r"cats\.h5"):
+            load_estimator(untrained(**changed))
+    other = {**weights, "finder": weights["measurer"]}
+    estimator = NetworkEstimator(object_class("cat"), untrained(parameters=other))
+    with pytest.raises(InputError, match="its weights are not those of the networks"):
+        estimator(InputImage(np.zeros((96, 96, 3), np.uint8)))

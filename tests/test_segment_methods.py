@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -422,3 +423,40 @@ def test_models_that_do_not_serve(tmp_path: Path, heads_photo: InputImage) -> No
         segmented("tflite", heads_photo, model=tmp_path / "faces.tflite")
     with pytest.raises(InputError, match="can't be read"):
         segmented("tflite", heads_photo, model=tmp_path / "absent.tflite")
+
+
+@pytest.mark.mediapipe
+def test_descriptions_of_hostile_models_are_read_within_bounds(tmp_path: Path) -> None:
+    """Any bytes of a model's description give a description or an error; archives of names are not believed."""
+    from nerfgen.mask.tflite_model import TFLiteModel
+
+    content = selfie_model().read_bytes()
+    path = tmp_path / "model.tflite"
+    random = np.random.default_rng(0)
+    # What the description says stands at the end of the file, behind the weights.
+    places = np.concatenate([np.arange(8, 400), np.arange(len(content) - 40_000, len(content))])
+    refused = []
+    for _ in range(int(os.environ.get("NERFGEN_MUTANTS", "100"))):
+        mutant = bytearray(content)
+        for place in random.choice(places, 20):
+            mutant[place] = random.choice([0, 1, 127, 255, int(random.integers(256))])
+        path.write_bytes(mutant)
+        try:
+            found = TFLiteModel(path)
+        except InputError as error:
+            refused.append(str(error))
+        else:
+            assert 0 < max(found.width, found.height) <= 8192
+            assert np.isfinite(found.pixel_range).all()
+    assert refused
+    assert all(message.isprintable() for message in refused)
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("labels.txt", b"\x1b" * (1 << 26))
+    path.write_bytes(content + bomb.getvalue())
+    names = TFLiteModel(path).names
+    assert names
+    assert sum(map(len, names)) <= 4 << 20
+    (tmp_path / "endless.tflite").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="not a regular file"):
+        TFLiteModel(tmp_path / "endless.tflite")

@@ -14,6 +14,9 @@ from nerfgen.errors import InputError
 from nerfgen.objectclass import ObjectClass, class_from_text, shipped_class
 
 SCHEMA = "landmarker/1"
+# Names of the weights of the two networks in files: of the one that proposes objects, and of the one that locates
+# landmarks.
+NETWORKS = PROPOSAL, LANDMARK = "finder", "measurer"
 # Scores from here on count as objects. Chosen with cats, of which 98% pass, and faces, of which 3 to 7% pass as cats.
 THRESHOLD = 0.8
 
@@ -92,7 +95,7 @@ def load_estimator(path: Path) -> TrainedEstimator:
     """Read a ``landmarker/1`` file.
 
     Raises:
-        InputError: it is missing or not such a file.
+        InputError: it is missing or not such a file, or its content does not fit together.
     """
     with storage.reading(
         path, SCHEMA, made_by=f"nerfgen train-landmarker IMAGES ANNOTATIONS -o {path}"
@@ -102,6 +105,26 @@ def load_estimator(path: Path) -> TrainedEstimator:
             class_from_text(text, f"{path}: class") if text else shipped_class(name)
             for name, text in zip(storage.strings(file["class_names"]), texts, strict=True)
         )
-        return TrainedEstimator(
-            classes, file["mean_shape"][:], storage.get_tree(file["weights"]), float(file["threshold"][()])
+        names = tuple(storage.strings(file["landmark_names"]))
+        shape, threshold = file["mean_shape"][:], float(file["threshold"][()])
+        weights = storage.get_tree(file["weights"])
+    fits = (
+        bool(classes)
+        and all(described.landmark_names == names for described in classes)
+        and len({described.name for described in classes}) == len(classes)
+        and bool(np.isfinite(shape).all() and np.ptp(shape) > 0 and 0 <= threshold <= 1)
+        and all(isinstance(weights.get(name), dict) and _is_finite(weights[name]) for name in NETWORKS)
+    )
+    if not fits:
+        raise InputError(
+            f"{path}: its classes, landmarks, mean shape and weights do not fit together; train it again"
         )
+    return TrainedEstimator(classes, shape, weights, threshold)
+
+
+def _is_finite(tree: storage.Record) -> bool:
+    """Whether all leaves are finite floating-point numbers."""
+    leaves = [item for item in tree.values() if not isinstance(item, dict)]
+    return all(
+        np.issubdtype(np.asarray(leaf).dtype, np.floating) and np.isfinite(leaf).all() for leaf in leaves
+    ) and all(_is_finite(item) for item in tree.values() if isinstance(item, dict))

@@ -10,10 +10,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Num
 
+from nerfgen.landmark.estimator_file import LANDMARK, PROPOSAL
+
 PROPOSAL_SIZE = 48  # pixels of the proposal network's windows
 LANDMARK_SIZE = 96  # pixels of the landmark network's windows
-# Their names in files.
-PROPOSAL, LANDMARK = "finder", "measurer"
 _PROPOSAL_WIDTHS = (16, 24, 48, 64)
 _LANDMARK_WIDTHS = (24, 32, 64, 96)
 

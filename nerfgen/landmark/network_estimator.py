@@ -14,9 +14,11 @@ from typing import Any
 
 import jax
 import numpy as np
+from flax.errors import FlaxError
 from jaxtyping import Float, UInt8
 from numpy.lib.stride_tricks import sliding_window_view
 
+from nerfgen.errors import InputError
 from nerfgen.image import InputImage, resample_window
 from nerfgen.landmark import similarity
 from nerfgen.landmark.estimator import Detection
@@ -228,20 +230,24 @@ class NetworkEstimator:
         self._threshold = trained.threshold
         self.names = described.landmark_names
         self._detector = ObjectDetector(trained)
+        self._file = file
 
     def __call__(self, image: InputImage) -> Detection:
         """The landmarks of the class's largest object in an image of any size.
 
         Raises:
             nerfgen.image.UnreadableImageError: the image can't be decoded.
+            InputError: the weights in the file are not those of the networks.
         """
         found = []
         if min(image.size) >= _MIN_IMAGE:
-            found = [
-                item
-                for item in self._detector.objects(image)
-                if item.label == self._label and item.score >= self._threshold
-            ]
+            try:
+                objects = self._detector.objects(image)
+            except FlaxError as error:
+                raise InputError(
+                    f"{self._file}: its weights are not those of the networks; train it again"
+                ) from error
+            found = [item for item in objects if item.label == self._label and item.score >= self._threshold]
         if not found:
             return Detection("no_object", np.full((len(self.names), 2), np.nan), np.zeros((0, 3)))
         largest = max(found, key=lambda item: item.size)

@@ -7,6 +7,7 @@ is imported inside functions, never at the top of a command.
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -185,7 +186,8 @@ class _GraphNetwork:
             range="output_tensor_uint_range { min: 0 max: 255 }"
             if model.takes_bytes
             else f"output_tensor_float_range {{ min: {low} max: {high} }}",
-            path=str(model.path.resolve()).replace("\\", "\\\\").replace('"', '\\"'),
+            # A text of JSON is one of protocol buffers, too.
+            path=json.dumps(str(model.path.resolve()), ensure_ascii=False)[1:-1],
             output=model.output,
             next=model.output + 1,
             dequantized=_DEQUANTIZED if model.gives_integers else "",

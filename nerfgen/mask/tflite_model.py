@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import math
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from nerfgen.errors import InputError
+from nerfgen.untrusted import printable, read_input, read_text_input
 
 # Types of tensors in TensorFlow Lite's numbering.
 _FLOAT, _INTEGERS = 0, (3, 9)
 _UNSIGNED_BYTE = 3
+# Larger networks would take more memory than images do; more bytes of names are none.
+_LONGEST_SIDE, _MOST_VALUES, _MOST_BYTES = 8192, 1 << 28, 1 << 20
 # Largest number of categories that an error lists.
 _MAX_LISTED = 40
 
@@ -45,7 +49,7 @@ class TFLiteModel:
     def __init__(self, path: Path, labels: Path | None = None) -> None:
         self.path = path
         try:
-            content = path.read_bytes()
+            content = read_input(path)
         except OSError as error:
             raise InputError(f"{path} can't be read ({error.strerror}); give a .tflite file") from error
         if content[4:8] != b"TFL3":
@@ -93,6 +97,11 @@ class TFLiteModel:
                 "give a model for images"
             )
         self.height, self.width = shape[1:3]
+        if not 0 < min(shape[1:3]) <= max(shape[1:3]) <= _LONGEST_SIDE:
+            raise InputError(
+                f"{self.path} takes images of {self.width} x {self.height} pixels; give a model of at most "
+                f"{_LONGEST_SIDE} x {_LONGEST_SIDE}"
+            )
         self.takes_bytes = image.Type() == _UNSIGNED_BYTE
         if image.Type() not in (_FLOAT, _UNSIGNED_BYTE):
             raise InputError(f"{self.path} takes neither floats nor bytes; give a model that does")
@@ -102,6 +111,10 @@ class TFLiteModel:
             if len(sizes) == 3:
                 sizes.append(1)
             if len(sizes) == 4 and sizes[0] == 1 and min(sizes[1:3]) > 1:
+                if max(sizes) > _LONGEST_SIDE or sizes[3] < 1 or math.prod(sizes) > _MOST_VALUES:
+                    raise InputError(
+                        f"{self.path} gives {' x '.join(map(str, sizes))} values; give a smaller model"
+                    )
                 self.output, self.output_shape = index, (sizes[1], sizes[2], sizes[3])
                 self.gives_integers = output.Type() in _INTEGERS
                 break
@@ -133,6 +146,8 @@ def _pixel_range(model: Any) -> tuple[float, float]:
             options = reader.NormalizationOptions()
             options.Init(unit.Options().Bytes, unit.Options().Pos)
             mean, deviation = float(options.Mean(0)), float(options.Std(0))
+            if not (math.isfinite(mean) and 0 < deviation < math.inf):
+                raise ValueError("the range of pixels is not one")
             return -mean / deviation, (255.0 - mean) / deviation
     return 0.0, 1.0
 
@@ -145,15 +160,17 @@ def _names(content: bytes) -> list[str]:
             if not texts:
                 return []
             chosen = next((name for name in texts if "label" in name.lower()), texts[0])
-            return archive.read(chosen).decode("utf-8", "replace").splitlines()
-    except zipfile.BadZipFile:
+            with archive.open(chosen) as names:
+                return [
+                    printable(line)
+                    for line in names.read(_MOST_BYTES).decode("utf-8", "replace").splitlines()
+                ]
+    except Exception:  # no archive, or a damaged one, which makes its reader raise anything
         return []
 
 
 def _lines(labels: Path) -> list[str]:
     try:
-        return labels.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{labels} can't be read as text ({error}); give a file with one category name per line"
-        ) from error
+        return [printable(line) for line in read_text_input(labels).splitlines()]
+    except InputError as error:
+        raise InputError(f"{error}; `labels` is a file with one category name per line") from error

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import collections
 import math
+import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from nerfgen.errors import InputError
+from nerfgen.untrusted import open_input
 
 # They open every file of PyTorch before 1.6.
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
@@ -37,8 +39,10 @@ def read_torch_arrays(path: Path) -> dict[str, np.ndarray]:
         InputError: the file can't be read, is damaged, is of another format or contains anything but tensors.
     """
     try:
-        with path.open("rb") as file:
-            return _read(file, path.stat().st_size)
+        with open_input(path) as file:
+            return _read(file, os.fstat(file.fileno()).st_size)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: not readable ({error.strerror})") from error
     except _RefusedError as error:
@@ -106,8 +110,11 @@ _ALLOWED = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Reads tensors and plain values; refuses every other name."""
+class _Unpickler(pickle._Unpickler):
+    """Reads tensors and plain values; refuses every other name.
+
+    The one in Python keeps its memo in a dictionary. That in C takes an array as long as the largest number in it.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         try:
