@@ -38,7 +38,7 @@ def require_memory(needed: int, what: str, *, available: int | None = None) -> N
     available = total_memory() if available is None else available
     if needed > available:
         raise SettingError(
-            f"{what} need {_shown(needed)} of memory, and this machine has {_shown(available)}; choose less"
+            f"{what} need {_shown(needed)} of memory, and this machine has {_shown(available)}; choose smaller values"
         )
 
 

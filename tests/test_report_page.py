@@ -9,12 +9,15 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
 
 from nerfgen import storage
+from nerfgen.errors import InputError
 from nerfgen.metric import Estimate
+from nerfgen.objectclass import object_class
 from nerfgen.report import (
     ImageGrid,
     ItemValues,
@@ -266,3 +269,52 @@ def test_text_fits_a_terminal_and_tells_all():
     assert "no views & no <pairs>" in told
     assert f"{first.estimates['train']['psnr_db'].mean:.2f}" in told
     assert "+0.50, better" in comparison_text(compare([first, second]))
+
+
+HOSTILE = '"><script>alert(1)</script>{{ 7 * 7 }}\\1$\\frac{'
+
+
+def test_names_of_others_stay_text_in_attributes_plots_and_links(tmp_path):
+    count = 8
+    items, values = [f"{HOSTILE}{k}" for k in range(count)], np.linspace(0.1, 0.9, count)
+    table = Table(
+        {HOSTILE: ItemValues(items, values)},
+        notes=[HOSTILE],
+        missing=[HOSTILE],
+        grids={
+            HOSTILE.replace("/", "-"): ImageGrid([HOSTILE], [HOSTILE], np.zeros((1, 1, 4, 4, 3), np.uint8))
+        },
+        points={HOSTILE.replace("/", "-"): ScatterPoints(values, values, HOSTILE, HOSTILE)},
+    )
+    name = HOSTILE.replace("/", "-")
+    report = Report(HOSTILE, {name: table}, {name: table.summary()}, {"class": HOSTILE})
+    studied = [Point(f"{HOSTILE}{k}", 1, 1, {name: table.summary()}) for k in range(2)]
+    for html in (report_page([report]), report_page([report, report]), study_page(Study(HOSTILE, studied))):
+        page = Page(html)
+        assert "script" not in {tag for tag, _ in page.tags}
+        assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+        assert "{{ 7 * 7 }}" in html
+        html.encode()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda file: file.attrs.__setitem__("inputs", "[1]"), "attribute inputs is no list of files"),
+        (lambda file: file.attrs.__setitem__("parameters", "[" * 100_000), "attribute parameters"),
+        (lambda file: file.attrs.pop("parameters"), "attribute parameters"),
+        (lambda file: file["pictures/fit/grid"].attrs.__setitem__("items", ["a"] * 9), "no grid of images"),
+        (lambda file: file.__setitem__("pictures/fit/other", np.zeros(3)), "no grid of images"),
+        (lambda file: file.__setitem__("points/fit/other", np.zeros(3)), "no list of points"),
+    ],
+)
+def test_reports_of_another_form_are_refused_with_the_file(tmp_path, change, told):
+    grid = ImageGrid(["a"], ["b"], np.zeros((1, 1, 4, 4, 3), np.uint8))
+    table = Table({"psnr_db": ItemValues(["a"], np.array([20.0]))}, grids={"grid": grid})
+    stage = storage.Stage(tmp_path / "report.h5", "report/1", object_class("cars"), parameters={}, inputs=[])
+    save_report(stage, Report("model", {"fit": table}, {"fit": table.summary()}))
+    load_report(stage.output)
+    with h5py.File(stage.output, "r+") as file:
+        change(file)
+    with pytest.raises(InputError, match=rf"report\.h5: .*{told}.*; "):
+        load_report(stage.output)

@@ -166,7 +166,7 @@ def _call(app: typer.Typer) -> int:
     from nerfgen.errors import InputError
 
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="nerfgen", standalone_mode=False)
     except SystemExit as end:
         if isinstance(end.__context__, BrokenPipeError):  # typer and rich exit with 1
             raise end.__context__ from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from nerfgen.errors import InputError
+from nerfgen.untrusted import read_text_input, safe_relative_path
 
 
 def choose_subset(names: Sequence[str], count: int, seed: int) -> Int[np.ndarray, "chosen"]:
@@ -45,7 +47,8 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
         source, target = (cells[column].strip() for column in at)
         if not source or not target:
             raise InputError(f"{path}, line {number}: source or target is empty")
-        pairs.append((source, target))
+        place = f"{path}, line {number}"
+        pairs.append((safe_relative_path(source, place), safe_relative_path(target, place)))
     return pairs
 
 
@@ -65,7 +68,8 @@ def read_keypoints(path: Path) -> dict[str, Float[np.ndarray, "keypoints 3"]]:
             f"{path}: columns image, x0, y0, z0, x1, y1, z1, ... are required; found {', '.join(columns)}"
         )
     found: dict[str, np.ndarray] = {}
-    for number, (image, *cells) in lines:
+    for number, (name, *cells) in lines:
+        image = safe_relative_path(name, f"{path}, line {number}")
         if image in found:
             raise InputError(f"{path}, line {number}: {image} is listed twice")
         found[image] = np.array([_parse_number(path, number, cell) for cell in cells]).reshape(count, 3)
@@ -84,7 +88,8 @@ def read_visible(path: Path) -> dict[str, Bool[np.ndarray, "keypoints"]]:
     if len(columns) < 2 or columns != ["image", *(f"p{number}" for number in range(len(columns) - 1))]:
         raise InputError(f"{path}: columns image, p0, p1, ... are required; found {', '.join(columns)}")
     found: dict[str, np.ndarray] = {}
-    for number, (image, *cells) in lines:
+    for number, (name, *cells) in lines:
+        image = safe_relative_path(name, f"{path}, line {number}")
         if image in found:
             raise InputError(f"{path}, line {number}: {image} is listed twice")
         for cell in cells:
@@ -97,10 +102,9 @@ def read_visible(path: Path) -> dict[str, Bool[np.ndarray, "keypoints"]]:
 def _read_csv(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
     """Column names, and the number and cells of each further line."""
     try:
-        with open(path, encoding="utf-8-sig", newline="") as stream:
-            lines = list(_nonempty_lines(csv.reader(stream)))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path}: not readable as CSV ({error})") from error
+        lines = list(_nonempty_lines(csv.reader(io.StringIO(read_text_input(path), newline=""))))
+    except csv.Error as error:
+        raise InputError(f"{path}: not readable as CSV ({error}); correct it") from error
     if len(lines) < 2:
         raise InputError(f"{path}: no rows below the line of column names")
     (_, columns), *rest = lines
@@ -120,6 +124,11 @@ def _parse_number(path: Path, line: int, cell: str) -> float:
     if not cell.strip():
         return math.nan
     try:
-        return float(cell)
-    except ValueError as error:
-        raise InputError(f"{path}, line {line}: {cell!r} is not a number") from error
+        number = float(cell)
+    except ValueError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise InputError(
+            f"{path}, line {line}: {cell!r} is not a finite number; an unknown one is left empty"
+        )
+    return number

@@ -22,6 +22,7 @@ from nerfgen.evaluate.model_report import (
 from nerfgen.evaluate.settings import EvaluationInputs, EvaluationSettings
 from nerfgen.model import Recipe
 from nerfgen.report import STUDY_SCHEMA, Point, Study, load_study, save_study
+from nerfgen.settings import MAX_COUNT, MAX_SEED, parse_count
 from nerfgen.train import Machine, Observers, TrainingFiles, train
 
 # Swept settings that are not fields of the recipe.
@@ -75,11 +76,18 @@ def parse_sweep(text: str, recipe: Recipe) -> Sweep:
             raise InputError(f"`sweep` {text!r}: {value} is listed twice")
         if name not in (IMAGES, SEED):
             recipe.with_values(**{name: value})
-        elif not value.isdigit() or int(value) < (name == IMAGES):
+        elif not _is_count(value, *((1, MAX_COUNT) if name == IMAGES else (0, MAX_SEED))):
             raise InputError(
                 f"`sweep` {text!r}: {value} is not a valid {'number of images' if name == IMAGES else 'seed'}"
             )
     return Sweep(name, values)
+
+
+def _is_count(text: str, least: int, most: int) -> bool:
+    try:
+        return least <= parse_count(text) <= most
+    except ValueError:
+        return False
 
 
 def run_study(

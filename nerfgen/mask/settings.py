@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from nerfgen.errors import InputError
-from nerfgen.settings import MAX_WEIGHT, Settings, setting
+from nerfgen.settings import MAX_WEIGHT, Settings, check_types, setting
 from nerfgen.storage import Record
 
 MethodName = Literal["auto", "selfie", "alpha", "color", "grabcut", "tflite", "files"]
@@ -84,18 +84,22 @@ def recorded_settings(parameters: Record) -> MaskSettings | None:
     """The settings with which a ``masks/1`` file was made, from the parameters it records.
 
     None if they named files (a model, or masks), of which only digests are recorded.
+
+    Raises:
+        InputError: the parameters are those of no method.
     """
     if any(name in parameters for name in ("model", "labels", "masks")):
         return None
-    method = next(name for name in METHOD_NAMES if str(parameters["method"]).startswith(f"{name}-"))
-    pixel_range = parameters.get("pixel_range")
-    return MaskSettings(
-        method,  # type: ignore[arg-type]
-        background=parameters.get("background"),
-        category=parameters.get("category"),
-        pixel_range=None if pixel_range is None else (pixel_range[0], pixel_range[1]),
-        size=parameters["size"],
-    )
+    recorded = {
+        "method": next(
+            (name for name in METHOD_NAMES if str(parameters["method"]).startswith(f"{name}-")), ""
+        ),
+        "size": parameters.get("size"),
+        **{name: parameters.get(name) for name in ("background", "category", "pixel_range")},
+    }
+    check_types(MaskSettings, recorded)
+    pixel_range = recorded["pixel_range"]
+    return MaskSettings(**recorded | {"pixel_range": None if pixel_range is None else tuple(pixel_range)})
 
 
 def background_color(name: str) -> tuple[int, int, int] | None:

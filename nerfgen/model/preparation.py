@@ -12,7 +12,7 @@ from nerfgen.errors import InputError
 from nerfgen.mask import MaskSettings, recorded_settings
 from nerfgen.settings import SettingError, check_types, types_of
 from nerfgen.storage import Record
-from nerfgen.untrusted import parse_json
+from nerfgen.untrusted import content_of, parse_json
 
 _CAMERA_FIELDS = ("depth_weight", "robust", "max_error")
 
@@ -66,16 +66,19 @@ def recorded_preparation(cameras: Path, masks: Path | None) -> Preparation:
     Cameras and masks that nerfgen did not fit or segment, such as imported ones, give the defaults.
     """
     fitted = _parameters(cameras)
-    found: Record = {name: float(fitted[name]) for name in _CAMERA_FIELDS if name in fitted}
+    found: Record = {name: fitted[name] for name in _CAMERA_FIELDS if name in fitted}
+    with content_of(cameras, "re-create it"):
+        check_types(CameraSettings, found)
     segmented = {} if masks is None else _parameters(masks)
-    if "method" not in segmented:
+    if masks is None or "method" not in segmented:
         return Preparation(**found)
-    return Preparation(**found, masks=recorded_settings(segmented))
+    with content_of(masks, "re-create it"):
+        return Preparation(**found, masks=recorded_settings(segmented))
 
 
 def _parameters(path: Path) -> Record:
     with storage.open_hdf5(path) as file:
-        parameters = json.loads(file.attrs["parameters"])
+        parameters = parse_json(str(file.attrs.get("parameters", "{}")), f"{path}: attribute parameters")
     return parameters if isinstance(parameters, dict) else {}
 
 

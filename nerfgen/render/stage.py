@@ -14,7 +14,7 @@ from nerfgen.memory import require_memory
 from nerfgen.model import Model, Objects
 from nerfgen.parallel import Progress, silent
 from nerfgen.render.settings import RenderSettings
-from nerfgen.render.views import render_views, to_uint8
+from nerfgen.render.views import render_views, require_views, to_uint8
 
 # Cameras of a view.
 _BYTES_PER_VIEW = 8 * (9 + 16)
@@ -47,6 +47,7 @@ def render_to_file(
         raise InputError("no objects to render; select at least one")
     if not views:
         raise InputError("no cameras to render from; give at least one")
+    require_views(views, size, antialias)
     require_memory(_BYTES_PER_VIEW * count * views, f"{count:,} objects in {views:,} views each")
     angles = yaw_pitch_roll(cameras.cam_to_world)[:, :2]
     with stage.create() as file:

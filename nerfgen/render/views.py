@@ -17,8 +17,8 @@ from nerfgen.render.object_renderer import ObjectRenderer, RayValues
 # Samples of a ray that meets the object. Planes are smooth: 16 come within about 50 dB of the limit of many samples.
 # The published network is rough along the ray: 32 are nearer to that limit than 128 evenly spaced ones.
 _SAMPLES = {"planes": 16, "mlp": 32}
-# Arrays of a view and of the rays that are traced for it.
-_BYTES_PER_PIXEL, _BYTES_PER_RAY = 80, 150
+# Camera and arrays of a view, and the rays that are traced for it.
+_BYTES_PER_VIEW, _BYTES_PER_PIXEL, _BYTES_PER_RAY = 200, 80, 150
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,21 @@ def to_uint8(values: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]
     return np.round(values.clip(0, 1) * 255).astype(np.uint8)
 
 
+def require_views(count: int, size: int, antialias: int) -> None:
+    """Refuse views of one object that would not fit into the memory together.
+
+    Raises:
+        InputError: they would not.
+    """
+    require_memory(
+        _BYTES_PER_VIEW * count
+        + _BYTES_PER_PIXEL * count * size**2
+        + _BYTES_PER_RAY * (size * antialias) ** 2,
+        f"{count:,} views of {size:,} x {size:,} pixels (`size`) with {antialias} x {antialias} rays per pixel "
+        "(`antialias`)",
+    )
+
+
 def render_views(
     model: Model,
     latents: Float[np.ndarray, "views latent"],
@@ -82,11 +97,7 @@ def render_views(
     if antialias < 1:
         raise InputError(f"`antialias` has to be at least 1, not {antialias}")
     count = len(latents)
-    require_memory(
-        _BYTES_PER_PIXEL * count * size**2 + _BYTES_PER_RAY * (size * antialias) ** 2,
-        f"{count:,} views of {size:,} x {size:,} pixels (`size`) with {antialias} x {antialias} rays per pixel "
-        "(`antialias`)",
-    )
+    require_views(count, size, antialias)
     if samples is None:
         samples = _SAMPLES[model.config.kind]
     centers = pixel_centers(size * antialias)

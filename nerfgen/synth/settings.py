@@ -50,7 +50,7 @@ class SynthSettings(Settings, title="Objects and images"):
         if images > _MOST_IMAGES:
             raise SettingError(
                 f"`num_images`, `views_per_instance` and held-out `views` come to {images:,} images, more than "
-                f"{_MOST_IMAGES:,}; choose less"
+                f"{_MOST_IMAGES:,}; choose smaller values"
             )
         require_memory(
             self.size**2 * (_BYTES_PER_RENDERING + _BYTES_PER_IMAGE * (self.views_per_instance + self.views)),
