@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from nerfgen.field import FieldConfig
 
 _MAX_LAYER = 65_536
-_MAX_RATE = 1000
+# Finite in float32: a rate that is too large diverges, which training reports.
+_MAX_RATE = 1e30
 
 
 @dataclass(frozen=True)
