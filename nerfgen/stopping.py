@@ -17,7 +17,7 @@ from typing import Any
 
 # What a shell reports for a program that a signal ended, and the word for it.
 _ENDS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "terminated")}
-# Between an interruption that Python dropped and the next try.
+# Until a signal that could not take effect is sent again.
 _RETRY_SECONDS = 0.05
 
 
@@ -25,43 +25,63 @@ class Terminated(BaseException):
     """SIGTERM, raised where it takes effect so that ``finally`` blocks run."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C. If a plain ``KeyboardInterrupt`` passes through ``exec``, Python ends by the signal, without an exit code."""
+
+
 class _Received:
     """The signals of this program so far."""
 
     def __init__(self) -> None:
         self.number: int | None = None
-        # The number of signals that do not end the program at once: the first, and repetitions of it.
-        self.expected = 1
+        # An entry for each repetition; appending is safe in threads and handlers.
+        self.repeated: list[int] = []
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Raise what stands for the signal; the handler of the program."""
         self.number = number
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+        if _is_importing(frame):  # extension modules may crash on an exception while they are initialised
+            self.repeat()
+        else:
+            raise Interrupted if number == signal.SIGINT else Terminated
 
     def watch(self, reading: int) -> None:
         """End the program at the second signal, also while the main thread computes outside Python."""
+        count = 0
         while received := os.read(reading, 1):
             number = received[0]
-            if number in _ENDS:
-                self.expected -= 1
-                if self.expected < 0:
-                    code, word = _ENDS[signal.Signals(number)]
-                    os.write(2, f"nerfgen: {word} twice; the next run removes what is left\n".encode())
-                    os._exit(code)
+            count += number in _ENDS
+            if count > 1 + len(self.repeated):
+                code, word = _ENDS[signal.Signals(number)]
+                os.write(2, f"nerfgen: {word} twice; the next run removes what is left\n".encode())
+                os._exit(code)
         os.close(reading)
 
-    def repeat_if_dropped(self, dropped: Any) -> None:
-        """Send the signal again if its exception was raised where Python drops exceptions, such as a destructor."""
-        if self.number is None or not isinstance(dropped.exc_value, (KeyboardInterrupt, Terminated)):
-            sys.__unraisablehook__(dropped)
-            return
-        self.expected += 1
+    def repeat(self) -> None:
+        """Send the last signal again, shortly."""
+        assert self.number is not None
+        self.repeated.append(self.number)
 
-        def repeat(number: int = self.number) -> None:
+        def send(number: int = self.number) -> None:
             time.sleep(_RETRY_SECONDS)
             os.kill(os.getpid(), number)
 
-        threading.Thread(target=repeat, daemon=True).start()
+        threading.Thread(target=send, daemon=True).start()
+
+    def repeat_if_dropped(self, dropped: Any) -> None:
+        """Send the signal again if its exception was raised where Python drops exceptions, such as a destructor."""
+        if self.number is not None and isinstance(dropped.exc_value, (KeyboardInterrupt, Terminated)):
+            self.repeat()
+        else:
+            sys.__unraisablehook__(dropped)
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 _received = _Received()
@@ -83,7 +103,7 @@ def ending_signals(*, until_exit: bool = False) -> Iterator[None]:
     if _received.handle in handlers.values() or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _received.number, _received.expected = None, 1
+    _received.number, _received.repeated = None, []
     _open_standard_streams()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

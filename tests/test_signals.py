@@ -83,6 +83,70 @@ def test_training_in_the_background_of_a_script(
         assert list(tmp_path.glob("model.checkpoint-*.h5"))
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")]
+)
+@pytest.mark.parametrize("module", ["typer", "jaxlib"])
+def test_a_signal_during_imports_ends_the_program_in_order(
+    name: str, code: int, word: str, module: str
+) -> None:
+    script = (
+        "import os, signal, sys\n"
+        "sent = []\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *rest):\n"
+        f"        if name == {module!r} and not sent:\n"
+        "            sent.append(name)\n"
+        f"            os.kill(os.getpid(), signal.{name})\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "sys.argv = ['nerfgen', 'info', '--devices']\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from nerfgen.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, f"nerfgen: {word}; no partial output is left\n")
+
+
+def test_an_interruption_that_python_drops_is_repeated() -> None:
+    script = (
+        "import os, signal, time\n"
+        "from nerfgen.stopping import ending_signals\n"
+        "class Late:\n"
+        "    def __del__(self):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "        time.sleep(0.1)\n"
+        "with ending_signals():\n"
+        "    late = Late()\n"
+        "    del late\n"
+        "    time.sleep(30)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=25
+    )
+    assert (done.returncode, done.stderr) == (143, "nerfgen: terminated; no partial output is left\n")
+
+
+def test_a_second_signal_ends_at_once() -> None:
+    script = (
+        "import os, signal, time\n"
+        "from nerfgen.stopping import ending_signals\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "with ending_signals():\n"
+        "    try:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        time.sleep(30)\n"
+        "    finally:\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+        "        sum(range(10**11))\n"  # does not return to the interpreter, which calls handlers
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=25
+    )
+    assert done.returncode == 130
+    assert "twice" in done.stderr.splitlines()[-1]
+
+
 def wait_for(condition: Callable[[], bool], job: subprocess.Popen[bytes]) -> None:
     """Wait until a condition holds, while the job runs."""
     for _ in range(3000):
@@ -107,6 +171,42 @@ def test_a_closed_stdout_ends_quietly() -> None:
     command = f"exec {sys.executable} -m nerfgen classes >&-"
     done = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_closed_standard_streams_and_narrow_encodings(cars: Path, tmp_path: Path) -> None:
+    """Files do not take the descriptors of closed streams; names that an encoding lacks are escaped."""
+    folder = tmp_path / "bücher"
+    folder.mkdir()
+    (folder / "0.png").write_bytes((cars / "000000.png").read_bytes())
+    words = f"-m nerfgen segment {folder} --cameras {folder}/cameras.h5"
+    command = f"exec {sys.executable} {words} <&- >&- 2>&-"
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 2
+    done = subprocess.run(
+        [sys.executable, *words.split()],
+        env=os.environ | {"PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert r"b\xfccher" in done.stderr
+    truth = tmp_path / "truth"
+    command = f"exec {sys.executable} -m nerfgen synth cars {truth} -n 1 --size 16 --views 0 2>&-"
+    assert subprocess.run(["sh", "-c", command], capture_output=True, check=False).returncode == 0
+    with h5py.File(truth / "truth.h5") as file:
+        assert len(file["image"]) == 1
+
+
+def test_a_platform_that_is_not_there_is_named() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "nerfgen", "info", "--devices"],
+        env=os.environ | {"JAX_PLATFORMS": "nonsense"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("nerfgen: JAX_PLATFORMS is 'nonsense', but JAX finds only ")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")

@@ -8,7 +8,12 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.optimize.checkpoint import Checkpoint, CheckpointSeries, load_checkpoint
+    from nerfgen.optimize.checkpoint import (
+        Checkpoint,
+        CheckpointSeries,
+        load_checkpoint,
+        require_same_run,
+    )
     from nerfgen.optimize.devices import (
         AXIS,
         device_mesh,
@@ -51,6 +56,7 @@ __all__ = [
     "platform",
     "platform_problem",
     "quickly_compiled",
+    "require_same_run",
     "row_sparse_adam",
     "run_loop",
 ]

@@ -93,11 +93,20 @@ def load_checkpoint(path: Path, stage: storage.Stage, like: PyTree) -> Checkpoin
         OutputExistsError: it is of another optimisation; the message names the difference.
         InputError: the file does not fit.
     """
-    replace(stage, output=path, schema=SCHEMA).is_current(remedy="delete it, or do not `resume`")
+    require_same_run(path, stage)
     with storage.reading(path, SCHEMA) as file:
         log = [tuple(float(value) for value in row) for row in file["log"][:]] if "log" in file else []
         state = read_tree(file["state"], like, path)
         return Checkpoint(state, int(file["step"][()]), float(file.attrs["seconds"]), log)
+
+
+def require_same_run(path: Path, stage: storage.Stage) -> None:
+    """Check that a checkpoint is of the optimisation whose output ``stage`` is.
+
+    Raises:
+        OutputExistsError: it is of another one; the message names the difference.
+    """
+    replace(stage, output=path, schema=SCHEMA).is_current(remedy="delete it, or do not `resume`")
 
 
 def write_tree(group: h5py.Group, tree: PyTree) -> None:

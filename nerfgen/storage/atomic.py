@@ -30,19 +30,16 @@ _PARTIAL = "partial"
 _FOREIGN_SECONDS = 7 * 24 * 3600.0
 # Bytes of a name on all common file systems.
 _MAX_NAME = 255
-# What writing alone fails with, also where the error names no file; and what helps.
+_ELSEWHERE = "choose another place for the output (-o)"
 _FULL = "free some space, then run the same command again"
-_REFUSED = "choose another place for the output (-o)"
+# What only writing fails with, whichever file the error names.
 _WRITING = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
-    errno.EFBIG: "raise the limit of file sizes, or choose another place for the output (-o)",
-    errno.EIO: "check the disk, or choose another place for the output (-o)",
+    errno.EFBIG: f"raise the limit of file sizes, or {_ELSEWHERE}",
 }
 _OTHER = {
-    errno.EACCES: _REFUSED,
-    errno.EPERM: _REFUSED,
-    errno.EROFS: _REFUSED,
+    errno.EIO: f"check the disk, or {_ELSEWHERE}",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
 
@@ -56,13 +53,16 @@ def writing(path: Path, temporary: Path | None = None) -> Iterator[None]:
     """
     try:
         yield
-    except WriteError:
+    except WriteError as error:
+        if temporary:  # within a folder
+            error.args = (str(error).replace(os.fspath(temporary), os.fspath(path)),)
         raise
     except OSError as error:
         own = {os.fspath(name) for name in (path, path.parent, temporary) if name}
-        if error.filename not in own and not (error.filename is None and error.errno in _WRITING):
+        is_of_stream = error.filename is None and error.errno == errno.EIO
+        if error.errno not in _WRITING and error.filename not in own and not is_of_stream:
             raise
-        remedy = (_WRITING | _OTHER).get(error.errno or 0, "choose another place for the output (-o)")
+        remedy = (_WRITING | _OTHER).get(error.errno or 0, _ELSEWHERE)
         reason = error.strerror or str(error)
         raise WriteError(f"{path} cannot be written ({reason}); {remedy}", error, str(path)) from error
 
@@ -168,7 +168,8 @@ def _claim_file(path: Path) -> tuple[Path, int]:
     """A new empty file beside ``path``, locked as long as the returned descriptor is open."""
     while True:
         temporary = path.with_name(_temporary_name(_temporary_stem(path), path.suffix))
-        handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+        with writing(path, temporary):
+            handle = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
         _hold(handle)
         if temporary.exists():  # else another writer took it for abandoned before it was locked
             return temporary, handle
@@ -179,7 +180,8 @@ def _claim_folder(path: Path) -> tuple[Path, int]:
     """A new empty folder beside ``path``, locked as long as the returned descriptor is open."""
     while True:
         temporary = path.with_name(_temporary_name(path.name, ""))
-        temporary.mkdir()
+        with writing(path, temporary):
+            temporary.mkdir()
         with contextlib.suppress(FileNotFoundError):
             handle = os.open(temporary, os.O_RDONLY)
             _hold(handle)

@@ -33,17 +33,18 @@ class Journal:
     finds the journal locked and works without one.
 
     Args:
-        path: of the journal.
+        path: of the journal, ``.OUTPUT.journal``; errors of writing it name ``OUTPUT`` beside it.
         identity: of the stage that the rows belong to.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
         self._path, self._identity = path, identity
+        self._output = path.with_name(path.name.removeprefix(".").removesuffix(".journal"))
         self._places: dict[str, tuple[int, Digest]] = {}
         self._stream: io.FileIO | None = None
 
     def __enter__(self) -> Journal:
-        with writing(self._path):
+        with writing(self._output, self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             stream = io.FileIO(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
         try:
@@ -57,7 +58,7 @@ class Journal:
         end = self._read(stream)
         if not end:
             end = self._write({"identity": self._identity}, b"", 0)
-        with writing(self._path):
+        with writing(self._output, self._path):
             stream.truncate(end)
         return self
 
@@ -117,7 +118,7 @@ class Journal:
         body = encoded + arrays
         record = _HEADER.pack(len(encoded), len(arrays), zlib.crc32(body)) + body
         written = 0
-        with writing(self._path):
+        with writing(self._output, self._path):
             self._stream.seek(place)
             while written < len(record):
                 written += self._stream.write(record[written:])

@@ -16,7 +16,15 @@ from nerfgen.inversion import learn_initial_guess
 from nerfgen.model import Model, Recipe, recorded_preparation, save_model
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
-from nerfgen.optimize import Checkpoint, CheckpointSeries, Clock, Limits, load_checkpoint, run_loop
+from nerfgen.optimize import (
+    Checkpoint,
+    CheckpointSeries,
+    Clock,
+    Limits,
+    load_checkpoint,
+    require_same_run,
+    run_loop,
+)
 from nerfgen.parallel import Progress, silent
 from nerfgen.stopping import Stop, stop_signals
 from nerfgen.train.machine import Machine
@@ -151,6 +159,10 @@ def train(
     stage = storage.Stage(files.output, "model/1", described, parameters, inputs)
     if stage.is_current(overwrite=overwrite):
         return {"kept": True, "output": str(files.output)}
+    # Nothing is written for a run that cannot begin.
+    checkpoints = CheckpointSeries(files.output, keep)
+    if resume and (newest := checkpoints.newest()):
+        require_same_run(newest, stage)
     with open_pixel_cache(
         files.data,
         files.cameras,
