@@ -84,6 +84,17 @@ _COLOR_TYPE = {1: 0, 2: 4, 3: 2, 4: 6}  # of 8 bits, by bytes per pixel
 _PIECE = 1 << 20
 
 
+def png_chunk(stream: BinaryIO, wanted: bytes) -> bytes | None:
+    """The content of the first chunk of a name, wherever it is in a PNG file; None without one of moderate size."""
+    stream.seek(len(_SIGNATURE))
+    while len(header := stream.read(8)) == 8:
+        length, name = struct.unpack(">I4s", header)
+        if name == wanted:
+            return stream.read(length) if length <= _PIECE else None
+        stream.seek(length + 4, io.SEEK_CUR)
+    return None
+
+
 def _png_bands(image: Image.Image, stream: BinaryIO) -> Bands | None:
     stream.seek(len(_SIGNATURE) + 8)
     width, height, depth, color, _, _, interlaced = struct.unpack(">IIBBBBB", stream.read(13))
@@ -203,6 +214,7 @@ _FORMATS = {1: "B", 2: "B", 3: "H", 4: "I", 5: "II", 6: "b", 7: "B", 8: "h", 9: 
 _FORMATS |= {12: "d", 13: "I", 16: "Q", 17: "q", 18: "Q"}
 _MAX_SEGMENT = 1 << 28  # bytes of one strip or row of tiles
 _MAX_ENTRY = 1 << 26
+_RAW_ROWS = 64
 _MODES = {(1, 1): "L", (2, 3): "RGB", (2, 4): "RGBA", (5, 4): "CMYK"}  # by photometry and samples
 
 
@@ -269,6 +281,14 @@ def _tiff_bands(stream: BinaryIO) -> Bands | None:
     samples = directory.number(_SAMPLES, 1)
     planes = samples if directory.number(_PLANAR, 1) == 2 else 1
     bits = directory.numbers(_BITS) if _BITS in directory.entries else [1]
+    if down == 1 and not tiled and directory.number(_COMPRESSION, 1) == 1 and max(bits) % 8 == 0:
+        # One strip of uncompressed rows is as good as many.
+        segment_rows = min(_RAW_ROWS, height)
+        down = -(-height // segment_rows)
+        row_bytes = width * (samples if planes == 1 else 1) * bits[0] // 8
+        counts = [min(segment_rows, height - row) for row in range(0, height, segment_rows)]
+        offsets = [offset + number * segment_rows * row_bytes for offset in offsets for number in range(down)]
+        lengths = [count * row_bytes for _ in lengths for count in counts]
     mode = _MODES.get((directory.number(_PHOTOMETRIC, 0), samples))
     if len(offsets) != planes * down * across or len(lengths) != len(offsets):
         return None

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from nerfgen.image.bands import Bands, deep_planar_bands, file_bands, loaded_bands
+from nerfgen.image.bands import Bands, deep_planar_bands, file_bands, loaded_bands, png_chunk
 from nerfgen.image.srgb import merged_range, to_srgb
 from nerfgen.image.unreadable import UnreadableImageError
 from nerfgen.untrusted import READ_LIMIT, read_limit
@@ -49,7 +49,8 @@ class Decoded(NamedTuple):
     Attributes:
         image, alpha: upright pixels and opacity.
         size: the full width and height.
-        box: for an image decoded at a reduced scale (0, 0, right, bottom), which the full image fills exactly.
+        box: for an image decoded at a reduced scale (left, top, right, bottom), which the full image fills exactly: the
+            last blocks of a file may be partly filled, and come first in an image that is stored upside down.
         is_largest: whether it is not decoded at any larger scale.
     """
 
@@ -67,8 +68,9 @@ def decode_stream(stream: BinaryIO, max_side: int) -> Decoded:
         UnreadableImageError: the file is damaged, not an image, or too large.
     """
     with _opened(stream) as image:
-        orientation, full = _orientation(image), _full_size(image)
-        pixels = full[0] * full[1]
+        # Loading a TIFF file rotates it; other files may have metadata behind the pixels.
+        orientation = _orientation(image) if image.format == "TIFF" else None
+        size, pixels = image.size, image.width * image.height
         if image.format in _SCALABLE:
             least = next((k for k in (1, 2, 4) if pixels <= k * k * MAX_DECODED), 8)
             factor, blocks = _draft(image, max_side, least), 1
@@ -77,15 +79,21 @@ def decode_stream(stream: BinaryIO, max_side: int) -> Decoded:
             least = factor = blocks = math.ceil(math.sqrt(pixels / MAX_DECODED))
         needed = _decoder_bytes(image, pixels) + 4 * min(pixels, MAX_DECODED)
         with _large if needed > _LARGE_BYTES else contextlib.nullcontext():
-            bands, is_upright = _bands(image, stream, needed)
+            bands, is_upright = _bands(image, stream, size, needed)
             color, alpha = _assembled(image, bands, blocks)
+        if orientation is None:
+            orientation = _orientation(image)
+            size = _swapped(size, orientation)
     if not is_upright:
         color = _upright(color, orientation)
         alpha = None if alpha is None else _upright(alpha, orientation)
     if factor == 1:
         return Decoded(color, alpha, (color.shape[1], color.shape[0]))
-    box = (0.0, 0.0, full[0] / factor, full[1] / factor)
-    return Decoded(color, alpha, full, box, is_largest=factor <= least)
+    rows, columns = color.shape[:2]
+    width, height = size[0] / factor, size[1] / factor
+    flip_rows, flip_columns = (False, False) if is_upright else _flips(orientation)
+    left, top = columns - width if flip_columns else 0.0, rows - height if flip_rows else 0.0
+    return Decoded(color, alpha, size, (left, top, left + width, top + height), is_largest=factor <= least)
 
 
 def scalable_size(stream: BinaryIO) -> tuple[int, int] | None:
@@ -95,7 +103,7 @@ def scalable_size(stream: BinaryIO) -> tuple[int, int] | None:
         UnreadableImageError: the file is damaged or not an image.
     """
     with _opened(stream) as image:
-        return _full_size(image) if image.format in _SCALABLE else None
+        return _swapped(image.size, _orientation(image)) if image.format in _SCALABLE else None
 
 
 def stored_orientation(stream: BinaryIO) -> int:
@@ -115,7 +123,7 @@ def stored_values(stream: BinaryIO) -> Shaped[np.ndarray, "height width"]:
         UnreadableImageError: the file is damaged, not an image, or too large.
     """
     with _opened(stream) as image:
-        _require_memory(image, 2 * _decoder_bytes(image, image.width * image.height))
+        _require_memory(image.size, 2 * _decoder_bytes(image, image.width * image.height))
         values = np.asarray(image)
         return values if values.ndim == 2 else values[..., 0]
 
@@ -138,6 +146,9 @@ def _opened(stream: BinaryIO) -> Iterator[ImageFile.ImageFile]:
                 raise _too_many(f"{width} x {height} pixels")
             if image.format == "TIFF" and image.tag_v2.get(_REDUCED_TIFF, 0) & 1:  # type: ignore[attr-defined]
                 raise UnreadableImageError(CAMERA_RAW)
+            if image.format == "PNG" and "exif" not in image.info and (exif := png_chunk(stream, b"eXIf")):
+                # Pillow would look for one behind the pixels only when it has decoded them.
+                image.info["exif"] = b"Exif\0\0" + exif
             yield image
     except UnreadableImageError:
         raise
@@ -194,10 +205,9 @@ def _unidentified(head: bytes) -> str:
     return "not an image in a known format, or its header is damaged"
 
 
-def _full_size(image: Image.Image) -> tuple[int, int]:
-    """Width and height of the upright image, of a file not yet loaded. Pillow gives those of TIFF upright."""
-    swapped = image.format != "TIFF" and _orientation(image) >= 5
-    return image.size[::-1] if swapped else image.size
+def _swapped(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Width and height of the upright image."""
+    return size[::-1] if orientation >= 5 else size
 
 
 def _draft(image: Image.Image, max_side: int, least: int) -> int:
@@ -235,7 +245,9 @@ def _decoder_bytes(image: Image.Image, pixels: int) -> int:
     return buffers + int(coefficients)
 
 
-def _bands(image: ImageFile.ImageFile, stream: BinaryIO, needed: int) -> tuple[Bands, bool]:
+def _bands(
+    image: ImageFile.ImageFile, stream: BinaryIO, size: tuple[int, int], needed: int
+) -> tuple[Bands, bool]:
     """The bands of an opened file, and whether they are upright already.
 
     Raises:
@@ -248,7 +260,7 @@ def _bands(image: ImageFile.ImageFile, stream: BinaryIO, needed: int) -> tuple[B
         bands = file_bands(image, stream)
         if bands:
             return bands, False
-        _require_memory(image, needed)
+        _require_memory(size, needed)
     stream.seek(0)
     image.load()
     return loaded_bands(image), image.format == "TIFF"
@@ -258,11 +270,11 @@ def _memory_limit() -> int:
     return read_limit() * 7 // 8
 
 
-def _require_memory(image: Image.Image, needed: int) -> None:
+def _require_memory(size: tuple[int, int], needed: int) -> None:
     """Raise :class:`UnreadableImageError` if decoding takes too much memory."""
     if needed > _memory_limit():
         raise UnreadableImageError(
-            f"{image.width} x {image.height} pixels: decoding takes about {needed / 2**30:.1f} GiB; reduce the image, "
+            f"{size[0]} x {size[1]} pixels: decoding takes about {needed / 2**30:.1f} GiB; reduce the image, "
             f"or raise {READ_LIMIT} (GiB)",
             "too_large",
         )
@@ -321,10 +333,16 @@ def _stacked(parts: list[np.ndarray]) -> np.ndarray:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        # The method of PNG images decodes them.
+        value = Image.Image.getexif(image).get(_ORIENTATION, 1)
     except Exception:  # a damaged EXIF block makes no image unreadable
         return 1
     return value if value in range(1, 9) else 1
+
+
+def _flips(orientation: int) -> tuple[bool, bool]:
+    """Whether rows and columns are reversed, after the axes are exchanged."""
+    return orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
 
 
 def _upright(
@@ -335,7 +353,5 @@ def _upright(
         return pixels
     if orientation >= 5:
         pixels = pixels.swapaxes(0, 1)
-    # The flips that remain after the axes are exchanged.
-    flip_rows = orientation in (3, 4, 7, 8)
-    flip_columns = orientation in (2, 3, 6, 7)
+    flip_rows, flip_columns = _flips(orientation)
     return np.ascontiguousarray(pixels[:: -1 if flip_rows else 1, :: -1 if flip_columns else 1])

@@ -95,21 +95,23 @@ class InputImage:
         decoded = self._at_least(max_side)
         width, height = decoded.size
         rows, columns = decoded.image.shape[:2]
-        longest = max(width, height)
-        if max_side and max(rows, columns) > max_side:
+        box, longest = decoded.box, max(width, height)
+        is_too_large = 0 < max_side < max(rows, columns)
+        if is_too_large or (box and (box[0] > 0 or box[1] > 0)):
             if self._reduced is not None and self._reduced[0] == max_side:
                 return self._reduced[1:]
-            reduced = max(1, round(width * max_side / longest)), max(1, round(height * max_side / longest))
+            side = max_side if is_too_large else int(_longest(decoded))
+            reduced = max(1, round(width * side / longest)), max(1, round(height * side / longest))
             image = np.asarray(
-                Image.fromarray(decoded.image).resize(reduced, Image.Resampling.BICUBIC, decoded.box, 2.0)
+                Image.fromarray(decoded.image).resize(reduced, Image.Resampling.BICUBIC, box, 2.0)
             )
             scale = reduced[0] / width, reduced[1] / height
             self._reduced = max_side, image, scale
             return image, scale
-        if decoded.box is None:
+        if box is None:
             return decoded.image, (columns / width, rows / height)
         # Decoded at a reduced scale that is small enough: the box excludes the unfilled part of the last block.
-        return decoded.image, (decoded.box[2] / width, decoded.box[3] / height)
+        return decoded.image, (box[2] / width, box[3] / height)
 
     def resample(
         self, window: Sequence[float] | Float[np.ndarray, " 3"], size: int
@@ -231,7 +233,11 @@ def open_image_file(path: Path) -> BinaryIO:
 
 
 def _longest(decoded: Decoded) -> float:
-    return max(decoded.size if decoded.box is None else decoded.box[2:])
+    """The longer side of the decoded image, pixels."""
+    if decoded.box is None:
+        return max(decoded.size)
+    left, top, right, bottom = decoded.box
+    return max(right - left, bottom - top)
 
 
 def decode(source: bytes | Path) -> UInt8[np.ndarray, "height width 3"]:
