@@ -22,6 +22,7 @@ SCHEMA = "landmarks/1"
 # Raise when equal images and parameters give other landmarks.
 _VERSION = 1
 _BLOCK = 64
+_MOST_REASONS = 5
 _NO_LANDMARKS, _NO_MESH = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32)
 
 
@@ -105,6 +106,7 @@ def landmark_folder(
         inputs = [storage.folder_record(paths, digest_images(data, paths))]
         if replace(stage, inputs=inputs).is_current():
             with storage.reading(output, SCHEMA) as file:
+                _tell_reasons(storage.strings(file["reason"]) if "reason" in file else [], warn)
                 return {**_summary(storage.strings(file["status"])), "kept": True}
     spec = spec.prepared(warn)
     mesh_index, names = spec.mesh_index, described.landmark_names
@@ -149,7 +151,14 @@ def landmark_folder(
         storage.put(file, "mesh_index", mesh_index)
         # The workers computed the digests of what they read.
         storage.put_inputs(file, [storage.folder_record(paths, digests)])
+    _tell_reasons([detection.reason for detection in found], warn)
     return {**_summary(statuses), "kept": False}
+
+
+def _tell_reasons(reasons: Sequence[str], warn: Callable[[str], None]) -> None:
+    """Say why files can't be used as images, the commonest reasons first."""
+    for reason, count in Counter(filter(None, reasons)).most_common(_MOST_REASONS):
+        warn(f"{count} {'image' if count == 1 else 'images'} can't be used: {reason}")
 
 
 def _summary(statuses: list[str]) -> storage.Record:
