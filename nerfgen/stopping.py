@@ -26,7 +26,7 @@ class Terminated(BaseException):
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C. If a plain ``KeyboardInterrupt`` passes through ``exec``, Python ends by the signal, without an exit code."""
+    """Ctrl-C. A plain ``KeyboardInterrupt`` that leaves ``exec`` ends Python by the signal, without an exit code."""
 
 
 class _Received:

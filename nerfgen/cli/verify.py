@@ -48,8 +48,8 @@ def verify(
     """Check that files are as they were written, and that their inputs have not changed since.
 
     Of every HDF5 file, its digest, its schema and the digest of each dataset are checked; of every file, the inputs
-    that it records, which are looked for beside it. One line a file: ok, or which dataset is damaged or which input has
-    changed. Inputs that are not found are reported, and are no failure. If a file fails, the exit code is 2.
+    that it records, which are looked for beside it. One line a file: ok, or which dataset is damaged or which input
+    has changed. Inputs that are not found are reported, and are no failure. If a file fails, the exit code is 2.
     """
     from nerfgen import provenance
     from nerfgen.errors import InputError

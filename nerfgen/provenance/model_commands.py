@@ -53,6 +53,7 @@ def train(origin: Origin) -> Call:
         output = finished(origin)
     elif origin.written.schema == "cameras/1":
         output = origin.path.with_name(f"{origin.path.name.removesuffix('.cameras.h5')}.h5")
+        origin.notes.append(f"the command writes this file beside {output}; --overwrite replaces both")
     names = listed_images(origin.written, origin.places) or origin.written.names
     data = origin.images(names)
     own = origin.files

@@ -64,7 +64,7 @@ class Origin:
 
     def call(self, command: str, arguments: Sequence[str | Path], **options: Any) -> Call:
         """The call, with the notes so far."""
-        return Call(command, [str(each) for each in arguments], options, self.notes)
+        return Call(command, [str(each) for each in arguments], options, notes=self.notes)
 
     def own(self, *names: str, **renamed: str) -> Record:
         """Parameters that are options of these names; ``renamed`` gives the parameter of an option."""

@@ -122,7 +122,8 @@ def renew(path: Path) -> bool:
     content = examine(path)
     unreadable = [name for name, state in content.datasets.items() if state == UNREADABLE]
     if content.end or unreadable:
-        raise InputError(f"{path} cannot be read ({content.end or printable(unreadable[0])}); re-create it")
+        cause = content.end or f"{printable(unreadable[0])} cannot be read"
+        raise InputError(f"{path} is damaged ({cause}); re-create it")
     if content.fault:
         raise InputError(content.fault)
     storage.renew(path)

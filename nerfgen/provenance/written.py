@@ -76,7 +76,8 @@ def read_written(path: Path) -> Written:
     if path.suffix.lower() == ".json":
         return _read_description(path)
     with storage.reading(path, *storage.SCHEMAS) as file:
-        names, digests = [], {}
+        names: list[str] = []
+        digests: dict[str, str] = {}
         for name, digest in _NAMES.items():
             if name in file:
                 own = storage.strings(file[name])
