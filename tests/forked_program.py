@@ -1,0 +1,201 @@
+"""The program in processes forked from one that has imported everything: a command costs milliseconds to start.
+
+Each command is the real one: it gets its arguments, folder, environment and streams like a new interpreter, and ends
+through the interpreter's own exit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import importlib.util
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+SECONDS, MEMORY = 20.0, 2 << 30
+# Compilers map more than they use; this stops what would take the machine's memory.
+_DATA_LIMIT = 8 << 30
+_LIBRARIES = (
+    "PIL.Image",
+    "PIL.ImageCms",
+    "concurrent.futures.process",
+    "flax.linen",
+    "h5py",
+    "imageio",
+    "jax.numpy",
+    "optax",
+    "rich.console",
+    "rich.progress",
+    "scipy.spatial",
+    "scipy.stats",
+    "skimage.measure",
+    "typer.rich_utils",
+)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a command ended: exit code (negative for a signal), output, duration in seconds, peak memory in bytes, and
+    whether processes of it were still running."""
+
+    code: int
+    out: str
+    err: str
+    seconds: float
+    memory: int
+    left_processes: bool
+
+
+class ForkedProgram:
+    """The program, ready to run commands; a context that ends its process.
+
+    Args:
+        scratch: folder for what commands print.
+        preload: further modules to import once.
+    """
+
+    def __init__(self, scratch: Path, preload: Sequence[str] = ()) -> None:
+        self._scratch = scratch
+        scratch.mkdir(parents=True, exist_ok=True)
+        spec = importlib.util.find_spec("nerfgen")
+        assert spec is not None
+        assert spec.origin is not None
+        environment = os.environ | {
+            "OPENBLAS_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",
+            # The package that the tests import, whether installed or not.
+            "PYTHONPATH": os.pathsep.join([os.fspath(Path(spec.origin).parents[1]), *sys.path]),
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, *preload],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def __enter__(self) -> ForkedProgram:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait(30)
+
+    def run(
+        self,
+        arguments: Sequence[str],
+        folder: Path,
+        *,
+        environment: Mapping[str, str] | None = None,
+        seconds: float = SECONDS,
+    ) -> Finished:
+        """Run ``nerfgen ARGUMENTS`` in a folder; one that takes longer than ``seconds`` is killed."""
+        assert self._process.stdin
+        assert self._process.stdout
+        out, err = self._scratch / "stdout", self._scratch / "stderr"
+        job = {
+            "arguments": list(arguments),
+            "folder": os.fspath(folder),
+            "environment": dict(environment or {}),
+            "seconds": seconds,
+            "stdout": os.fspath(out),
+            "stderr": os.fspath(err),
+        }
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._process.stdout.readline())
+        return Finished(out=_text(out), err=_text(err), **answer)
+
+
+def _text(path: Path) -> str:
+    return path.read_bytes().decode(errors="backslashreplace")
+
+
+def _serve() -> None:
+    """Fork a process for each job on stdin and answer on stdout; a forked process returns from here to run its job."""
+    for line in sys.stdin:
+        job = json.loads(line)
+        child = os.fork()
+        if not child:
+            _become(job)
+            return
+        print(json.dumps(_watch(child, job["seconds"])), flush=True)
+    os._exit(0)
+
+
+def _become(job: Mapping[str, Any]) -> None:
+    """Make this process the one that a shell would start for the job."""
+    os.setsid()
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    os.environ.update(job["environment"])
+    os.chdir(job["folder"])
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_DATA, (_DATA_LIMIT, _DATA_LIMIT))
+    if hasattr(os, "sched_setaffinity"):
+        # One core, so that images are processed here rather than in processes that import everything again.
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    sys.argv = ["nerfgen", *job["arguments"]]
+
+
+def _watch(child: int, seconds: float) -> dict[str, Any]:
+    start = time.monotonic()
+    while True:
+        ended, status, usage = os.wait4(child, os.WNOHANG)
+        if ended:
+            break
+        if time.monotonic() - start > seconds:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child, signal.SIGKILL)
+            _, status, usage = os.wait4(child, 0)
+            break
+        time.sleep(0.002)
+    duration = time.monotonic() - start
+    left = False
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)
+        left = True
+    unit = 1 if sys.platform == "darwin" else 1024
+    return {
+        "code": os.waitstatus_to_exitcode(status),
+        "seconds": duration,
+        "memory": usage.ru_maxrss * unit,
+        "left_processes": left,
+    }
+
+
+def _import_all(further: Sequence[str]) -> None:
+    """Import what commands import; nothing here may start threads, which a forked process would lack."""
+    import pkgutil
+
+    import nerfgen
+    from nerfgen.errors import MissingDependencyError
+
+    for name in (*_LIBRARIES, *further):
+        importlib.import_module(name)
+    for module in pkgutil.walk_packages(nerfgen.__path__, "nerfgen."):
+        if module.name not in ("nerfgen.__main__", "nerfgen.bench.torch_step"):
+            with contextlib.suppress(MissingDependencyError):  # of an optional package, or another release of it
+                importlib.import_module(module.name)
+    gc.collect()
+    gc.freeze()  # the collector of a forked process would copy all of it
+
+
+if __name__ == "__main__":
+    _import_all(sys.argv[1:])
+    _serve()
+    from nerfgen.cli.main import main
+
+    main()
