@@ -24,7 +24,7 @@ from typing import Any
 
 SECONDS, MEMORY = 20.0, 2 << 30
 # Compilers map more than they use; this stops what would take the machine's memory.
-_DATA_LIMIT = 8 << 30
+_DATA_LIMIT = 4 << 30
 _LIBRARIES = (
     "PIL.Image",
     "PIL.ImageCms",
@@ -187,7 +187,9 @@ def _import_all(further: Sequence[str]) -> None:
         importlib.import_module(name)
     for module in pkgutil.walk_packages(nerfgen.__path__, "nerfgen."):
         if module.name not in ("nerfgen.__main__", "nerfgen.bench.torch_step"):
-            with contextlib.suppress(MissingDependencyError):  # of an optional package, or another release of it
+            with contextlib.suppress(
+                MissingDependencyError
+            ):  # of an optional package, or another release of it
                 importlib.import_module(module.name)
     gc.collect()
     gc.freeze()  # the collector of a forked process would copy all of it
