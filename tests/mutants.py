@@ -19,6 +19,7 @@ import select
 import shutil
 import subprocess
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,8 @@ from nerfgen.storage.seal import SEAL_SIZE, write_seal
 
 SECONDS, MEMORY = 10.0, 2 << 30
 _LIMIT = 6 << 30
+# A busy machine gives a process this fraction of the time of day at least.
+_PATIENCE = 10
 
 # --- mutants ---------------------------------------------------------------------------------------------------------
 
@@ -459,8 +462,8 @@ def _framed(data: Path, cameras: Path, masks: Path) -> object:
     from nerfgen.data import framing
 
     listing = framing.list_images(data, cameras, masks)
-    with framing.open_framer(listing, 12) as frame, storage.open_file(masks, "masks/1", "truth/1") as file:
-        rasters = [frame(file, row) for row in listing.rows]
+    with framing.open_framer(listing, 12) as frame:
+        rasters = [frame(row) for row in listing.rows]
     return listing.images, listing.status, listing.table, rasters
 
 
@@ -592,7 +595,7 @@ READERS: dict[str, tuple[Reader, ...]] = {
     "report/1": (
         "info {file}",
         _report,
-        "evaluate --compare {file} {good}/report.h5 --html {out}/page.html -o {out}/compared.h5",
+        "evaluate --compare {file} {good}/report.h5 --html {out}/page.html",
     ),
     "study/1": ("info {file}", _study),
 }
@@ -720,6 +723,15 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def _processor_seconds(process: int) -> float:
+    """Processor time of another process; the time of day where the system does not tell."""
+    try:
+        values = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return time.monotonic()
+    return (int(values[11]) + int(values[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Readers:
     """A process that reads mutants, replaced when it dies or does not answer."""
 
@@ -748,15 +760,27 @@ class Readers:
         }
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()
-        ready, _, _ = select.select([process.stdout], [], [], seconds)
-        answer = process.stdout.readline() if ready else ""
+        answer, dead = self._answer(process, seconds)
         if answer:
             found: dict[str, Any] = json.loads(answer)
             return found
         self._end()
-        if ready:
+        if dead:
             return {"kind": "crash", "text": f"exit status {process.returncode}", "memory": 0}
         return {"kind": "hang", "text": f"no answer in {seconds:.0f} s", "memory": 0}
+
+    def _answer(self, process: subprocess.Popen[str], seconds: float) -> tuple[str, bool]:
+        """The answer, or whether the process ended without one; neither after so many seconds of its work."""
+        assert process.stdout
+        start, worked = time.monotonic(), _processor_seconds(process.pid)
+        while time.monotonic() - start < _PATIENCE * seconds:
+            ready, _, _ = select.select([process.stdout], [], [], 0.5)
+            if ready:
+                answer = process.stdout.readline()
+                return answer, not answer
+            if _processor_seconds(process.pid) - worked > seconds:
+                break
+        return "", False
 
     def _start(self) -> subprocess.Popen[str]:
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
