@@ -22,6 +22,7 @@ from nerfgen.errors import InputError
 from nerfgen.objectclass import ObjectClass, class_from_text
 from nerfgen.objectclass import object_class as named_class
 from nerfgen.storage.content import check_attributes, check_values
+from nerfgen.storage.heap import check_heaps
 from nerfgen.storage.schema import Dataset, Schema
 from nerfgen.storage.schemas import SCHEMAS
 from nerfgen.storage.seal import check_seal
@@ -82,6 +83,7 @@ def open_hdf5(path: Path, *, sealed: bool = True) -> Iterator[h5py.File]:
         raise InputError(f"{path} is not a regular file; give a file that nerfgen wrote")
     if sealed:
         check_seal(path)
+    check_heaps(path)
     # Files appear whole by renaming: there is nothing to lock, and not every file system has locks.
     with hdf5_errors(path), h5py.File(path, "r", locking=False) as file:
         if _identity(path) not in _checked:
