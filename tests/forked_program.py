@@ -25,6 +25,8 @@ from typing import Any
 SECONDS, MEMORY = 20.0, 2 << 30
 # Compilers map more than they use; this stops what would take the machine's memory.
 _DATA_LIMIT = 4 << 30
+# A busy machine gives a process this fraction of the time of day at least.
+_PATIENCE = 6
 _LIBRARIES = (
     "PIL.Image",
     "PIL.ImageCms",
@@ -45,7 +47,7 @@ _LIBRARIES = (
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended: exit code (negative for a signal), output, duration in seconds, peak memory in bytes, and
+    """How a command ended: exit code (negative for a signal), output, seconds of the processor, peak memory in bytes, and
     whether processes of it were still running."""
 
     code: int
@@ -62,26 +64,30 @@ class ForkedProgram:
     Args:
         scratch: folder for what commands print.
         preload: further modules to import once.
+        environment: further variables of the process that all others are forked from.
     """
 
-    def __init__(self, scratch: Path, preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self, scratch: Path, preload: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         self._scratch = scratch
         scratch.mkdir(parents=True, exist_ok=True)
         spec = importlib.util.find_spec("nerfgen")
         assert spec is not None
         assert spec.origin is not None
-        environment = os.environ | {
+        variables = os.environ | {
             "OPENBLAS_NUM_THREADS": "1",
             "OMP_NUM_THREADS": "1",
             # The package that the tests import, whether installed or not.
             "PYTHONPATH": os.pathsep.join([os.fspath(Path(spec.origin).parents[1]), *sys.path]),
+            **(environment or {}),
         }
         self._process = subprocess.Popen(
             [sys.executable, __file__, *preload],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=variables,
         )
 
     def __enter__(self) -> ForkedProgram:
@@ -100,7 +106,7 @@ class ForkedProgram:
         environment: Mapping[str, str] | None = None,
         seconds: float = SECONDS,
     ) -> Finished:
-        """Run ``nerfgen ARGUMENTS`` in a folder; one that takes longer than ``seconds`` is killed."""
+        """Run ``nerfgen ARGUMENTS`` in a folder; one that takes more than ``seconds`` of the processor is killed."""
         assert self._process.stdin
         assert self._process.stdout
         out, err = self._scratch / "stdout", self._scratch / "stderr"
@@ -144,6 +150,8 @@ def _become(job: Mapping[str, Any]) -> None:
     os.chdir(job["folder"])
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_DATA, (_DATA_LIMIT, _DATA_LIMIT))
+    limit = int(job["seconds"]) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
     if hasattr(os, "sched_setaffinity"):
         # One core, so that images are processed here rather than in processes that import everything again.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -156,13 +164,12 @@ def _watch(child: int, seconds: float) -> dict[str, Any]:
         ended, status, usage = os.wait4(child, os.WNOHANG)
         if ended:
             break
-        if time.monotonic() - start > seconds:
+        if time.monotonic() - start > _PATIENCE * seconds:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
             _, status, usage = os.wait4(child, 0)
             break
         time.sleep(0.002)
-    duration = time.monotonic() - start
     left = False
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child, signal.SIGKILL)
@@ -170,7 +177,7 @@ def _watch(child: int, seconds: float) -> dict[str, Any]:
     unit = 1 if sys.platform == "darwin" else 1024
     return {
         "code": os.waitstatus_to_exitcode(status),
-        "seconds": duration,
+        "seconds": usage.ru_utime + usage.ru_stime,
         "memory": usage.ru_maxrss * unit,
         "left_processes": left,
     }

@@ -13,7 +13,7 @@ from nerfgen.camera.canonical import LEAST_IMAGES, LEAST_POINTS, estimate_canoni
 from nerfgen.camera.joint import refine
 from nerfgen.camera.observations import Observations
 from nerfgen.camera.settings import CameraSettings
-from nerfgen.camera.solve import acceptable, solve_cameras
+from nerfgen.camera.solve import BATCH, acceptable, join_fits, solve_cameras
 from nerfgen.errors import InputError
 from nerfgen.geometry import intrinsic_matrix, sphere_window
 from nerfgen.objectclass import ObjectClass
@@ -21,6 +21,8 @@ from nerfgen.objectclass import ObjectClass
 # Prior on the logarithm of a focal length. The solvers measure it in units of their residuals, whose noise is
 # about Huber's scale: divided by that scale, it weighs as much as one landmark that is off by its noise.
 _FOCAL_SPREAD = 0.3
+# Images that are fitted at a time: a multiple of the solver's batch, so that the batches are those of all together.
+_BLOCK = 32 * BATCH
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ def images_to_estimate_from(observed: Observations, settings: CameraSettings, so
             f"annotate at least {LEAST_POINTS}, {remedy}"
         )
     rows = np.flatnonzero(storage.usable(observed.status))
-    chosen = rows[images_for_shape(observed.points[rows])]
+    chosen = rows[images_for_shape(observed.points_of(rows))]
     if len(chosen) < LEAST_IMAGES:
         raise InputError(
             f"{source}: {len(chosen)} images have {LEAST_POINTS} landmarks or more, and canonical keypoints are "
@@ -107,17 +109,22 @@ def fit_cameras(
     iterations = np.zeros(count, np.int32)
     if len(rows):
         center = observed.image_size[rows] / 2
-        fit = solve_cameras(
-            observed.points[rows],
-            canonical,
-            focal[rows],
-            center,
-            depth=None if observed.depth is None else observed.depth[rows],
-            depth_weight=settings.depth_weight,
-            robust=settings.robust,
-            free_focal=settings.intrinsics == "per-image",
-            focal_spread=_FOCAL_SPREAD / settings.robust,
-        )
+        # In blocks, because the points of many images take much memory; the last one is no shorter than a batch.
+        parts = [
+            solve_cameras(
+                observed.points_of(part),
+                canonical,
+                focal[part],
+                observed.image_size[part] / 2,
+                depth=observed.depth_of(part),
+                depth_weight=settings.depth_weight,
+                robust=settings.robust,
+                free_focal=settings.intrinsics == "per-image",
+                focal_spread=_FOCAL_SPREAD / settings.robust,
+            )
+            for part in np.split(rows, range(_BLOCK, len(rows) - BATCH + 1, _BLOCK))
+        ]
+        fit = join_fits(parts)
         accepted = acceptable(fit, described.largest_angle, settings.max_error)
         for row in rows[~accepted]:
             status[row] = "not_converged"
@@ -151,14 +158,14 @@ def _shared_by_all(
         why = "" if len(canonical) else f"class {described.name} has no canonical keypoints: "
         say(f"{why}estimating {len(observed.names)} canonical keypoints from {len(chosen)} images")
         found = estimate_canonical(
-            observed.points[chosen],
+            observed.points_of(np.array(chosen)),
             focal[chosen],
             size[chosen] / 2,
             mirrored=observed.mirrored,
             nearest=observed.nearest,
             spread=observed.spread,
             middle=observed.middle,
-            depth=None if observed.depth is None else observed.depth[chosen],
+            depth=observed.depth_of(np.array(chosen)),
             depth_weight=settings.depth_weight,
             robust=settings.robust,
             max_error=settings.max_error,
@@ -172,11 +179,11 @@ def _shared_by_all(
     is_shared = settings.intrinsics == "shared"
     if len(rows) and (settings.refine_canonical or is_shared):
         joint = refine(
-            observed.points[rows],
+            observed.points_of(rows),
             canonical,
             focal[rows],
             size[rows] / 2,
-            depth=None if observed.depth is None else observed.depth[rows],
+            depth=observed.depth_of(rows),
             depth_weight=settings.depth_weight,
             free_shape=settings.refine_canonical or bool(chosen),
             free_focal=is_shared,

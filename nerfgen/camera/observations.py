@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import h5py
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Float64, Int
 
 from nerfgen import storage
 from nerfgen.camera.settings import Points
@@ -16,14 +16,20 @@ from nerfgen.objectclass import ObjectClass
 
 # Points of the face mesh from this one on are irises: they move with the gaze, the others with the head.
 _FIRST_IRIS = 468
+# Images that are read at a time.
+_ROWS = 1024
 
 
 @dataclass(frozen=True)
 class Observations:
     """Observed points of images, pixels, and what the fit has to know of each point.
 
+    Points are kept in the precision of files, because those of many images take much memory; :meth:`points_of` and
+    :meth:`depth_of` give those of some images in the precision of the fit.
+
     Attributes:
-        depth: relative depth of the points, in pixels; larger is farther. None where it is not observed.
+        points: x and y, float32.
+        depth: float32; relative depth of the points, in pixels; larger is farther. None where it is not observed.
         names: of the points, for messages.
         index: landmark or mesh point that each one is.
         canonical: canonical keypoints, world units; no rows where the class has none.
@@ -36,8 +42,8 @@ class Observations:
     images: list[str]
     status: list[str]
     image_size: Int[np.ndarray, "images 2"]
-    points: Float[np.ndarray, "images points 2"]
-    depth: Float[np.ndarray, "images points"] | None
+    points: Float32[np.ndarray, "images points 2"]
+    depth: Float32[np.ndarray, "images points"] | None
     names: list[str]
     index: Int[np.ndarray, "points"]
     canonical: Float[np.ndarray, "_ 3"]
@@ -45,6 +51,14 @@ class Observations:
     nearest: Int[np.ndarray, "_"]
     spread: float
     middle: Float[np.ndarray, "3"]
+
+    def points_of(self, rows: Int[np.ndarray, "rows"]) -> Float64[np.ndarray, "rows points 2"]:
+        """The points of some images."""
+        return self.points[rows].astype(np.float64)
+
+    def depth_of(self, rows: Int[np.ndarray, "rows"]) -> Float64[np.ndarray, "rows points"] | None:
+        """The depths of the points of some images."""
+        return None if self.depth is None else self.depth[rows].astype(np.float64)
 
 
 def with_canonical(
@@ -81,7 +95,8 @@ def observe(
     )
     if points == "mesh" and mesh is not None and mesh_index is not None and columns:
         index = mesh_index[columns]
-        dense = mesh[:, columns].astype(np.float32).astype(np.float64)
+        dense = mesh if len(columns) == mesh.shape[1] else mesh[:, columns]
+        dense = np.asarray(dense, np.float32)
         canonical = described.mesh_canonical[[templates[int(value)] for value in index]]
         centred = canonical - canonical.mean(0)
         return Observations(
@@ -99,7 +114,7 @@ def observe(
     names = list(described.landmark_names)
     return Observations(
         *common,
-        points=landmarks.astype(np.float32).astype(np.float64),
+        points=np.asarray(landmarks, np.float32),
         depth=None,
         names=names,
         index=np.arange(len(names)),
@@ -117,6 +132,13 @@ def read_observations(file: h5py.File, described: ObjectClass, points: Points) -
     Raises:
         InputError: its landmarks are not those of the class.
     """
+    mesh = index = None
+    if "mesh" in file and points == "mesh":
+        index = file["mesh_index"][:]
+        rigid = np.flatnonzero(index < _FIRST_IRIS)
+        index, mesh = index[rigid], np.empty((len(file["mesh"]), len(rigid), 3), np.float32)
+        for start in range(0, len(mesh), _ROWS):  # without a second copy of what may be a gigabyte
+            mesh[start : start + _ROWS] = file["mesh"][start : start + _ROWS][:, rigid]
     found = observe(
         storage.strings(file["image"]),
         storage.strings(file["status"]),
@@ -124,8 +146,8 @@ def read_observations(file: h5py.File, described: ObjectClass, points: Points) -
         file["landmarks"][:],
         described,
         points,
-        mesh=file["mesh"][:] if "mesh" in file else None,
-        mesh_index=file["mesh_index"][:] if "mesh" in file else None,
+        mesh=mesh,
+        mesh_index=index,
     )
     names = storage.strings(file["landmark_names"])
     if found.depth is None and (tuple(names) != described.landmark_names or len(names) < 3):

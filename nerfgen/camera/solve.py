@@ -13,7 +13,8 @@ It constrains pitch, which barely changes the pixels.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ from jaxtyping import Array, Bool, Float, Int
 from nerfgen.geometry import FRONTAL_ROTATION, invert_rigid, rigid, rotation_from_vector, skew
 
 MAX_ITERATIONS = 60
-_BATCH = 128
+BATCH = 128
 _TOLERANCE = 1e-10
 
 
@@ -309,10 +310,10 @@ def solve_cameras(
     views, unit = relative_views(landmarks, center, depth, depth_weight)
     parts = []
     with double_precision():
-        for begin in range(0, len(landmarks), _BATCH):
-            part = slice(begin, begin + _BATCH)
+        for begin in range(0, len(landmarks), BATCH):
+            part = slice(begin, begin + BATCH)
             # The last batch is padded by repetition, so that one shape is compiled.
-            rows = np.resize(np.arange(len(landmarks))[part], min(_BATCH, max(len(landmarks), 1)))
+            rows = np.resize(np.arange(len(landmarks))[part], min(BATCH, max(len(landmarks), 1)))
             result = _solve_batch(
                 jnp.asarray(views[rows], jnp.float64),
                 jnp.asarray(canonical, jnp.float64),
@@ -335,6 +336,12 @@ def solve_cameras(
         iterations=np.abs(iterations),
         in_front=iterations > 0,
     )
+
+
+def join_fits(parts: Sequence[CameraFit]) -> CameraFit:
+    """The fits of consecutive images as one."""
+    names = [field.name for field in fields(CameraFit)]
+    return CameraFit(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
 
 def acceptable(fit: CameraFit, largest_angle: float, max_error: float) -> np.ndarray:

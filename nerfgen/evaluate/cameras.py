@@ -170,7 +170,7 @@ def _rmse(
     Args:
         at: index of each row's image in ``observed``; -1 gives NaN.
     """
-    points = np.where(at[:, None, None] >= 0, observed.points[at], np.nan)
+    points = np.where(at[:, None, None] >= 0, observed.points_of(at), np.nan)
     return reprojection_errors(points, canonical, intrinsics, cam_to_world)
 
 
@@ -187,7 +187,7 @@ def _reprojection_grid(
         projected, _ = project(model.canonical, model.intrinsics[row], model.cam_to_world[row])
         image = InputImage(model.images[row], context.inputs.data)
         try:
-            cell = camera_cell(image, model.window[row], observed.points[at[row]], projected)
+            cell = camera_cell(image, model.window[row], observed.points_of(at[row : row + 1])[0], projected)
         except UnreadableImageError:
             continue
         cells[model.images[row]] = cell

@@ -181,7 +181,7 @@ def prepare_images(
         canonical=cameras.canonical,
         skipped=dict(Counter(each for each in status if each not in storage.USABLE)),
     )
-    return PreparedImages(names, status, framed, index, observed.points[index])
+    return PreparedImages(names, status, framed, index, observed.points_of(index))
 
 
 def _landmarks(
