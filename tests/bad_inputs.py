@@ -12,9 +12,10 @@ import math
 import os
 import shutil
 import struct
+import sys
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from PIL import Image
 
 from nerfgen.storage import renew
 from nerfgen.storage.seal import SEAL_SIZE, write_seal
+from nerfgen.synth import SynthSettings, synthesize
 
 Builder = Callable[[Path, Path], None]
 INPUTS: dict[str, Builder] = {}
@@ -44,6 +46,13 @@ def bad_input(name: str) -> Callable[[Builder], Builder]:
         return builder
 
     return register
+
+
+def unable(names: Sequence[str]) -> str:
+    """Why these inputs can't be made here; empty if they can."""
+    if sys.platform == "darwin" and "name-not-utf8" in names:
+        return "file names are UTF-8"
+    return ""
 
 
 def copied(source: Path, path: Path) -> None:
@@ -243,6 +252,22 @@ def _(path: Path, good: Path) -> None:
 def _(path: Path, good: Path) -> None:
     mugs(path, good)
     (path / "IMG_0001.HEIC").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0heicmif1" + b"\0" * 200)
+
+
+@bad_input("cut-face")
+def _(path: Path, good: Path) -> None:
+    """Two faces and half of a third."""
+    path.mkdir()
+    synthesize("heads", path, SynthSettings(num_images=2, size=96, views=0, heldout_objects=0), workers=1)
+    (path / "truth.h5").unlink()
+    content = (path / "000000.png").read_bytes()
+    (path / "cut.png").write_bytes(content[: len(content) // 2])
+
+
+@bad_input("no-face")
+def _(path: Path, good: Path) -> None:
+    path.mkdir()
+    photo().save(path / "square.png")
 
 
 # --- folders ---------------------------------------------------------------------------------------------

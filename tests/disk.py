@@ -7,8 +7,9 @@ import os
 import random
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,32 +42,37 @@ class Written:
     varies: tuple[str, ...] = ()
 
 
+_TRAIN = [
+    *good_files.recipe(steps=21),
+    "--no-preview",
+    "--checkpoint-minutes",
+    "0",
+    "--cache",
+    "disk/pixels.h5",
+]
+
+
+def _written(line: str, *inputs: str, more: Sequence[str] = (), varies: Sequence[str] = ()) -> Written:
+    words = line.split()
+    name = " ".join(
+        word for word in words[:1] + [w for w in words if w in ("--png", "mugs/mugs.csv", "ffhq.zip")]
+    )
+    return Written(name, (*words, *more), inputs, tuple(varies))
+
+
 COMMANDS = (
-    Written("import", ("import", "scene", "--class", "cars", "-o", "disk"), ("scene",)),
-    Written("import landmarks", ("import", "mugs/mugs.csv", "--class", "mugs/mug.toml", "-o", "disk"), ("mugs",)),
-    Written("import zip", ("import", "ffhq.zip", "--class", "cars", "-o", "disk/ffhq"), ("ffhq.zip",)),
-    Written("segment", ("segment", "photos", "--method", "color", "-o", "disk/masks.h5"), ("photos",)),
-    Written(
-        "segment --png",
-        ("segment", "photos", "--method", "color", "-o", "disk/masks.h5", "--png", "disk/png"),
-        ("photos",),
-    ),
-    Written("synth", ("synth", "cars", "disk/cars", "-n", "3", "--size", "24"), ()),
-    Written("export-cameras", ("export-cameras", "photos", "-o", "disk/scene"), ("photos",)),
-    Written("export", ("export", "model.h5", "--rows", "0", "--resolution", "12", "-o", "disk/mesh.obj"), ("model.h5",)),
-    Written(
-        "render",
-        ("render", "model.h5", "--rows", "0", "--yaw", "0", "--size", "8", "-o", "disk/views.h5", "--png", "disk/png"),
-        ("model.h5",),
-    ),
-    Written("classes", ("classes", "cat", "-o", "disk/cat.toml"), ()),
-    Written(
-        "train",
-        ("train", "photos", *good_files.recipe(steps=21), "--no-preview", "--checkpoint-minutes", "0", "--cache", "disk/pixels.h5", "-o", "disk/model.h5"),
-        ("photos",),
-        (".jsonl", "model.h5"),
-    ),
-)  # fmt: skip
+    _written("import scene --class cars -o disk", "scene"),
+    _written("import mugs/mugs.csv --class mugs/mug.toml -o disk", "mugs"),
+    _written("import ffhq.zip --class cars -o disk/ffhq", "ffhq.zip"),
+    _written("segment photos --method color -o disk/masks.h5", "photos"),
+    _written("segment photos --method color -o disk/masks.h5 --png disk/png", "photos"),
+    _written("synth cars disk/cars -n 3 --size 24"),
+    _written("export-cameras photos -o disk/scene", "photos"),
+    _written("export model.h5 --rows 0 --resolution 12 -o disk/mesh.obj", "model.h5"),
+    _written("render model.h5 --rows 0 --yaw 0 --size 8 -o disk/views.h5 --png disk/png", "model.h5"),
+    _written("classes cat -o disk/cat.toml"),
+    _written("train photos -o disk/model.h5", "photos", more=_TRAIN, varies=(".jsonl", "model.h5")),
+)
 
 
 def build_library(folder: Path) -> Path:
@@ -196,6 +202,25 @@ def full_disks(
                     done = program.run(command.words, folder, seconds=60)
                     found = faults(command, folder, done, expected, may_succeed=True)
                 yield command.name, f"disk of {4 * pages} KiB, {used // 1024} KiB needed", found
+
+
+def campaign(
+    good: Path,
+    scratch: Path,
+    count: int,
+    chance: random.Random,
+    commands: Sequence[Written] = COMMANDS,
+    say: Callable[[str], None] = lambda line: None,
+) -> Iterator[tuple[str, str, list[str]]]:
+    """:func:`injected` and :func:`full_disks`, as far as this machine can."""
+    if shutil.which("cc") and sys.platform == "linux":
+        yield from injected(good, scratch, build_library(scratch), count, chance, commands)
+    else:
+        say("no C compiler: calls that fail are left out")
+    if can_mount():
+        yield from full_disks(good, scratch, count, chance, commands)
+    else:
+        say("no right to mount: full disks are left out")
 
 
 class mounted:

@@ -47,8 +47,8 @@ _LIBRARIES = (
 
 @dataclass(frozen=True)
 class Finished:
-    """How a command ended: exit code (negative for a signal), output, seconds of the processor, peak memory in bytes, and
-    whether processes of it were still running."""
+    """How a command ended: exit code (negative for a signal), output, seconds of the processor, peak memory in bytes,
+    and whether processes of it were still running."""
 
     code: int
     out: str

@@ -1,6 +1,6 @@
 """The stages on many small images: processor time and memory of each, in a process of its own.
 
-    python tests/load.py FOLDER IMAGES STAGE
+    python tests/load.py FOLDER STAGE
 
 Landmarks come from a double of the face network, which costs nothing; all else is real.
 """
@@ -60,6 +60,11 @@ def _face_mesh() -> None:
 
 
 _face_mesh()
+
+
+def environment() -> dict[str, str]:
+    """Variables of the process of a stage, whose workers import this module."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def make_images(folder: Path, count: int) -> None:

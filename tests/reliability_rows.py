@@ -84,7 +84,7 @@ def rows(page: Path = PAGE) -> Iterator[Row]:
                 description,
                 command.strip("`"),
                 int(code),
-                tuple(re.findall(r"`` (.*?) ``|`([^`]+)`", printed) and _spans(printed)),
+                tuple(_spans(printed)),
             )
 
 
