@@ -28,13 +28,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import disk
-import good_files
-import kills
-import load
-import mutants
-import reliability_rows
-from forked_program import ForkedProgram
+import disk  # noqa: E402 (beside the tests)
+import good_files  # noqa: E402
+import kills  # noqa: E402
+import load  # noqa: E402
+import mutants  # noqa: E402
+import reliability_rows  # noqa: E402
+from forked_program import ForkedProgram  # noqa: E402
 
 COUNTS = {"table": 0, "kill": 30, "fuzz": 2000, "load": 100_000, "disk": 10}
 # Limits of `load`: memory, and how fast time may grow with the number of images (exponent).

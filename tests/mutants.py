@@ -22,7 +22,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -795,8 +795,13 @@ class Readers:
 
     def _end(self) -> None:
         if self._process is not None:
+            assert self._process.stdin
+            assert self._process.stdout
             self._process.kill()
             self._process.wait()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._process.stdout.close()
             self._process = None
 
 
@@ -820,12 +825,15 @@ def campaign(
     readers: Readers,
     seeds: Iterator[int] | range,
     say: Callable[[str], None] = lambda line: None,
+    *,
+    skip: Sequence[str] = (),
 ) -> Found:
     """Read mutants of the good file of a schema with everything that reads it.
 
     Args:
         good: the folder of good files, see :mod:`good_files`; read only.
         scratch: folder to work in.
+        skip: commands that take long to compile.
     """
     original, found = good / FILES[schema], Found(schema)
     mutant, out = scratch / "mutant.h5", scratch / "out"
@@ -834,7 +842,7 @@ def campaign(
     numbers = [
         number
         for number, reader in enumerate((*READERS[schema], *EVERY))
-        if not isinstance(reader, str) or reader.split()[0] in known
+        if not isinstance(reader, str) or reader.split()[0] in known - set(skip)
     ]
 
     def read(number: int, seconds: float = SECONDS) -> dict[str, Any]:
