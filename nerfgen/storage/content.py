@@ -18,6 +18,8 @@ from nerfgen.untrusted import parse_json, printable, safe_relative_path
 
 _BLOCK_BYTES = 1 << 26
 _ROTATION_TOLERANCE = 1e-2
+# No image has more; masks of its size are allocated.
+_MAX_PIXELS = 500_000_000
 # Rows of images with these statuses are never opened; their names are shown only.
 _NEVER_OPENED = ("bad_name", "outside")
 
@@ -188,7 +190,9 @@ def _wrong_rows(rows: np.ndarray, values: Values) -> np.ndarray:
 
 def _follows(kind: str, block: np.ndarray) -> np.ndarray:
     """Rows that follow the rule of :class:`Values`; the last axes hold a matrix or window."""
-    if kind == "window":
+    if kind == "size":
+        fits = (block > 0).all(axis=-1) & (block.astype(np.int64).prod(axis=-1) <= _MAX_PIXELS)
+    elif kind == "window":
         fits = block[..., 2] > 0
     elif kind == "intrinsics":
         fits = (block[..., 0, 0] > 0) & (block[..., 1, 1] > 0)

@@ -17,14 +17,15 @@ class Values:
         minimum, maximum: the range, ends included.
         nan: where NaN is allowed: nowhere, in the rows of unusable images, or anywhere.
         kind: a further rule. Texts: ``path``, a safe relative path; ``unique path``, the same and none twice; ``name``,
-            without control characters. Matrices: ``intrinsics``, a pinhole matrix; ``pose``, a rotation and
-            translation. Windows: ``window``, (x0, y0, side) with a positive side.
+            without control characters. Sizes: ``size``, positive, and of no more pixels than an image can have.
+            Matrices: ``intrinsics``, a pinhole matrix; ``pose``, a rotation and translation. Windows: ``window``,
+            (x0, y0, side) with a positive side.
     """
 
     minimum: float = -math.inf
     maximum: float = math.inf
     nan: Literal["nowhere", "unusable", "anywhere"] = "nowhere"
-    kind: Literal["", "path", "unique path", "name", "intrinsics", "pose", "window"] = ""
+    kind: Literal["", "path", "unique path", "name", "size", "intrinsics", "pose", "window"] = ""
 
 
 @dataclass(frozen=True)

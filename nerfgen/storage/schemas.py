@@ -11,7 +11,7 @@ _SIZE = Dataset(
     ("image", 2),
     "width and height of the upright image (0 if unreadable)",
     "pixel",
-    values=Values(0, 1_000_000),
+    values=Values(0, 1_000_000, kind="size"),
 )
 _INTRINSICS = Dataset(
     "intrinsics",
