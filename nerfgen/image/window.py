@@ -37,9 +37,12 @@ def resample_window(
     height, width = image.shape[:2]
     step = side / size
     valid = inside_image((width, height), window, size)
+    # A window that lies entirely beyond the image shows its border, however far away it is.
+    beyond = 2 * side + width + height
+    x0, y0 = (min(max(value, -beyond), beyond) for value in (x0, y0))
     if step >= 8:  # averaging whole blocks first bounds the cost of large windows
-        factor = int(step / 4)
-        image = _over_channels(image, lambda channel: channel.reduce(factor))
+        factor, longest = int(step / 4), max(width, height)
+        image = _over_channels(image, lambda channel: channel.reduce(min(factor, longest)))
         x0, y0, side, step = x0 / factor, y0 / factor, side / factor, step / factor
         height, width = image.shape[:2]
     margin = math.ceil(_SUPPORT * max(1.0, step)) + 1
