@@ -80,7 +80,8 @@ def fit_folder(
     )
     kept = stage.is_current(overwrite=overwrite)
     if not kept:
-        fitted = fit_cameras(observed, described, settings, source=str(source), say=say)
+        with stage.claimed():
+            fitted = fit_cameras(observed, described, settings, source=str(source), say=say)
         with stage.create() as file:
             storage.put(file, "image", observed.images)
             storage.put(file, "status", fitted.status)

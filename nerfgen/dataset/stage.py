@@ -83,7 +83,7 @@ def write_dataset(
             seed=sampling.seed,
             min_distance=dataset.min_distance,
         )
-        with storage.atomic_folder(out / name) as folder:
+        with storage.claim(out / name), storage.atomic_folder(out / name) as folder:
             write_shard(
                 _of_shard(whole, folder, numbers),
                 scene,

@@ -127,12 +127,13 @@ def evaluate_model(
         return load_report(output), True
     context = EvaluationContext(model, inputs, settings, workers)
     made: dict[str, Table] = {}
-    for table in tables:
-        with show(table) as progress:
-            made[table] = TABLE_FUNCTIONS[table](context, progress)
-    estimates = {table: content.summary(settings.seed) for table, content in made.items()}
-    model_name = name or "/".join(inputs.model.resolve().parts[-2:])
-    save_report(stage, Report(model_name, made, estimates))
+    with stage.claimed():
+        for table in tables:
+            with show(table) as progress:
+                made[table] = TABLE_FUNCTIONS[table](context, progress)
+        estimates = {table: content.summary(settings.seed) for table, content in made.items()}
+        model_name = name or "/".join(inputs.model.resolve().parts[-2:])
+        save_report(stage, Report(model_name, made, estimates))
     return load_report(output), False
 
 

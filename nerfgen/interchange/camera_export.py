@@ -349,7 +349,7 @@ def _files(folder: Path) -> Iterator[str]:
 @contextmanager
 def _replacing_folder(output: Path) -> Iterator[Path]:
     """The folder to fill; once complete, it replaces an existing one."""
-    with storage.atomic_folder(output) as folder:
+    with storage.claim(output), storage.atomic_folder(output) as folder:
         yield folder
         if output.exists():
             storage.remove_folder(output)

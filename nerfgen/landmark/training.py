@@ -311,7 +311,7 @@ def _optimise(
         checkpoints.save(Checkpoint(state, clock.done, clock.seconds), stage)
 
     # The following batches are drawn while the step runs.
-    with ThreadPoolExecutor(1) as thread, stop_signals() as stop:
+    with stage.claimed(), ThreadPoolExecutor(1) as thread, stop_signals() as stop:
         upcoming = thread.submit(augmenter.batch, clock.done)
 
         def advance(state: State, step: int, until: int, fraction: float) -> State:

@@ -121,7 +121,8 @@ def synthesize(
     if current and all((out / name).is_file() for name in images):
         progress(settings.num_images, settings.num_images, "kept")
         return truth
-    _clear(out, truth, keep=images, overwrite=overwrite or current)
+    with stage.claimed():
+        _clear(out, truth, keep=images, overwrite=overwrite or current)
     tasks = [
         _Task(
             kind,

@@ -163,22 +163,24 @@ def train(
     checkpoints = CheckpointSeries(files.output, keep)
     if resume and (newest := checkpoints.newest()):
         require_same_run(newest, stage)
-    with open_pixel_cache(
-        files.data,
-        files.cameras,
-        files.masks,
-        recipe.size,
-        object_class=described,
-        inputs=inputs,
-        path=machine.cache,
-        fallback=files.output.parent,
-        base=base,
-        digests={image: digest for image, (_, digest) in digests.items()},
-        progress=observers.framing,
-        say=observers.say,
-    ) as cache:
+    with (
+        stage.claimed(),
+        open_pixel_cache(
+            files.data,
+            files.cameras,
+            files.masks,
+            recipe.size,
+            object_class=described,
+            inputs=inputs,
+            path=machine.cache,
+            fallback=files.output.parent,
+            base=base,
+            digests={image: digest for image, (_, digest) in digests.items()},
+            progress=observers.framing,
+            say=observers.say,
+        ) as cache,
+    ):
         setup = set_up(recipe, described, cache, seed, machine, mesh, base)
-        checkpoints = CheckpointSeries(files.output, keep)
         with setup.batches(machine.placement) as source:
             run = _Run(setup, source, stage, limits, checkpoints, observers, resume=resume)
             with MetricsLog(files.log, tensorboard, run.clock.done) as log, stop_signals() as stop:
