@@ -169,11 +169,15 @@ def startup(
     *,
     model: Annotated[
         Path | None,
-        runtime.file_option("Model file; by default a small model of heads is trained.", "MODEL"),
+        runtime.file_option(
+            "Model file; by default a small model of heads is trained.", "MODEL", None, "--model"
+        ),
     ] = None,
     image: Annotated[
         Path | None,
-        runtime.file_option("New image of the model's class; by default a synthetic head.", "IMAGE"),
+        runtime.file_option(
+            "New image of the model's class; by default a synthetic head.", "IMAGE", None, "--image"
+        ),
     ] = None,
     rounds: Annotated[
         int, typer.Option(min=1, max=MAX_COUNT, help="Runs of each command after its first.")
@@ -312,6 +316,7 @@ def rendering(
     model: Annotated[
         Path | None,
         typer.Option(
+            "--model",
             metavar="MODEL",
             help="Model file; by default a small model of heads is trained.",
             show_default=False,

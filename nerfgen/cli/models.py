@@ -31,6 +31,7 @@ def models(
     folder: Annotated[
         Path | None,
         typer.Option(
+            "--folder",
             metavar="FOLDER",
             help="Folder to look into, or to download to; NERFGEN_MODELS or the cache by default.",
             show_default=False,

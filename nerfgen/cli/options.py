@@ -268,7 +268,7 @@ def _option(group: type[Settings], name: str, title: str, *, is_change: bool) ->
 
 def _info(group: type[Settings], kind: Any, name: str, default: Any, title: str, is_change: bool) -> Any:
     known = settings_of(group)[name]
-    declared = known.option or ((f"--{name.replace('_', '-')}",) if kind is bool and default is False else ())
+    declared = known.option or _declared(name, is_switch=kind is bool and default is not False)
     least = next((bound for bound in (known.minimum, known.above) if bound is not None), None)
     most = next((bound for bound in (known.maximum, known.below) if bound is not None), None)
     if known.zero_is_default or (is_change and least is not None):
@@ -285,6 +285,12 @@ def _info(group: type[Settings], kind: Any, name: str, default: Any, title: str,
         show_default=shown,
         rich_help_panel=title or None,
     )
+
+
+def _declared(name: str, *, is_switch: bool) -> tuple[str]:
+    """The option of a field. Left to itself, typer 0.27 takes the metavar for the name where they differ in case."""
+    plain = name.replace("_", "-")
+    return (f"--{plain}/--no-{plain}" if is_switch else f"--{plain}",)
 
 
 def _option_name(group: type[Settings], name: str) -> str:

@@ -67,9 +67,9 @@ Overwrite = Annotated[
 ]
 
 
-def file_option(help: str, metavar: str = "FILE", panel: str | None = None) -> Any:
+def file_option(help: str, metavar: str = "FILE", panel: str | None = None, *names: str) -> Any:
     """An option that names a file or folder."""
-    return typer.Option(metavar=metavar, help=help, show_default=False, rich_help_panel=panel)
+    return typer.Option(*names, metavar=metavar, help=help, show_default=False, rich_help_panel=panel)
 
 
 # Of click, for Ctrl-C.
