@@ -129,3 +129,41 @@ def test_files_without_digests_are_joined_by_name(changed):
     _without_digests(cameras, "cameras/1")
     _without_digests(masks, "masks/1")
     assert list_images(changed, cameras, masks).status == ["ok"] * 3
+
+
+def _landmarks(path: Path, points: np.ndarray, sizes: np.ndarray, status: str = "ok") -> Path:
+    """A file of landmarks of faces, a row per image."""
+    count = len(points)
+    with storage.Stage(path, "landmarks/1", "face").create() as file:
+        storage.put(file, "image", [f"{number}.png" for number in range(count)])
+        storage.put(file, "status", [status] * count)
+        storage.put(file, "image_size", sizes)
+        storage.put(file, "image_bytes", [1] * count)
+        storage.put(file, "image_sha256", ["0"] * count)
+        storage.put(file, "landmark_names", list(object_class("face").landmark_names))
+        storage.put(file, "landmarks", points)
+        storage.put(file, "score", [1] * count)
+        storage.put(file, "num_objects", [1] * count)
+    return path
+
+
+def test_points_that_no_camera_shows_cost_their_image_alone(tmp_path):
+    good = object_class("face").canonical[:, :2] * [60.0, -60.0] + 100
+    points = np.tile(good, (4, 1, 1))
+    points[1] = np.nan
+    points[2] = 50.0  # all in one place
+    sizes = np.full((4, 2), 200)
+    sizes[3] = 0
+    _landmarks(tmp_path / "landmarks.h5", points, sizes)
+    summary = fit_folder(tmp_path, tmp_path / "cameras.h5")
+    assert summary["statuses"] == {"ok": 1, "not_converged": 3}
+
+
+def test_without_any_camera_there_is_an_error_and_no_file(tmp_path):
+    points, sizes = np.full((3, 5, 2), np.nan), np.full((3, 2), 200)
+    _landmarks(tmp_path / "landmarks.h5", points, sizes, "no_object")
+    with pytest.raises(
+        InputError, match=r"no image gets a camera \(no_object: 3; no_object means: the estimator"
+    ):
+        fit_folder(tmp_path, tmp_path / "cameras.h5")
+    assert not (tmp_path / "cameras.h5").exists()

@@ -62,7 +62,7 @@ def images_to_estimate_from(observed: Observations, settings: CameraSettings, so
             f"{source}: {len(observed.names)} landmarks do not determine a shape; "
             f"annotate at least {LEAST_POINTS}, {remedy}"
         )
-    rows = np.flatnonzero(storage.usable(observed.status))
+    rows = np.flatnonzero(storage.usable(observed.status) & observed.determinate)
     chosen = rows[images_for_shape(observed.points_of(rows))]
     if len(chosen) < LEAST_IMAGES:
         raise InputError(
@@ -98,7 +98,8 @@ def fit_cameras(
     count = len(observed.images)
     rows = np.flatnonzero(storage.usable(observed.status))
     chosen = images_to_estimate_from(observed, settings, source)
-    enough = np.isfinite(observed.points).all(-1).sum(1) >= min(LEAST_POINTS, len(observed.names))
+    enough = observed.determinate
+    enough &= np.isfinite(observed.points).all(-1).sum(1) >= min(LEAST_POINTS, len(observed.names))
     status = list(observed.status)
     for row in rows[~enough[rows]]:
         status[row] = "not_converged"

@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 
 import h5py
 import numpy as np
-from jaxtyping import Float, Float32, Float64, Int
+from jaxtyping import Bool, Float, Float32, Float64, Int
 
 from nerfgen import storage
 from nerfgen.camera.settings import Points
 from nerfgen.errors import InputError
 from nerfgen.objectclass import ObjectClass
 
+# Pixels: no image has points that are farther from its corner, and no object of a smaller extent has a camera.
+_FARTHEST, _LEAST_EXTENT = 1e7, 0.01
 # Points of the face mesh from this one on are irises: they move with the gaze, the others with the head.
 _FIRST_IRIS = 468
 # Images that are read at a time.
@@ -60,6 +62,13 @@ class Observations:
         """The depths of the points of some images."""
         return None if self.depth is None else self.depth[rows].astype(np.float64)
 
+    @property
+    def determinate(self) -> Bool[np.ndarray, "images"]:
+        """Images that have a size, and points that are not all in one place."""
+        # NaN counts for nothing here, and no copy of the points is made: there may be many.
+        extent = np.fmax.reduce(self.points, axis=1) - np.fmin.reduce(self.points, axis=1)
+        return (extent >= _LEAST_EXTENT).any(axis=-1) & (self.image_size > 0).all(axis=-1)
+
 
 def with_canonical(
     described: ObjectClass, index: Int[np.ndarray, "points"], keypoints: Float[np.ndarray, "points 3"]
@@ -101,7 +110,7 @@ def observe(
         centred = canonical - canonical.mean(0)
         return Observations(
             *common,
-            points=dense[..., :2],
+            points=_in_range(dense[..., :2]),
             depth=dense[..., 2],
             names=[str(value) for value in index],
             index=index,
@@ -114,7 +123,7 @@ def observe(
     names = list(described.landmark_names)
     return Observations(
         *common,
-        points=np.asarray(landmarks, np.float32),
+        points=_in_range(np.asarray(landmarks, np.float32)),
         depth=None,
         names=names,
         index=np.arange(len(names)),
@@ -155,6 +164,15 @@ def read_observations(file: h5py.File, described: ObjectClass, points: Points) -
             f"{file.filename}: its landmarks ({', '.join(names)}) are not those of class {described.name} "
             f"({', '.join(described.landmark_names) or 'which has none'})"
         )
+    return found
+
+
+def _in_range(points: Float[np.ndarray, "images points 2"]) -> Float[np.ndarray, "images points 2"]:
+    """The points, NaN where they are not in any image."""
+    if np.fmax.reduce(points, axis=None) <= _FARTHEST and np.fmin.reduce(points, axis=None) >= -_FARTHEST:
+        return points
+    found = np.array(points)
+    found[(np.abs(points) > _FARTHEST).any(axis=-1)] = np.nan
     return found
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from nerfgen import storage
 from nerfgen.camera.fitting import fit_cameras, images_to_estimate_from
 from nerfgen.camera.observations import read_observations, with_canonical
 from nerfgen.camera.settings import CameraSettings
+from nerfgen.errors import InputError
 
 _SCHEMA = "cameras/1"
 # Raise when equal landmarks and settings give other cameras.
@@ -45,7 +46,8 @@ def fit_folder(
         of images that they were estimated from), kept (whether the output was current).
 
     Raises:
-        InputError: the landmarks are missing, not those of the class, or too few to estimate canonical keypoints.
+        InputError: the landmarks are missing, not those of the class, or too few to estimate canonical keypoints; or no
+            image gets a camera.
         OutputExistsError: the output exists and was made from other inputs or settings.
     """
     source = landmarks or data / "landmarks.h5"
@@ -82,6 +84,7 @@ def fit_folder(
     if not kept:
         with stage.claimed():
             fitted = fit_cameras(observed, described, settings, source=str(source), say=say)
+        _require_one(fitted.status, source)
         with stage.create() as file:
             storage.put(file, "image", observed.images)
             storage.put(file, "status", fitted.status)
@@ -98,6 +101,16 @@ def fit_folder(
     summary = _summarise(output)
     summary["canonical"]["images"] = len(chosen)
     return summary | {"kept": kept}
+
+
+def _require_one(status: Sequence[str], source: Path) -> None:
+    """Raise :class:`InputError` if no image has a camera."""
+    if storage.usable(status).any():
+        return
+    counts = Counter(status).most_common()
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in counts)
+    why = f"; {counts[0][0]} means: {storage.STATUSES[counts[0][0]]}" if counts else "it lists none"
+    raise InputError(f"{source}: no image gets a camera ({reasons}{why}); add images, or check the class")
 
 
 def _suspects(data: Path, landmarks: Path, sizes: Mapping[str, int]) -> dict[str, str]:
