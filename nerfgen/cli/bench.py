@@ -140,7 +140,7 @@ def latents(
     """
     from nerfgen.bench.training_step import measure_latents
 
-    counts = [int(count) for count in _list("--rows", rows, 1, 10_000_000)]
+    counts = [int(count) for count in _list("--rows", rows, 1, 1_000_000)]
     reporter = messages.reporter()
     _print(reporter, measure_latents(rows=counts, rounds=rounds, seconds=seconds, say=reporter.say))
 

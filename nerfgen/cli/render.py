@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,7 @@ def render(
     chosen = cameras.of(trained.object_class, trained.distance)
     files.check(chosen.path)
     references = [file_reference(reference) for reference in objects.codes]
-    if views_file.resolve() in [file.resolve() for file, _ in references]:
+    if os.path.realpath(views_file) in [os.path.realpath(file) for file, _ in references]:
         raise InputError(f"`codes` reads {views_file}; choose another `output`")
     rows = objects.table_rows(trained, default=f"0-{min(_DEFAULT_ROWS, len(trained.images)) - 1}")
     model_record = storage.file_record(path)

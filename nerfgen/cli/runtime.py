@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nerfgen.settings import MAX_SEED, MAX_WORKERS, Settings, setting
+from nerfgen.settings import MAX_SEED, MAX_WORKERS, SettingError, Settings, setting
 from nerfgen.stopping import ending_signals, is_ending
 from nerfgen.untrusted import printable
 
@@ -60,6 +60,12 @@ class OutputFile(Settings, title="Output"):
 
     output: Path | None = setting(None, option=("-o", "--output"), help="File to write.")
     overwrite: bool = setting(False, help="Replace an existing output.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        # A pipe would block when its content is compared, and a device would be replaced by a file.
+        if self.output and self.output.exists() and not (self.output.is_file() or self.output.is_dir()):
+            raise SettingError(f"{self.output} is a pipe or a device; choose another `output`")
 
 
 Overwrite = Annotated[

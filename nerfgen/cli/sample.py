@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,7 +88,7 @@ def sample(
     principal = trained.principal
     record = storage.file_record(path)
     ends = _Ends.find(trained, record["sha256"], codes or [])
-    if views_file.resolve() in [file.resolve() for file in ends.files]:
+    if os.path.realpath(views_file) in [os.path.realpath(file) for file in ends.files]:
         raise InputError(f"{views_file} holds a CODE of the walk; choose another `output`")
     objects, parameters = _objects(principal, ends, sampling, walking)
     stage = storage.Stage(

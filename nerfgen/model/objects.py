@@ -15,7 +15,7 @@ from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras, window_intrinsics
 from nerfgen.model.latent_space import Principal, require_codes, truncated_draws
-from nerfgen.model.trained import Model, read_parameters
+from nerfgen.model.trained import Model, has_all, read_parameters
 from nerfgen.settings import parse_count
 from nerfgen.untrusted import content_of, parse_json
 
@@ -129,7 +129,7 @@ def _read_objects(
 ) -> Objects:
     status = storage.strings(file["status"])
     cameras = None
-    if "own_cam_to_world" in file and "own_intrinsics" in file:
+    if has_all(file, "own_cam_to_world", "own_intrinsics"):
         cameras = Cameras(file["own_intrinsics"][:][chosen], file["own_cam_to_world"][:][chosen])
     stored, framed = (_by_number(file, name, chosen) for name in ("tuned", "photographs"))
     found = Objects(

@@ -216,9 +216,21 @@ def _count(file: h5py.File, name: str, default: int) -> int:
     return int(value)
 
 
+def has_all(file: h5py.File, *names: str) -> bool:
+    """Whether a file has optional datasets that belong together.
+
+    Raises:
+        InputError: it has some of them.
+    """
+    present = [name for name in names if name in file]
+    if present and len(present) < len(names):
+        raise InputError(f"dataset {present[0]} is there without {min({*names} - {*present})}")
+    return bool(present)
+
+
 def _further(file: h5py.File) -> storage.Record:
     """The further images of the rows' objects; nothing where there are none."""
-    if "further_row" not in file:
+    if not has_all(file, "further_row", "further_image", "further_sha256"):
         return {}
     return {
         "further_images": storage.strings(file["further_image"]),
@@ -263,7 +275,7 @@ def _read(file: h5py.File) -> Model:
         digests=storage.strings(file["image_sha256"]),
         steps=_count(file, "steps", -1),
         guess=InitialGuess(file["guess_weights"][:], file["guess_offset"][:])
-        if "guess_weights" in file
+        if has_all(file, "guess_weights", "guess_offset")
         else None,
         preparation=Preparation.from_json(str(file.attrs.get("preparation", "{}"))),
         **_further(file),

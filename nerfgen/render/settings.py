@@ -23,6 +23,8 @@ _YAW, _PITCH = (-40.0, -20.0, 0.0, 20.0, 40.0), (0.0,)
 _MOST_ANTIALIAS = 4
 _MOST_VIEWS = 1_000_000
 _MAX_ANGLE = 36_000.0
+# Of a vector that has a direction.
+_MIN_LENGTH = 1e-9
 # A ray's samples are evaluated together: more than this would not fit into the memory of small devices.
 MAX_SAMPLES = 4096
 
@@ -251,9 +253,9 @@ class ViewCameras(Settings, title="Cameras"):
 
     def _direction(self) -> list[float]:
         """Where the camera at ``position`` looks."""
-        if self.look is None and not any(self.position or ()):
+        if self.look is None and math.hypot(*self.position or ()) < _MIN_LENGTH:
             raise SettingError("`position` is the origin; give the viewing direction with `look`")
         direction = list(self.look) if self.look else [-value for value in self.position or ()]
-        if not any(direction):
-            raise SettingError("`look` is not a direction; give a number other than 0")
+        if math.hypot(*direction) < _MIN_LENGTH:
+            raise SettingError(f"`look` is not a direction; give one longer than {_MIN_LENGTH:g}")
         return direction

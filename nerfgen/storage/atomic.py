@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from nerfgen.errors import WriteError
+from nerfgen.errors import InputError, WriteError
 
 _PARTIAL = "partial"
 _FOREIGN_SECONDS = 7 * 24 * 3600.0
@@ -76,7 +76,12 @@ def atomic_path(path: Path, *, tidy: bool = True) -> Iterator[Path]:
     Args:
         tidy: first remove what killed writers of ``path`` left. That searches the folder; a writer of many files into
             one folder calls :func:`remove_abandoned` once instead.
+
+    Raises:
+        InputError: ``path`` is a pipe, a device or the like, which renaming would replace by a file.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise InputError(f"{path} is a pipe or a device; choose another output")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if tidy:

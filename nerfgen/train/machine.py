@@ -34,7 +34,7 @@ class Machine(Settings, title="Machine"):
     devices: int | None = setting(
         None,
         minimum=1,
-        maximum=1_000_000,
+        maximum=1024,
         zero_is_default=True,
         help="Number of JAX's devices to use; all by default. On a CPU more than one splits its cores.",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -134,7 +135,7 @@ def train(
     if base:
         require_same_networks(recipe, base.model)
     moving = recipe.camera_learning_rate > 0 or recipe.focal_learning_rate > 0
-    if moving and files.cameras.resolve() == files.refined_cameras.resolve():
+    if moving and os.path.realpath(files.cameras) == os.path.realpath(files.refined_cameras):
         raise InputError(
             f"{files.cameras} would be replaced by its refined cameras; choose another `output` for the model"
         )
