@@ -130,11 +130,14 @@ class Workers:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._control.close()
+        # A garbage collection may have closed connections before it ends the block.
+        with contextlib.suppress(OSError):
+            self._control.close()
         self._server.wait()
         self._threads.shutdown(cancel_futures=True)
         for connection in self._connections:
-            connection.close()
+            with contextlib.suppress(OSError):
+                connection.close()
 
 
 class _DisconnectedError(Exception):

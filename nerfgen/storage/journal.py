@@ -8,7 +8,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -42,6 +42,7 @@ class Journal:
         self._output = path.with_name(path.name.removeprefix(".").removesuffix(".journal"))
         self._places: dict[str, tuple[int, Digest]] = {}
         self._stream: io.FileIO | None = None
+        self._computed: Iterator[tuple[Row, Digest]] = iter(())
 
     def __enter__(self) -> Journal:
         with writing(self._output, self._path):
@@ -65,6 +66,9 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        # Workers end here, not when the traceback of an error is forgotten.
+        if isinstance(self._computed, Generator):
+            self._computed.close()
         if self._stream is not None:
             if error is None or not self._places:
                 self._path.unlink(missing_ok=True)
@@ -89,7 +93,9 @@ class Journal:
         recorded = [name for name in names if name in self._places]
         current = dict(zip(recorded, digest(recorded), strict=True))
         finished = {name for name in recorded if self._places[name][1] == current[name]}
-        computed = compute([index for index, name in enumerate(names) if name not in finished])
+        computed = self._computed = compute(
+            [index for index, name in enumerate(names) if name not in finished]
+        )
         for name in names:
             if name in finished:
                 place, known = self._places[name]
