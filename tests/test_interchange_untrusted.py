@@ -329,6 +329,58 @@ def test_an_import_without_a_usable_camera_is_an_error(frame, reason, tmp_path):
     assert not (tmp_path / "cameras.h5").exists()
 
 
+def test_any_value_of_any_field_costs_an_image_or_a_line(tmp_path):
+    """A wrong value in a frame or a file of frames makes one image unusable, or is refused; it is never believed."""
+    hypothesis = pytest.importorskip("hypothesis")
+    values = hypothesis.strategies.recursive(
+        hypothesis.strategies.none()
+        | hypothesis.strategies.booleans()
+        | hypothesis.strategies.integers()
+        | hypothesis.strategies.floats()
+        | hypothesis.strategies.text(max_size=20),
+        lambda inner: (
+            hypothesis.strategies.lists(inner, max_size=17)
+            | hypothesis.strategies.dictionaries(hypothesis.strategies.text(max_size=3), inner, max_size=3)
+        ),
+        max_leaves=20,
+    )
+    keys = [
+        "file_path",
+        "mask_path",
+        "instance",
+        "transform_matrix",
+        "fl_x",
+        "fl_y",
+        "cx",
+        "w",
+        "h",
+        "k1",
+        "p2",
+    ]
+    keys += ["camera_model", "camera_angle_x", "is_fisheye", "depth_file_path", "frames"]
+    path = scene(tmp_path / "data")
+    good = json.loads(path.read_text())
+
+    @hypothesis.settings(max_examples=50, deadline=None, database=None, derandomize=True)
+    @hypothesis.given(hypothesis.strategies.sampled_from(keys), values, hypothesis.strategies.booleans())
+    def check(key, value, is_shared):
+        content = json.loads(json.dumps(good))
+        (content if is_shared or key == "frames" else content["frames"][1])[key] = value
+        path.write_text(json.dumps(content), encoding="utf-8", errors="surrogatepass")
+        message, posed = "", None
+        try:
+            posed = read("transforms", tmp_path / "data")
+        except InputError as error:
+            message = str(error)
+        assert message.isprintable()
+        assert posed is None or is_shared or key == "frames" or posed.usable[[0, 2]].all()
+        assert posed is None or np.isfinite(posed.cam_to_world[posed.usable]).all()
+        assert posed is None or np.isfinite(posed.intrinsics[posed.usable]).all()
+
+    check()
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
 # Masks.
 
 

@@ -51,7 +51,8 @@ def export_cameras(
 ) -> None:
     """Write cameras in the formats of other programs, including those of a model or of rendered views.
 
-    Images without a camera are left out. `nerfgen import FOLDER --scale 1` reads the same cameras back.
+    Images without a camera are left out. `nerfgen import FOLDER --scale 1` reads the same cameras back. A folder is
+    replaced only if it holds an export and nothing else.
     """
     from nerfgen.interchange import export_cameras as write_cameras
 
