@@ -33,6 +33,8 @@ from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, map_threads, silent
 
 SCHEMA = "pixels/1"
+# Raise when equal inputs give other pixels.
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def open_pixel_cache(
         if fallback and not path.exists() and not os.access(data, os.W_OK):
             path = fallback / path.name
         superseded = [other for other in path.parent.glob("pixels-*.h5") if other != path]
-    stage = storage.Stage(path, SCHEMA, object_class, parameters, inputs)
+    stage = storage.Stage(path, SCHEMA, object_class, parameters, inputs, _VERSION)
     if not _is_current(stage):
         _write(stage, listing, size, cameras, base, progress)
         # Runs that read them go on doing so: they hold them open.

@@ -26,12 +26,12 @@ MAX_PIXELS = 500_000_000
 MAX_DECODED = 1 << 26
 _ORIENTATION = 0x0112
 _SCALABLE = ("JPEG", "MPO")  # can be decoded at 1/2, 1/4 and 1/8 of their size
-_REDUCED_TIFF = (
-    254  # tag whose lowest bit says that a picture is a smaller version of another one in the file
-)
+# Tags of TIFF: bits of a value, and a number whose lowest bit marks a smaller version of another image in the file.
+_TIFF_BITS = 258
+_REDUCED_TIFF = 254
 _BAND_PIXELS = 1 << 22
-# Bytes per pixel that decoders hold beside the image: frame buffers of the codecs, measured.
-_DECODER_BYTES = {"WEBP": 12, "AVIF": 12, "HEIF": 12, "JPEG2000": 24, "GIF": 4}
+# Bytes per pixel that the codecs hold beside the image.
+_DECODER_BYTES = {"WEBP": 12, "AVIF": 8, "HEIF": 12, "JPEG2000": 16}
 _LARGE_BYTES = 1 << 28
 # Decoding takes this much memory once at a time, however many threads decode.
 _large = threading.Lock()
@@ -198,7 +198,7 @@ def _unidentified(head: bytes) -> str:
         return "the file is empty"
     if not head.strip(b"\0"):
         return "the file holds zeros; copy it again"
-    is_avif = head[4:8] == b"ftyp" and b"avif" in head
+    is_avif = head[4:8] == b"ftyp" and b"avif" in head and "AVIF" not in Image.OPEN
     is_jxl = head.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL "))
     if is_avif or is_jxl:
         return f"{'AVIF' if is_avif else 'JPEG XL'}: the installed Pillow does not read it; convert it to JPEG or PNG"
@@ -285,18 +285,26 @@ def _profile(image: Image.Image) -> bytes | None:
     return found if isinstance(found, bytes) and found else None
 
 
+def _bits(image: Image.Image) -> int:
+    """Bits of a grey value, where Pillow holds it in 16."""
+    if image.format != "TIFF":
+        return 16
+    stated = image.tag_v2.get(_TIFF_BITS, (16,))  # type: ignore[attr-defined]
+    return 12 if stated == (12,) else 16
+
+
 def _assembled(
     image: Image.Image, bands: Bands, blocks: int
 ) -> tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"] | None]:
     """Colour and opacity of all bands of an image, averaged over blocks of ``blocks`` x ``blocks`` pixels."""
-    profile = _profile(image)
+    profile, bits = _profile(image), _bits(image)
     rows = max(1, _BAND_PIXELS // image.width)
     values = merged_range(bands(rows)) if image.mode in ("I", "F") else None
     colors: list[np.ndarray] = []
     alphas: list[np.ndarray] = []
     rest: list[np.ndarray] = []
     for band in bands(rows):
-        color, alpha = to_srgb(band, profile, values)
+        color, alpha = to_srgb(band, profile, values, bits)
         parts = [color] if alpha is None else [color, alpha]
         if blocks > 1:
             joined = [np.concatenate(pair) for pair in zip(rest, parts, strict=True)] if rest else parts

@@ -31,17 +31,18 @@ def merged_range(bands: Iterable[Image.Image]) -> ValueRange:
 
 
 def to_srgb(
-    band: Image.Image, profile: bytes | None, values: ValueRange | None = None
+    band: Image.Image, profile: bytes | None, values: ValueRange | None = None, bits: int = 16
 ) -> tuple[UInt8[np.ndarray, "height width 3"], UInt8[np.ndarray, "height width"] | None]:
     """RGB, composited over white, and opacity of an image of any mode; no opacity where it has no transparency.
 
     Args:
         profile: ICC profile of its colours; one that is damaged or of another kind of colours is ignored.
         values: range of the image's values, for modes ``I`` and ``F``.
+        bits: of a value, for modes of 16 bits.
     """
     alpha = None
     if band.mode in _SIXTEEN_BITS or band.mode in ("I", "F"):
-        band = Image.fromarray(_to_eight_bits(np.asarray(band), values))
+        band = Image.fromarray(_to_eight_bits(np.asarray(band), values, bits))
     elif band.has_transparency_data:
         rgba = band.convert("RGBA")
         alpha = np.asarray(rgba)[..., 3].copy()
@@ -94,13 +95,13 @@ def _finite(values: Shaped[np.ndarray, "height width"]) -> Float[np.ndarray, "he
 
 
 def _to_eight_bits(
-    values: Shaped[np.ndarray, "height width"], found: ValueRange | None
+    values: Shaped[np.ndarray, "height width"], found: ValueRange | None, bits: int
 ) -> UInt8[np.ndarray, "height width"]:
     """Grey of more than 8 bits, scaled from the smallest usual range that contains the image's values."""
     numbers = _finite(values)
     scaled = numbers
-    if found is None:  # 16 bits
-        scaled = numbers / 257
+    if found is None:
+        scaled = numbers / ((2**bits - 1) / 255)
     elif found.low < 0 or found.high > 65535:
         scaled = (numbers - found.low) * (255 / max(found.high - found.low, 1e-300))
     elif found.high > 255:
