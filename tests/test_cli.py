@@ -30,6 +30,7 @@ COMMANDS = [
     "demo",
     "synth",
     "info",
+    "verify",
 ]
 COMMANDS += [
     "bench",

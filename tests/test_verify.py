@@ -13,7 +13,7 @@ import pytest
 
 from nerfgen.errors import InputError
 from nerfgen.provenance import renew, verify
-from nerfgen.provenance.content import examine
+from nerfgen.provenance.examination import examine
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def segmented(tmp_path_factory, call) -> Path:
     """A few cars, their truth and masks of them."""
     folder = tmp_path_factory.mktemp("segmented") / "cars"
     call("synth", "cars", folder, "-n", 3, "--size", 16, "--views", 0, "--workers", 1, "-q")
-    words = ("--method", "color", "--size", 64, "--workers", 1, "-q")
+    words = ("--method", "color", "--size", 160, "--workers", 1, "-q")
     call("segment", folder, "--cameras", folder / "truth.h5", *words)
     return folder
 

@@ -10,7 +10,7 @@ from typing import Any
 from nerfgen.errors import InputError
 from nerfgen.objectclass import CLASS_NAMES, ObjectClass, class_from_text, object_class
 from nerfgen.provenance.call import Call
-from nerfgen.provenance.inputs import CHANGED, FOLDER, find_input, images_folder
+from nerfgen.provenance.recorded_inputs import CHANGED, FOLDER, find_input, images_folder
 from nerfgen.provenance.written import Written
 from nerfgen.storage import InputRecord, Record, file_digest
 from nerfgen.untrusted import printable

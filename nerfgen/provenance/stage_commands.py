@@ -13,8 +13,8 @@ from nerfgen.image import digest_images, find_images
 from nerfgen.interchange import FORMATS, default_front
 from nerfgen.mask import METHOD_NAMES, mask_digest
 from nerfgen.provenance.call import Call
-from nerfgen.provenance.inputs import FOLDER, find_sources
 from nerfgen.provenance.origin import Origin
+from nerfgen.provenance.recorded_inputs import FOLDER, find_sources
 
 _TRAINED = "trained-"
 

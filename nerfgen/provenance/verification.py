@@ -9,8 +9,8 @@ from pathlib import Path
 
 from nerfgen import storage
 from nerfgen.errors import InputError
-from nerfgen.provenance.content import INTACT, NO_DIGEST, UNREADABLE, dataset_states, examine
-from nerfgen.provenance.inputs import CHANGED, UNCHANGED, Input, check_inputs
+from nerfgen.provenance.examination import INTACT, NO_DIGEST, UNREADABLE, dataset_states, examine
+from nerfgen.provenance.recorded_inputs import CHANGED, UNCHANGED, Input, check_inputs
 from nerfgen.provenance.written import is_hdf5, may_be_ours, read_written
 from nerfgen.storage import Record
 from nerfgen.untrusted import printable
