@@ -26,14 +26,14 @@ def again(call, capsys, monkeypatch, tmp_path) -> Callable[..., str]:
         call("info", file, "--command")
         printed = capsys.readouterr()
         assert printed.err == notes
-        program, *words = shlex.split(printed.out)
+        program, *tiny_options = shlex.split(printed.out)
         assert program == "nerfgen"
         copy = tmp_path / "copy" / file.replace("/", "-")
         shutil.copytree(folder, copy / folder.name)
         monkeypatch.chdir(copy)
         wanted = Path(file).read_bytes()
         Path(file).unlink()
-        call(*words, "-q", *(["--overwrite"] if words[0] in ("synth", "import") else []))
+        call(*tiny_options, "-q", *(["--overwrite"] if words[0] in ("synth", "import") else []))
         assert Path(file).read_bytes() == wanted, printed.out
         return printed.out.strip()
 
