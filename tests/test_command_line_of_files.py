@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from edited import edited
 from PIL import Image
+
+from nerfgen.errors import InputError
 
 
 @pytest.fixture
@@ -26,14 +31,14 @@ def again(call, capsys, monkeypatch, tmp_path) -> Callable[..., str]:
         call("info", file, "--command")
         printed = capsys.readouterr()
         assert printed.err == notes
-        program, *tiny_options = shlex.split(printed.out)
+        program, *words = shlex.split(printed.out)
         assert program == "nerfgen"
         copy = tmp_path / "copy" / file.replace("/", "-")
         shutil.copytree(folder, copy / folder.name)
         monkeypatch.chdir(copy)
         wanted = Path(file).read_bytes()
         Path(file).unlink()
-        call(*tiny_options, "-q", *(["--overwrite"] if words[0] in ("synth", "import") else []))
+        call(*words, "-q", *(["--overwrite"] if words[0] in ("synth", "import") else []))
         assert Path(file).read_bytes() == wanted, printed.out
         return printed.out.strip()
 
@@ -141,3 +146,86 @@ def test_synthetic_images_and_their_import(again, call, tmp_path: Path) -> None:
     )
     call("import", folder, "--views", "one", "--seed", 1, "-q")
     assert "--views 1 " in again(folder, "cars/cameras.h5")
+
+
+def test_words_for_what_is_not_there(made: Path, call, capsys, monkeypatch) -> None:
+    """Inputs that are elsewhere are words in capitals, with a note."""
+    model = made / "model.h5"
+    call("render", model, "--rows", 0, "--yaw", 0, "--size", 8, "-o", made / "-views.h5", "-q")
+    model.rename(made / "other.h5")
+    monkeypatch.chdir(made)
+    capsys.readouterr()
+    call("info", "./-views.h5", "--command")
+    printed = capsys.readouterr()
+    assert printed.err == "note: MODEL stands for the file model.h5\n"
+    assert printed.out.startswith("nerfgen render MODEL --rows 0 --yaw 0 --distance ")
+    call("info", "other.h5", "--command")
+    printed = capsys.readouterr()
+    assert printed.out.startswith("nerfgen train DATA --class cars --cameras CAMERAS.h5 --masks MASKS.h5 ")
+    assert printed.err.count("stands for") == 3
+
+
+def test_words_of_a_file_are_quoted(cars_folder: Path, call, capsys) -> None:
+    """What a file says becomes a word of the line, never a command or an option."""
+    truth = cars_folder / "truth.h5"
+    with edited(truth) as file:
+        parameters = json.loads(file.attrs["parameters"]) | {"kind": "-o; touch x\x1b[2J", "size": "$(x)"}
+        file.attrs["parameters"] = json.dumps(parameters)
+    call("info", truth, "--command")
+    out = capsys.readouterr().out
+    assert shlex.split(out)[2:4] == ["./-o; touch x\\x1b[2J", str(cars_folder)]
+    assert "--size '$(x)'" in out
+
+
+@pytest.mark.parametrize(
+    "parameters", [{}, {"rows": 3}, {"rows": [], "codes": 3}, {"frames": 2, "direction": 1, "range": 7}]
+)
+def test_parameters_that_no_command_writes(made: Path, call, parameters: dict[str, object]) -> None:
+    call("render", made / "model.h5", "--rows", 0, "--yaw", 0, "--size", 8, "-q")
+    with edited(made / "views.h5") as file:
+        file.attrs["parameters"] = json.dumps(parameters)
+    with pytest.raises(InputError, match="does not record all that its command needs"):
+        call("info", made / "views.h5", "--command")
+
+
+@pytest.mark.slow
+def test_training_and_evaluation(cars: Path, again, call, tiny_options, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(cars, tmp_path / "cars"))
+    truth = ("--cameras", folder / "truth.h5", "--masks", folder / "truth.h5")
+    call("train", folder, *truth, *tiny_options, "--steps", 2, "--seed", 3, "-q")
+    line = again(folder, "cars/model.h5")
+    assert "--steps 2 " in line
+    assert "--set depth=1" in line
+    assert "lambda" not in line, "what the inputs rule out is no change of the recipe"
+    others = ("--no-masks", "--preset", "quality", "-o", folder / "other.h5")
+    call("train", folder, *truth[:2], *tiny_options, *others, "-q")
+    assert "--no-masks" in again(folder, "cars/other.h5")
+    call("evaluate", folder / "model.h5", "--tables", "train", "-n", 2, "-q")
+    assert again(folder, "cars/model.report.h5") == "nerfgen evaluate cars/model.h5 --tables train --images 2"
+    sweep = ("--sweep", "images=10,20", "--steps", 2, "--tables", "train", "-n", 2)
+    call("evaluate", folder, *sweep, *truth, *tiny_options, "-q")
+    assert "--sweep images=10,20 " in again(folder, "cars/study.h5")
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+def test_faces(again, call, tiny_options, tmp_path: Path) -> None:
+    images = sorted((Path(os.environ.get("NERFGEN_DATA", "../shared/data")) / "faces").glob("*.jpg"))[:12]
+    if not images:
+        pytest.skip("the folder of face photographs is absent")
+    folder = tmp_path / "faces"
+    folder.mkdir()
+    for image in images:
+        shutil.copy(image, folder)
+    call("landmark", folder, "-q")
+    assert again(folder, "faces/landmarks.h5") == "nerfgen landmark faces"
+    call("fit-cameras", folder, "--focal", 1.5, "--intrinsics", "shared", "-q")
+    line = again(folder, "faces/cameras.h5")
+    assert line == "nerfgen fit-cameras faces --intrinsics shared --focal 1.5"
+    call("segment", folder, "--size", 64, "-q")
+    assert again(folder, "faces/masks.h5") == "nerfgen segment faces --size 64"
+    call("train", folder, *tiny_options, "--steps", 2, "-q")
+    again(folder, "faces/model.h5")
+    new = folder / images[0].name
+    call("render", folder / "model.h5", "--image", new, "--fit-steps", 2, "--yaw", 0, "--size", 8, "-q")
+    assert f"--image faces/{new.name} " in again(folder, "faces/fitted.h5")

@@ -17,7 +17,9 @@ def command_line(call: Call) -> str:
     from nerfgen.cli.main import app
 
     program: Any = typer.main.get_command(app)
-    words = ["nerfgen", call.command, *call.arguments]
+    # A file whose name looks like an option.
+    arguments = [f"./{word}" if word.startswith("-") else word for word in call.arguments]
+    words = ["nerfgen", call.command, *arguments]
     known = {parameter.name: parameter for parameter in program.commands[call.command].params}
     for name, value in call.options.items():
         words += _words(known[name], value)

@@ -61,8 +61,8 @@ def train(origin: Origin) -> Call:
     cameras = origin.input(own[0], "CAMERAS.h5")
     masks = origin.input(own[1], "MASKS.h5") if len(own) > 1 else None
     minutes = origin.parameters["minutes"]
-    recipe = recorded_recipe(
-        {name: value for name, value in origin.parameters.items() if name not in _OF_RUN}
+    recipe = _recipe(
+        origin, {name: value for name, value in origin.parameters.items() if name not in _OF_RUN}
     )
     options: Record = {"minutes": minutes, **origin.own("seed")}
     if minutes:
@@ -90,6 +90,13 @@ def train(origin: Origin) -> Call:
         **options,
         output=None if output == data / "model.h5" else output,
     ).with_changes(changes)
+
+
+def _recipe(origin: Origin, values: Record) -> Recipe:
+    try:
+        return recorded_recipe(values)
+    except InputError as error:
+        raise InputError(f"{origin.path}: {error}") from error
 
 
 def _effective(
@@ -389,7 +396,7 @@ def study(origin: Origin) -> Call:
     known = {name: replace(recipe, steps=None) if minutes else recipe for name, recipe in PRESETS.items()}
     if minutes:
         origin.notes.append(_MINUTES)
-    preset, changes = _changes(recorded_recipe(parameters["recipe"]), known)
+    preset, changes = _changes(_recipe(origin, parameters["recipe"]), known)
     tables = parameters["tables"]
     return origin.call(
         "evaluate",

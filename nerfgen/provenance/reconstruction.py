@@ -11,6 +11,7 @@ from nerfgen.provenance import model_commands, stage_commands
 from nerfgen.provenance.call import Call
 from nerfgen.provenance.origin import Origin
 from nerfgen.provenance.written import DATASET, read_written
+from nerfgen.untrusted import printable
 
 _Maker = Callable[[Origin], Call]
 
@@ -63,9 +64,10 @@ def reconstruct(path: Path) -> Call:
         for parameter, make in _MAKERS[origin.written.schema]:
             if not parameter or parameter in origin.parameters:
                 return make(origin)
-    except (KeyError, IndexError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise InputError(
-            f"{path} does not record all parameters of its command ({error}); `nerfgen info FILE` prints what it has"
+            f"{path} does not record all that its command needs ({printable(str(error))}); `nerfgen info FILE` prints "
+            "what it has"
         ) from error
     raise InputError(
         f"{path} was made by no command, but from Python; `nerfgen info FILE` prints its parameters"
