@@ -158,7 +158,7 @@ def test_words_for_what_is_not_there(made: Path, call, capsys, monkeypatch) -> N
     call("info", "./-views.h5", "--command")
     printed = capsys.readouterr()
     assert printed.err == "note: MODEL stands for the file model.h5\n"
-    assert printed.out.startswith("nerfgen render MODEL --rows 0 --yaw 0 --distance ")
+    assert printed.out.startswith("nerfgen render MODEL --rows 0 --distance ")
     call("info", "other.h5", "--command")
     printed = capsys.readouterr()
     assert printed.out.startswith("nerfgen train DATA --class cars --cameras CAMERAS.h5 --masks MASKS.h5 ")
