@@ -63,8 +63,10 @@ def inside_image(
     """Which pixels of a window resampled to ``size`` have their centres inside an image of (width, height) pixels."""
     x0, y0, side = (float(value) for value in window)
     centres = (np.arange(size) + 0.5) * (side / size)
-    inside_x = (x0 + centres >= 0) & (x0 + centres < image_size[0])
-    inside_y = (y0 + centres >= 0) & (y0 + centres < image_size[1])
+    with np.errstate(over="ignore"):
+        x, y = x0 + centres, y0 + centres
+    inside_x = (x >= 0) & (x < image_size[0])
+    inside_y = (y >= 0) & (y < image_size[1])
     return inside_y[:, None] & inside_x[None, :]
 
 
