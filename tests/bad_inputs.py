@@ -858,7 +858,11 @@ archive(
 )
 archive("bomb.zip", bomb)
 damaged("cut.zip", "ffhq.zip", lambda content: content.__delitem__(slice(len(content) // 2, None)))
-damaged("flipped.zip", "ffhq.zip", lambda content: content.__setitem__(60, content[60] ^ 255))
+damaged(
+    "flipped.zip",
+    "ffhq.zip",
+    lambda content: content.__setitem__(len(content) // 3, content[len(content) // 3] ^ 255),
+)
 
 
 def srn(name: str, file: str, content: str | None) -> None:

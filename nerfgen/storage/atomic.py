@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from nerfgen.errors import InputError, WriteError
+from nerfgen.errors import OutputExistsError, WriteError
 
 _PARTIAL = "partial"
 _FOREIGN_SECONDS = 7 * 24 * 3600.0
@@ -78,11 +78,10 @@ def atomic_path(path: Path, *, tidy: bool = True) -> Iterator[Path]:
             one folder calls :func:`remove_abandoned` once instead.
 
     Raises:
-        InputError: ``path`` is a pipe, a device or the like, which renaming would replace by a file.
+        OutputExistsError: a device or pipe stands there.
     """
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        raise InputError(f"{path} is a pipe or a device; choose another output")
     with writing(path):
+        _refuse_device(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if tidy:
             remove_abandoned(path.parent, glob.escape(_temporary_stem(path)), path.suffix)
@@ -115,6 +114,12 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
         os.close(lock)
+
+
+def _refuse_device(path: Path) -> None:
+    """Raise :class:`OutputExistsError` where a device or pipe stands, such as ``/dev/null``: it would be replaced."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OutputExistsError(f"{path} is a pipe or a device; choose another output")
 
 
 def remove_folder(path: Path) -> None:
