@@ -871,8 +871,7 @@ def srn(name: str, file: str, content: str | None) -> None:
     @bad_input(name)
     def build(path: Path, good: Path) -> None:
         copied(good / "srn", path)
-        first = sorted(path.iterdir())[0]
-        (target,) = first.glob(file)
+        (target,) = (path / "000000.png").glob(file)
         if content is None:
             target.unlink()
         else:

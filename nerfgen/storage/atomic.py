@@ -117,7 +117,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def _refuse_device(path: Path) -> None:
-    """Raise :class:`OutputExistsError` where a device or pipe stands, such as ``/dev/null``: it would be replaced."""
+    """Raise :class:`OutputExistsError` where there is a device or pipe: ``/dev/null`` would be replaced by a file."""
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise OutputExistsError(f"{path} is a pipe or a device; choose another output")
 
