@@ -241,6 +241,12 @@ def _(path: Path, good: Path) -> None:
     shutil.copyfile(path / "0.png", path / "\x1b[31mred\n.png")
 
 
+@image("image-without-permission")
+def _(path: Path) -> None:
+    photo().save(path)
+    path.chmod(0)
+
+
 @bad_input("all-unreadable")
 def _(path: Path, good: Path) -> None:
     three_images(path, good)
@@ -338,6 +344,19 @@ def _(path: Path, good: Path) -> None:
     path.mkdir()
     os.mkfifo(path / "cameras.h5")
     photo().save(path / "000000.png")
+
+
+@bad_input("read-only")
+def _(path: Path, good: Path) -> None:
+    copied(good / "photos", path)
+    (path / "masks.h5").unlink()
+    path.chmod(0o555)
+
+
+@bad_input("cameras-without-permission.h5")
+def _(path: Path, good: Path) -> None:
+    copied(good / "photos" / "cameras.h5", path)
+    path.chmod(0)
 
 
 @bad_input("output-is-folder")
@@ -1102,9 +1121,7 @@ camera_path("path-no-rotation.json", camera("camera_to_world", [2.0 * (i % 5 == 
 camera_path("path-fov-zero.json", camera("fov", 0))
 camera_path("path-fov-180.json", camera("fov", 180))
 camera_path("path-fov-text.json", camera("fov", "wide"))
-camera_path(
-    "path-fov-long.json", lambda content: json.dumps(content).replace('"fov": ', '"fov": ' + "9" * 400, 1)
-)
+camera_path("path-fov-long.json", camera("fov", 10**400))
 camera_path("path-fps-infinite.json", lambda content: content.update(fps=math.inf))
 camera_path("path-fps-tiny.json", lambda content: content.update(fps=1e-300))
 camera_path("path-panorama.json", lambda content: content.update(camera_type="equirectangular"))
