@@ -98,6 +98,7 @@ def import_cameras(
     posed, chosen, notes = _align(posed, [one.world for one in listed], name, described, alignment)
     _check_usable(folder / sources[0] if len(sources) == 1 else source, posed, problems)
     target = output or folder
+    digests = _digests(folder, posed.images)
     cameras = storage.Stage(
         target / "cameras.h5",
         "cameras/1",
@@ -111,7 +112,7 @@ def import_cameras(
             **chosen,
         },
         inputs=[
-            storage.folder_record(posed.images, _digests(folder, posed.images)),
+            storage.folder_record(posed.images, digests),
             storage.folder_record(sources, _digests(folder, sources)),
         ],
         version=_VERSION,
@@ -122,7 +123,7 @@ def import_cameras(
     outputs = {"cameras": cameras.output}
     kept = cameras.is_current(overwrite=overwrite)
     if not kept:
-        _write_cameras(cameras, posed, windows)
+        _write_cameras(cameras, posed, windows, problems, digests)
     num_masks = 0
     if any(posed.masks[row] for row in rows):
         files = sorted({posed.masks[row] for row in rows} - {"", *posed.images})
@@ -135,7 +136,7 @@ def import_cameras(
         )
         outputs["masks"] = masks.output
         if not masks.is_current(overwrite=overwrite):
-            _write_masks(masks, folder, posed, windows, settings.mask_size, progress)
+            _write_masks(masks, folder, posed, windows, digests, settings.mask_size, progress)
             kept = False
         with storage.reading(masks.output, "masks/1") as file:
             num_masks = int(storage.usable(storage.strings(file["status"])).sum())
@@ -341,10 +342,18 @@ def _scale(visible: Float[np.ndarray, " images"], described: ObjectClass) -> flo
     return described.reach / radius if radius > 1 / FARTHEST else 1.0
 
 
-def _write_cameras(stage: storage.Stage, posed: PosedImages, windows: Float[np.ndarray, "images 3"]) -> None:
+def _write_cameras(
+    stage: storage.Stage,
+    posed: PosedImages,
+    windows: Float[np.ndarray, "images 3"],
+    problems: Sequence[str],
+    digests: Sequence[storage.Digest],
+) -> None:
     with stage.create() as file:
         storage.put(file, "image", posed.images)
         storage.put(file, "status", posed.status)
+        storage.put(file, "reason", problems)
+        storage.put(file, "image_sha256", [sha256 for _, sha256 in digests])
         storage.put(file, "image_size", posed.image_size)
         storage.put(file, "intrinsics", posed.intrinsics)
         storage.put(file, "cam_to_world", posed.cam_to_world)
@@ -357,6 +366,7 @@ def _write_masks(
     folder: Path,
     posed: PosedImages,
     windows: Float[np.ndarray, "images 3"],
+    digests: Sequence[storage.Digest],
     size: int,
     progress: Progress,
 ) -> None:
@@ -386,6 +396,7 @@ def _write_masks(
         present = storage.usable(statuses)
         storage.put(file, "image", posed.images)
         storage.put(file, "status", statuses)
+        storage.put(file, "image_sha256", [sha256 for _, sha256 in digests])
         storage.put(file, "image_size", posed.image_size)
         storage.put(file, "mask_window", np.where(present[:, None], windows, np.nan))
 

@@ -19,8 +19,7 @@ import h5py
 import numpy as np
 
 from nerfgen.errors import InputError
-from nerfgen.objectclass import ObjectClass, class_from_text
-from nerfgen.objectclass import object_class as named_class
+from nerfgen.objectclass import ObjectClass, class_from_text, shipped_class
 from nerfgen.storage.content import check_attributes, check_values
 from nerfgen.storage.heap import check_heaps
 from nerfgen.storage.schema import Dataset, Schema
@@ -130,7 +129,9 @@ def class_of(file: h5py.File) -> ObjectClass:
         InputError: the class is neither described there nor ships with nerfgen.
     """
     text = str(file.attrs.get("class_description", ""))
-    return class_from_text(text, f"{file.filename}: class") if text else named_class(str(file.attrs["class"]))
+    return (
+        class_from_text(text, f"{file.filename}: class") if text else shipped_class(str(file.attrs["class"]))
+    )
 
 
 def strings(dataset: h5py.Dataset) -> list[str]:

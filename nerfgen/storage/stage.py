@@ -123,13 +123,16 @@ class Stage:
             return "was not written by nerfgen"
         # In the order of the stage, whose first parameters say most.
         wanted = self.attributes() | {"parameters": json.dumps(self.parameters)}
-        there, here = _comparable(found), _comparable(wanted)
+        try:
+            there, version = _comparable(found), int(found.get("stage_version", 1))
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            return "has a description that cannot be read"
+        here = _comparable(wanted)
         for key in [*here, *there]:
             if here.get(key) != there.get(key):
                 old, new = _short(there.get(key)), _short(here.get(key))
                 values = f": {old} in the file, {new} now" if old != new else ""
                 return f"differs in {key}{values}"
-        version = int(found.get("stage_version", 1))
         if version != self.version:
             age = "an older" if version < self.version else "a newer"
             return f"was made by {age} version of this stage ({version}, now {self.version})"

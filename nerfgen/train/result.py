@@ -111,16 +111,16 @@ def save_refined_cameras(stage: storage.Stage, cameras: Path, setup: Setup, stat
         images = storage.strings(file["image"])
         columns = {name: file[name][:] for name in ("image_size", "intrinsics", "cam_to_world", "window")}
         canonical = {name: file[name][:] for name in ("canonical_index", "canonical") if name in file}
-        instance = storage.strings(file["instance"]) if "instance" in file else None
-        status = storage.strings(file["status"])
+        texts = {
+            name: storage.strings(file[name])
+            for name in ("status", "reason", "image_sha256", "instance")
+            if name in file
+        }
     rows = storage.positions(images, refined.images)
     known = rows >= 0
     columns["intrinsics"][known] = refined.intrinsics[rows[known]]
     columns["cam_to_world"][known] = refined.cam_to_world[rows[known]]
     with replace(stage, schema="cameras/1").create() as file:
         storage.put(file, "image", images)
-        storage.put(file, "status", status)
-        if instance:
-            storage.put(file, "instance", instance)
-        for name, values in (columns | canonical).items():
+        for name, values in (texts | columns | canonical).items():
             storage.put(file, name, values)
