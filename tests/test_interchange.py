@@ -226,7 +226,11 @@ def test_import_of_an_export_is_the_same(name, tmp_path, call):
         "--pictures",
         "none",
     )
-    texts = [path for path in (tmp_path / "out").rglob("*") if path.suffix in (".json", ".txt")]
+    texts = [
+        path
+        for path in (tmp_path / "out").rglob("*")
+        if path.suffix in (".json", ".txt") and not path.name.startswith(".")
+    ]
     assert len(texts) == {"srn": 9, "eg3d": 1, "transforms": 3}[name]
     assert not list((tmp_path / "again").rglob("*.png"))
 
@@ -235,9 +239,9 @@ def test_one_image_an_object_is_one_scene(tmp_path):
     posed = some_images(tmp_path / "data", views=1)
     put_cameras(tmp_path / "data/cameras.h5", posed)
     export_cameras(tmp_path / "data", tmp_path / "out", ExportSettings("transforms", "link"))
-    assert [path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.json")] == [
-        "transforms.json"
-    ]
+    assert [
+        path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("[!.]*.json")
+    ] == ["transforms.json"]
     assert read("transforms", tmp_path / "out").instance == posed.instance
     assert (tmp_path / "out" / posed.images[0]).stat().st_nlink == 2
 
