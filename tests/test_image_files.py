@@ -240,7 +240,7 @@ def _memory(path: Path) -> tuple[str, int]:
 @pytest.mark.parametrize(
     ("size", "depth", "channels", "limit"),
     [
-        (9_000, 8, 3, "0.4"),
+        (8_300, 8, 3, "0.4"),
         pytest.param(10_000, 8, 3, "1", marks=pytest.mark.slow),
         pytest.param(20_000, 8, 3, "1", marks=pytest.mark.slow),
         pytest.param(20_000, 16, 1, "1", marks=pytest.mark.slow),
