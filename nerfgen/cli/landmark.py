@@ -51,9 +51,10 @@ def landmark(
     Images may have any size and framing, those of faces any orientation. If an image shows several objects, the largest
     is used. Images without an object and unreadable images stay in the file, with a status that says so.
 
-    An image is a file with the suffix of an image format or of a camera's raw files. Hidden files are skipped, and so are
-    the figures, masks and GIF videos that nerfgen wrote, which it marks; rendered views and synthetic images are images.
-    Links that lead out of the folder are not followed: their rows say `outside` (NERFGEN_FOLLOW_LINKS=1 permits them).
+    An image is a file with the suffix of an image format or of a camera's raw files. Hidden files are skipped, and so
+    are the figures, masks and GIF videos that nerfgen wrote, which it marks; rendered views and synthetic images are
+    images. Links that lead out of the folder are not followed: their rows say `outside` (NERFGEN_FOLLOW_LINKS=1 permits
+    them).
     """
     from nerfgen.landmark import landmark_figure, landmark_folder
 
