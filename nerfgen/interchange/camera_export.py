@@ -37,7 +37,7 @@ from nerfgen.untrusted import excerpt, is_inside, read_json_input, safe_relative
 
 _SOURCES = ("cameras/1", "truth/1", "model/1", "views/1")
 # In every exported folder: what it was made of, and its files.
-MARKER = ".nerfgen-export.json"
+MARKER = ".nerfgen-export"
 _UNEQUAL = (
     "EG3D reads square images of one size only, which these are not; `pictures` windows writes such images"
 )
