@@ -266,6 +266,7 @@ def test_a_bad_label_costs_one_image(label, tmp_path):
         {"w": -24, "h": -24},
         {"w": 1e-310, "h": 1e-310},
         {"k1": {}},
+        {"mask_path": "m" * 300, "fl_x": []},
     ],
 )
 def test_a_bad_frame_costs_one_image(entry, tmp_path):
@@ -319,6 +320,7 @@ def test_invalid_json_is_refused_in_a_line(text, reason, tmp_path, monkeypatch):
     [
         ({"file_path": "gone"}, "absent, such as gone.png"),
         ({"transform_matrix": (2.0 * np.eye(4)).tolist()}, "scales, shears or mirrors"),
+        ({"file_path": f"{'a' * 300}/{'b' * 300}"}, "1 absent"),
         ({"w": 10, "h": 30}, "wrong_shape, such as a.png: its camera is for 10 x 30 pixels"),
     ],
 )

@@ -273,7 +273,8 @@ def with_files(
     beside = {
         (parent / path.name).as_posix()
         for parent in parents
-        if (parent == PurePosixPath() or is_inside(folder, parent.as_posix())) and (folder / parent).is_dir()
+        if (parent == PurePosixPath() or is_inside(folder, parent.as_posix()))
+        and os.path.isdir(folder / parent)
         for path in (folder / parent).iterdir()
         if is_image(path.name) and not is_figure(path)
     }
