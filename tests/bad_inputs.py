@@ -166,7 +166,7 @@ bytes_image(
     "broken-exif", lambda: encoded("JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40), "000002.jpg"
 )
 bytes_image("broken-profile", lambda: encoded("PNG", icc_profile=b"\xff" * 200))
-bytes_image("sixteen-bits", lambda: encoded("PNG", Image.fromarray(np.full((24, 24), 65535, np.uint16))))
+bytes_image("sixteen-bits", lambda: encoded("PNG", Image.fromarray(np.asarray(photo(mode="L"), np.uint16) * 257)))
 bytes_image(
     "tiff-of-nan",
     lambda: encoded("TIFF", Image.fromarray(np.full((24, 24), math.nan, np.float32))),
@@ -454,6 +454,14 @@ def linked(dataset: str, link: Any) -> Callable[[h5py.File], None]:
     return change
 
 
+def as_text(array: h5py.Dataset) -> None:
+    """Put a text in the place of an array."""
+    file, name = array.file, array.name
+    attributes = dict(array.attrs)
+    del file[name]
+    file.create_dataset(name, data="x").attrs.update(attributes)
+
+
 def as_group(dataset: str) -> Callable[[h5py.File], None]:
     def change(file: h5py.File) -> None:
         del file[dataset]
@@ -664,7 +672,7 @@ hdf5("report-of-text.h5", "report.h5", replaced("mean", lambda old: np.full(old.
 hdf5(
     "pictures-of-text.h5",
     "report.h5",
-    lambda file: file.require_group("pictures/extra").create_dataset("x", data=b"x"),
+    lambda file: as_text(next(_arrays(file["pictures"]))),
 )
 damaged("flipped-study.h5", "study.h5", flip)
 damaged("flipped-estimator.h5", "mug.h5", flip)
@@ -877,11 +885,6 @@ archive(
 )
 archive("bomb.zip", bomb)
 damaged("cut.zip", "ffhq.zip", lambda content: content.__delitem__(slice(len(content) // 2, None)))
-damaged(
-    "flipped.zip",
-    "ffhq.zip",
-    lambda content: content.__setitem__(len(content) // 3, content[len(content) // 3] ^ 255),
-)
 
 
 def srn(name: str, file: str, content: str | None) -> None:
