@@ -166,7 +166,9 @@ bytes_image(
     "broken-exif", lambda: encoded("JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff" + b"\xff" * 40), "000002.jpg"
 )
 bytes_image("broken-profile", lambda: encoded("PNG", icc_profile=b"\xff" * 200))
-bytes_image("sixteen-bits", lambda: encoded("PNG", Image.fromarray(np.asarray(photo(mode="L"), np.uint16) * 257)))
+bytes_image(
+    "sixteen-bits", lambda: encoded("PNG", Image.fromarray(np.asarray(photo(mode="L"), np.uint16) * 257))
+)
 bytes_image(
     "tiff-of-nan",
     lambda: encoded("TIFF", Image.fromarray(np.full((24, 24), math.nan, np.float32))),

@@ -346,7 +346,9 @@ def untrained(tmp_path):
         stage = storage.Stage(path, "landmarker/1", "cat")
         errors, scores = np.zeros((0, 9)), np.zeros(0)
         changed_estimator = replace(trained, **changed)
-        save_estimator(stage, changed_estimator, held_out=[], errors=errors, scores=scores, summary={"steps": 1})
+        save_estimator(
+            stage, changed_estimator, held_out=[], errors=errors, scores=scores, summary={"steps": 1}
+        )
         return path
 
     return write

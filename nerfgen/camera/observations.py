@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import h5py
 import numpy as np
@@ -65,6 +66,8 @@ class Observations:
     @property
     def determinate(self) -> Bool[np.ndarray, "images"]:
         """Images that have a size, and points that are not all in one place."""
+        if not self.points.shape[1]:
+            return np.zeros(len(self.points), bool)
         # NaN counts for nothing here, and no copy of the points is made: there may be many.
         extent = np.fmax.reduce(self.points, axis=1) - np.fmin.reduce(self.points, axis=1)
         return (extent >= _LEAST_EXTENT).any(axis=-1) & (self.image_size > 0).all(axis=-1)
@@ -169,7 +172,8 @@ def read_observations(file: h5py.File, described: ObjectClass, points: Points) -
 
 def _in_range(points: Float[np.ndarray, "images points 2"]) -> Float[np.ndarray, "images points 2"]:
     """The points, NaN where they are not in any image."""
-    if np.fmax.reduce(points, axis=None) <= _FARTHEST and np.fmin.reduce(points, axis=None) >= -_FARTHEST:
+    limits: dict[str, Any] = {"axis": None, "initial": 0.0}
+    if np.fmax.reduce(points, **limits) <= _FARTHEST and np.fmin.reduce(points, **limits) >= -_FARTHEST:
         return points
     found = np.array(points)
     found[(np.abs(points) > _FARTHEST).any(axis=-1)] = np.nan

@@ -108,7 +108,7 @@ def check_strict(strict: bool, unusable: int, total: int) -> None:
 
     if strict and unusable:
         raise UnusableImagesError(
-            f"{unusable} of {total} images could not be used; dataset status of the file says why"
+            f"{unusable} of {total} images could not be used; `nerfgen info FILE --status not-ok` lists them"
         )
 
 

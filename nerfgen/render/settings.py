@@ -109,7 +109,7 @@ def parse_angles(name: str, text: str) -> tuple[float, ...]:
             first = float(start)
             if rest:
                 stop, count = rest
-                last, steps = float(stop), parse_count(count) - 1
+                last, steps = float(stop), parse_count(count.strip()) - 1
                 if not 1 <= steps < _MOST_VIEWS:
                     raise ValueError(f"a range of {count}")
                 angles += [first + (last - first) * step / steps for step in range(steps + 1)]
