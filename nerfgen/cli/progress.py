@@ -103,9 +103,12 @@ class Reporter:
 
 
 def _print_line(text: str, stream: TextIO | None) -> None:
-    """Print a line, with what a terminal would obey escaped; nothing where the stream was closed from the start."""
+    """Print a line, with what a terminal would obey escaped; nothing where the stream was closed from the start.
+
+    Tabs are columns of ours.
+    """
     if stream is not None:
-        print(printable(text), file=stream, flush=True)
+        print("\t".join(map(printable, text.split("\t"))), file=stream, flush=True)
 
 
 def finite(values: Any) -> Any:
