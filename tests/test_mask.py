@@ -54,13 +54,17 @@ def cutout(path: Path, alpha: np.ndarray) -> None:
 
 
 def write_cameras(
-    path: Path, images: list[str], windows: list[tuple[float, ...]], statuses: list[str] | None = None
+    path: Path,
+    images: list[str],
+    windows: list[tuple[float, ...]],
+    statuses: list[str] | None = None,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
 ) -> Path:
     count = len(images)
     with storage.Stage(path, "cameras/1", "face").create() as file:
         storage.put(file, "image", images)
         storage.put(file, "status", statuses or ["ok"] * count)
-        storage.put(file, "image_size", np.tile((WIDTH, HEIGHT), (count, 1)))
+        storage.put(file, "image_size", np.tile(size, (count, 1)))
         storage.put(file, "intrinsics", np.tile(np.eye(3), (count, 1, 1)))
         storage.put(file, "cam_to_world", np.tile(np.eye(4), (count, 1, 1)))
         storage.put(file, "window", windows)
@@ -280,6 +284,7 @@ def portraits(tmp_path: Path) -> Path:
         data / "cameras.h5",
         ["f00000.jpg.png", "f00001.jpg.png"],
         [(-6.0, -6.0, 140.0), (296.0, 194.0, 140.0)],
+        size=(500, 400),
     )
     return data
 

@@ -233,8 +233,11 @@ def open_framer(listing: ImageListing, size: int) -> Iterator[Callable[[int], Ra
 
     def frame(masks: h5py.File | None, row: int) -> Raster | str:
         window = listing.table["window"][row]
+        image = InputImage(listing.images[row], listing.data)
         try:
-            rgb, valid = InputImage(listing.images[row], listing.data).resample(window, size)
+            if image.size != tuple(listing.table["image_size"][row]):
+                return "changed"
+            rgb, valid = image.resample(window, size)
         except UnreadableImageError as error:
             return error.status
         if not valid.any():

@@ -62,7 +62,7 @@ def read_camera_path(path: Path) -> CameraPath:
             raise InputError(f"{key} must be an object with camera_to_world and fov")
         poses.append(_pose(entry.get("camera_to_world"), f"{key}.camera_to_world") @ OPENGL_AXES)
         fields.append(_number(entry.get("fov"), f"{key}.fov", "vertical field of view, degrees", 180))
-    rate = _number(content.get("fps", 24.0), f"{path}: fps", "frames per second", np.inf)
+    rate = _number(content.get("fps", 24.0), f"{path}: fps", "frames per second", 1000, above=0.01)
     cameras = Cameras(field_intrinsics(np.array(fields)), np.stack(poses))
     return CameraPath(cameras, rate, bool(content.get("is_cycle", False)))
 
@@ -122,9 +122,8 @@ def _pose(value: Any, key: str) -> Float[np.ndarray, "4 4"]:
     return matrix
 
 
-def _number(value: Any, key: str, meaning: str, below: float) -> float:
-    """A number above 0 and below ``below``."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < below:
-        limit = f" and below {below:g}" if np.isfinite(below) else ""
-        raise InputError(f"{key} must be a number above 0{limit}: {meaning}")
+def _number(value: Any, key: str, meaning: str, below: float, *, above: float = 0.0) -> float:
+    """A number above ``above`` and below ``below``."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not above < value < below:
+        raise InputError(f"{key} must be a number above {above:g} and below {below:g}: {meaning}")
     return float(value)

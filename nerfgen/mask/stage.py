@@ -153,6 +153,11 @@ def segment_folder(
             found = Segmentation(**{**row, "image_size": tuple(row["image_size"])})
             own = {paths[index]: digest[1]}
             (status,), renewed = storage.changed_images([found.status], [paths[index]], own, *recorded)
+            if found.mask is not None and found.image_size != tuple(image_sizes[index]):
+                status, renewed = (
+                    "changed",
+                    [paths[index]],
+                )  # files without digests: at least the size differs
             if renewed:
                 found = replace(found, status=status, mask=None)
                 changed += renewed

@@ -235,6 +235,7 @@ STAGE_SCHEMAS = (
                 "depth along the optical axis; 0 on the background",
                 "world",
                 by_item=True,
+                values=Values(0.0),
             ),
             Dataset(
                 "keypoint_names",
@@ -274,6 +275,7 @@ STAGE_SCHEMAS = (
                 "depth along the optical axis; 0 on the background",
                 "world",
                 by_item=True,
+                values=Values(0.0),
             ),
             Dataset(
                 "heldout_intrinsics",
