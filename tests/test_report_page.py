@@ -9,9 +9,9 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import h5py
 import numpy as np
 import pytest
+from edited import edited
 from PIL import Image
 
 from nerfgen import storage
@@ -141,8 +141,6 @@ def test_a_report_gives_the_same_page_after_its_file(tmp_path):
         inputs=json.loads(report.provenance["inputs"]),
     )
     save_report(stage, report)
-    with storage.reading(tmp_path / "report.h5", "report/1") as file:
-        storage.check(file, tmp_path / "report.h5")
     loaded = load_report(tmp_path / "report.h5")
     assert list(loaded.tables) == list(report.tables)
     assert loaded.tables["novel"].missing == ["no views & no <pairs>"]
@@ -300,7 +298,7 @@ def test_names_of_others_stay_text_in_attributes_plots_and_links(tmp_path):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda file: file.attrs.__setitem__("inputs", "[1]"), "attribute inputs is no list of files"),
+        (lambda file: file.attrs.__setitem__("inputs", "[1]"), "attribute inputs"),
         (lambda file: file.attrs.__setitem__("parameters", "[" * 100_000), "attribute parameters"),
         (lambda file: file.attrs.pop("parameters"), "attribute parameters"),
         (lambda file: file["pictures/fit/grid"].attrs.__setitem__("items", ["a"] * 9), "no grid of images"),
@@ -314,7 +312,7 @@ def test_reports_of_another_form_are_refused_with_the_file(tmp_path, change, tol
     stage = storage.Stage(tmp_path / "report.h5", "report/1", object_class("cars"), parameters={}, inputs=[])
     save_report(stage, Report("model", {"fit": table}, {"fit": table.summary()}))
     load_report(stage.output)
-    with h5py.File(stage.output, "r+") as file:
+    with edited(stage.output) as file:
         change(file)
     with pytest.raises(InputError, match=rf"report\.h5: .*{told}.*; "):
         load_report(stage.output)

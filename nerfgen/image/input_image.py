@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -218,7 +219,8 @@ def open_image_file(path: Path) -> BinaryIO:
     except FileNotFoundError as error:
         raise UnreadableImageError("the file does not exist", "absent", path) from error
     except OSError as error:
-        raise UnreadableImageError(error.strerror or "the file can't be opened", path=path) from error
+        status = "absent" if error.errno == errno.ENAMETOOLONG else "unreadable"
+        raise UnreadableImageError(error.strerror or "the file can't be opened", status, path) from error
     except InputError as error:
         raise UnreadableImageError(str(error).removeprefix(f"{path} "), path=path) from error
     size, limit = os.fstat(stream.fileno()).st_size, _FILE_LIMIT * read_limit()

@@ -296,7 +296,7 @@ def name_images(images: Sequence[ImageSource]) -> tuple[list[InputImage], list[s
             found = [source if isinstance(source, InputImage) else InputImage(source)]
         sources += found
         paths += [image.path or Path("/image") for image in found]
-        lengths += [len(Path(image.name).parts) for image in found]
+        lengths += [max(1, len(Path(image.name).parts)) for image in found]
     return sources, _distinct_names([Path(os.path.abspath(path)) for path in paths], lengths)
 
 

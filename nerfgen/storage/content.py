@@ -123,7 +123,8 @@ def check_values(file: h5py.File, schema: Schema, path: Path) -> None:
             for start, values in blocks(dataset):
                 if values.dtype.kind == "f" and np.isnan(values).any():
                     raise InputError(
-                        f"{path}: {group}/{printable(name)} has NaN from row {start}; re-create the file"
+                        f"{path}: dataset {group}/{printable(name)} has numbers that are not finite, from row "
+                        f"{start} on; re-create the file"
                     )
 
 
@@ -174,8 +175,8 @@ def _check_numbers(
             wrong &= used
         if wrong.any():
             raise InputError(
-                f"{path}: {spec.name} has values that it cannot have, first in row {start + int(wrong.argmax())}; "
-                "re-create the file"
+                f"{path}: dataset {spec.name} has values that it cannot have, first in row "
+                f"{start + int(wrong.argmax())}; re-create the file"
             )
 
 
