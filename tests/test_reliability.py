@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import random
+import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import bad_inputs
+import disk
 import good_files
+import kills
 import pytest
 import reliability_rows
 from forked_program import ForkedProgram
@@ -81,3 +86,28 @@ def test_a_wrong_row_is_noticed(program: ForkedProgram, good: Path, tmp_path: Pa
         replace(row, command=row.command.replace("no-pose.h5", "flipped-cameras.h5")),
     ):
         assert reliability_rows.check(wrong, tmp_path, good, program)[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler")
+def test_calls_that_fail(good: Path, tmp_path: Path) -> None:
+    chosen = [each for each in disk.COMMANDS if each.name in ("segment --png", "import ffhq.zip")]
+    library = disk.build_library(tmp_path)
+    tried = list(disk.injected(good, tmp_path, library, 3, random.Random(1), chosen))
+    assert len({label.split()[0] for _, label, _ in tried}) == len(disk.CALLS)
+    assert [each for each in tried if each[2]] == []
+
+
+@pytest.mark.skipif(not disk.can_mount(), reason="needs the right to mount")
+def test_full_disks(good: Path, tmp_path: Path) -> None:
+    chosen = [each for each in disk.COMMANDS if each.name in ("segment --png", "export-cameras")]
+    tried = list(disk.full_disks(good, tmp_path, 4, random.Random(1), chosen))
+    assert len(tried) == 8
+    assert [each for each in tried if each[2]] == []
+
+
+def test_killed_commands(good: Path, tmp_path: Path) -> None:
+    commands = kills.commands(good, tmp_path, good_files.recipe())
+    (segment,) = (each for each in commands if each.name == "segment --png")
+    table = kills.kill_campaign([segment], 1, seed=2)
+    assert {name for _, name in table} == {"SIGKILL", "SIGTERM", "SIGINT"}
+    assert [outcome.faults for outcome in table.values() if outcome.faults] == []
