@@ -102,9 +102,9 @@ def test_inputs(folder: Path, problems, call, tmp_path: Path) -> None:
     image = min(folder.glob("*.png"))
     content = image.read_bytes()
     image.write_bytes(content + b"\0")
-    assert problems() == "images have changed since"
+    assert problems() == "image 000000.png changed since"
     image.unlink()
-    assert problems() == "images have changed since"
+    assert problems() == "image 000000.png changed since"
     image.write_bytes(content)
     call("synth", "cars", tmp_path / "others", "-n", 2, "--size", 16, "-q")
     (folder / "truth.h5").rename(tmp_path / "truth.h5")
