@@ -128,10 +128,13 @@ def class_of(file: h5py.File) -> ObjectClass:
     Raises:
         InputError: the class is neither described there nor ships with nerfgen.
     """
-    text = str(file.attrs.get("class_description", ""))
-    return (
-        class_from_text(text, f"{file.filename}: class") if text else shipped_class(str(file.attrs["class"]))
-    )
+    text, name = str(file.attrs.get("class_description", "")), str(file.attrs["class"])
+    if text:
+        return class_from_text(text, f"{file.filename}: class")
+    try:
+        return shipped_class(name)
+    except InputError as error:
+        raise InputError(f"{file.filename}: {error}; re-create the file") from error
 
 
 def strings(dataset: h5py.Dataset) -> list[str]:

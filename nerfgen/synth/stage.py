@@ -99,6 +99,8 @@ def synthesize(
     """
     chosen = procedural_class(kind)
     out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; give the folder to write to")
     heldout_objects = min(settings.heldout_objects, settings.num_images)
     parameters = {
         "kind": kind,
@@ -255,10 +257,8 @@ def _clear(out: Path, truth: Path, *, keep: set[str], overwrite: bool) -> None:
     """Remove an old truth, what killed runs left, and images of this command that will not be replaced.
 
     Raises:
-        InputError: ``out`` is a file, or holds other images and ``overwrite`` was not given.
+        InputError: ``out`` holds other images and ``overwrite`` was not given.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give the folder to write to")
     if not out.exists():
         return
     ours = []
