@@ -93,6 +93,8 @@ int fdatasync(int handle) {
 }
 int rename(const char *old, const char *new) {
     REAL(rename);
-    char whole[4096];
-    return fails("rename", below(new) || (new[0] != '/' && getcwd(whole, sizeof whole) && below(whole))) ? -1 : real(old, new);
+    char path[8192] = "";
+    if (new[0] != '/' && getcwd(path, 4096)) strcat(path, "/");
+    strncat(path, new, 4000);
+    return fails("rename", below(path)) ? -1 : real(old, new);
 }

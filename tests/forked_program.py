@@ -1,11 +1,11 @@
 """The program in processes forked from one that has imported everything: a command costs milliseconds to start.
 
-Each command is the real one: it gets its arguments, folder, environment and streams like a new interpreter, and ends
-through the interpreter's own exit.
+Each command is the real one: it gets its arguments, folder, environment and streams like a new interpreter.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
 import gc
@@ -21,7 +21,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 SECONDS, MEMORY = 20.0, 2 << 30
 # Compilers map more than they use; this stops what would take the machine's memory.
@@ -67,13 +67,20 @@ class ForkedProgram:
     Args:
         scratch: folder for what commands print.
         preload: further modules to import once.
+        finalizes: whether the interpreter of a command takes itself apart at the end, as it does in use; that takes as
+            long as a short command.
         environment: further variables of the process that all others are forked from.
     """
 
     def __init__(
-        self, scratch: Path, preload: Sequence[str] = (), environment: Mapping[str, str] | None = None
+        self,
+        scratch: Path,
+        preload: Sequence[str] = (),
+        *,
+        finalizes: bool = True,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._scratch = scratch
+        self._scratch, self._finalizes = scratch, finalizes
         scratch.mkdir(parents=True, exist_ok=True)
         spec = importlib.util.find_spec("nerfgen")
         assert spec is not None
@@ -120,6 +127,7 @@ class ForkedProgram:
             "folder": os.fspath(folder),
             "environment": dict(environment or {}),
             "seconds": seconds,
+            "finalizes": self._finalizes,
             "stdout": os.fspath(out),
             "stderr": os.fspath(err),
         }
@@ -133,14 +141,14 @@ def _text(path: Path) -> str:
     return path.read_bytes().decode(errors="backslashreplace")
 
 
-def _serve() -> None:
+def _serve() -> Mapping[str, Any]:
     """Fork a process for each job on stdin and answer on stdout; a forked process returns from here to run its job."""
     for line in sys.stdin:
         job = json.loads(line)
         child = os.fork()
         if not child:
             _become(job)
-            return
+            return job
         print(json.dumps(_watch(child, job["seconds"])), flush=True)
     os._exit(0)
 
@@ -163,6 +171,15 @@ def _become(job: Mapping[str, Any]) -> None:
         # One core, so that images are processed here rather than in processes that import everything again.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     sys.argv = ["nerfgen", *job["arguments"]]
+
+
+def _leave(code: int) -> NoReturn:
+    """End as the interpreter does, but leave everything in memory as it is."""
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _respect_permissions() -> None:
@@ -223,7 +240,12 @@ def _import_all(further: Sequence[str]) -> None:
 
 if __name__ == "__main__":
     _import_all(sys.argv[1:])
-    _serve()
+    job = _serve()
     from nerfgen.cli.main import main
 
-    main()
+    try:
+        main()
+    except SystemExit as end:
+        if job["finalizes"]:
+            raise
+        _leave(int(end.code or 0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -22,15 +23,16 @@ from reliability_rows import Row
 ROWS = list(reliability_rows.rows())
 
 
-def marked(row: Row) -> object:
-    marks = [pytest.mark.slow] if row.is_slow else []
+def marked(number: int, row: Row) -> object:
+    """Every second row runs in the quick tests, the others and those that take long in the slow ones."""
+    marks = [pytest.mark.slow] if row.is_slow or number % 2 else []
     marks += [pytest.mark.mediapipe] if row.needs_faces else []
     return pytest.param(row, id=f"{row.table}: {row.description}", marks=marks)
 
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedProgram]:
-    with ForkedProgram(tmp_path_factory.mktemp("streams")) as program:
+    with ForkedProgram(tmp_path_factory.mktemp("streams"), finalizes=False) as program:
         yield program
 
 
@@ -43,7 +45,7 @@ def good(
     return good_files.make_files(program, tmp_path_factory.mktemp("good"), slow=slow)
 
 
-@pytest.mark.parametrize("row", [marked(row) for row in ROWS])
+@pytest.mark.parametrize("row", [marked(*each) for each in enumerate(ROWS)])
 def test_row(row: Row, program: ForkedProgram, good: Path, tmp_path: Path) -> None:
     if unable := bad_inputs.unable(row.inputs):
         pytest.skip(unable)
@@ -90,24 +92,24 @@ def test_a_wrong_row_is_noticed(program: ForkedProgram, good: Path, tmp_path: Pa
 
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler")
 def test_calls_that_fail(good: Path, tmp_path: Path) -> None:
-    chosen = [each for each in disk.COMMANDS if each.name in ("segment --png", "import ffhq.zip")]
+    chosen = [each for each in disk.COMMANDS if each.name == "segment --png"]
     library = disk.build_library(tmp_path)
-    tried = list(disk.injected(good, tmp_path, library, 3, random.Random(1), chosen))
-    assert len({label.split()[0] for _, label, _ in tried}) == len(disk.CALLS)
+    tried = list(disk.injected(good, tmp_path, library, 2, random.Random(1), chosen))
+    assert {label.split()[0] for _, label, _ in tried} == set(disk.CALLS)
     assert [each for each in tried if each[2]] == []
 
 
 @pytest.mark.skipif(not disk.can_mount(), reason="needs the right to mount")
 def test_full_disks(good: Path, tmp_path: Path) -> None:
-    chosen = [each for each in disk.COMMANDS if each.name in ("segment --png", "export-cameras")]
+    chosen = [each for each in disk.COMMANDS if each.name == "segment --png"]
     tried = list(disk.full_disks(good, tmp_path, 4, random.Random(1), chosen))
-    assert len(tried) == 8
+    assert len(tried) == 4
     assert [each for each in tried if each[2]] == []
 
 
 def test_killed_commands(good: Path, tmp_path: Path) -> None:
     commands = kills.commands(good, tmp_path, good_files.recipe())
     (segment,) = (each for each in commands if each.name == "segment --png")
-    table = kills.kill_campaign([segment], 1, seed=2)
-    assert {name for _, name in table} == {"SIGKILL", "SIGTERM", "SIGINT"}
+    table = kills.kill_campaign([segment], 2, [signal.SIGKILL], seed=2)
+    assert sum(outcome.tried for outcome in table.values()) == 2
     assert [outcome.faults for outcome in table.values() if outcome.faults] == []
