@@ -114,7 +114,8 @@ def write_png_masks(
 
 def _write(item: tuple[str, int, str]) -> None:
     masks, row, path = item
-    with h5py.File(masks, "r") as file:
+    # Checked once by the caller; a worker only reads.
+    with storage.hdf5_errors(Path(masks)), h5py.File(masks, "r", locking=False) as file:
         mask, window = file["mask"][row], file["mask_window"][row]
         width, height = (int(length) for length in file["image_size"][row])
     save_image(Path(path), whole_image_mask(mask, window, (width, height)), figure=True, tidy=False)

@@ -26,7 +26,16 @@ if TYPE_CHECKING:
         usable,
     )
     from nerfgen.storage.journal import Digest, Journal, Row
-    from nerfgen.storage.reader import class_of, get_tree, open_file, open_hdf5, reading, schema_of, strings
+    from nerfgen.storage.reader import (
+        class_of,
+        get_tree,
+        hdf5_errors,
+        open_file,
+        open_hdf5,
+        reading,
+        schema_of,
+        strings,
+    )
     from nerfgen.storage.schema import ROOT_ATTRIBUTES, Attribute, Dataset, Schema
     from nerfgen.storage.schemas import SCHEMAS
     from nerfgen.storage.seal import check_seal
@@ -72,6 +81,7 @@ __all__ = [
     "file_record",
     "folder_record",
     "get_tree",
+    "hdf5_errors",
     "image_digests",
     "open_file",
     "open_hdf5",
