@@ -7,6 +7,7 @@ Two environment variables, which the program's options of the same names set, wi
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -52,8 +53,32 @@ def read_limit() -> int:
     return int(limit * 2**30)
 
 
+class _NamedFile(io.FileIO):
+    """A file opened by number whose errors of reading name it, as those of opening do."""
+
+    def __init__(self, handle: int, path: Path) -> None:
+        super().__init__(handle, "rb")
+        self._path = path
+
+    def readinto(self, buffer: Any) -> int | None:
+        with self._named():
+            return super().readinto(buffer)
+
+    def readall(self) -> bytes:
+        with self._named():
+            return super().readall()
+
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            error.filename = os.fspath(self._path)
+            raise
+
+
 def open_input(path: Path) -> BinaryIO:
-    """A regular file, opened for reading.
+    """A regular file, opened for reading. Errors of reading name it.
 
     Pipes and devices, which could block or never end, are refused, also behind links.
 
@@ -64,7 +89,7 @@ def open_input(path: Path) -> BinaryIO:
     handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
         if stat.S_ISREG(os.fstat(handle).st_mode):
-            return os.fdopen(handle, "rb")
+            return io.BufferedReader(_NamedFile(handle, path))
     except BaseException:
         os.close(handle)
         raise

@@ -9,8 +9,9 @@ from nerfgen.landmark.annotation_json import is_ffhq, read_coco, read_ffhq
 from nerfgen.landmark.annotation_tables import CAT_SUFFIX, is_celeba, read_cat_folder, read_celeba, read_table
 from nerfgen.landmark.annotations import Annotations
 from nerfgen.landmark.settings import ANNOTATION_FORMATS, AnnotationFormat
+from nerfgen.untrusted import open_input
 
-_BEGINNING = 4096  # characters that are looked at
+_BEGINNING = 4096  # bytes that are looked at
 
 
 def annotation_format(path: Path) -> AnnotationFormat | None:
@@ -20,8 +21,8 @@ def annotation_format(path: Path) -> AnnotationFormat | None:
     suffix = path.suffix.lower()
     if not path.is_file() or suffix not in (".json", ".csv", ".txt"):
         return None
-    with open(path, encoding="utf-8-sig", errors="replace") as stream:
-        beginning = stream.read(_BEGINNING)
+    with open_input(path) as stream:
+        beginning = stream.read(_BEGINNING).decode("utf-8-sig", errors="replace")
     if suffix == ".json":
         return "ffhq" if is_ffhq(beginning) else "coco"
     return "celeba" if is_celeba(beginning) else "csv"

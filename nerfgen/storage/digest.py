@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypedDict
 
+from nerfgen.untrusted import open_input
+
 _BLOCK = 1 << 20
 # A file that changed so shortly before may change again without its modification time changing.
 _SETTLED_SECONDS = 2.0
@@ -51,7 +53,7 @@ def stream_digest(path: Path, skip: int = 0) -> tuple[int, str]:
         return found.st_size - skip, known
     is_settled = time.time() - found.st_mtime > _SETTLED_SECONDS
     digest, size = hashlib.sha256(), 0
-    with open(path, "rb") as stream:
+    with open_input(path) as stream:
         stream.seek(skip)
         while block := stream.read(_BLOCK):
             digest.update(block)

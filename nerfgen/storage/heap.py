@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nerfgen.errors import InputError
+from nerfgen.untrusted import open_input
 
 _SIGNATURE = b"GCOL\x01\0\0\0"
 _HEAP = struct.Struct("<8sQ")
@@ -28,7 +29,7 @@ def check_heaps(path: Path) -> None:
         InputError: one does not.
         OSError: the file cannot be read.
     """
-    with open(path, "rb") as stream:
+    with open_input(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         for place in _places(stream):
             if not _ends(stream, place, size):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nerfgen.errors import InputError
 from nerfgen.storage.digest import stream_digest
+from nerfgen.untrusted import open_input
 
 SEAL_SIZE = 512
 _TITLE = b"nerfgen, sealed HDF5\n"
@@ -36,7 +37,7 @@ def check_seal(path: Path) -> bool:
         InputError: it is no HDF5 file, or its content does not match its seal.
         OSError: it cannot be read.
     """
-    with open(path, "rb") as stream:
+    with open_input(path) as stream:
         block = stream.read(SEAL_SIZE)
     if block.startswith(_SIGNATURE):
         return False
