@@ -136,9 +136,9 @@ def _load(scratch: Path, count: int, seed: int, only: Sequence[str]) -> Iterator
             gib = result["memory"] / 2**30, result["worker_memory"] / 2**30
             lines.append((stage, size, f"{result['processor']:.1f}", f"{gib[0]:.2f}", f"{gib[1]:.2f}"))
             _say(str(lines[-1]))
-            if max(gib) * 2**30 > _MEMORY:
-                yield f"{stage}, {size} images: {max(gib):.2f} GiB"
-    _print_table(("stage", "images", "processor s", "GiB", "GiB of a worker"), sorted(lines))
+            if sum(gib) * 2**30 > _MEMORY:
+                yield f"{stage}, {size} images: {sum(gib):.2f} GiB"
+    _print_table(("stage", "images", "processor s", "GiB", "GiB of workers"), sorted(lines))
     for stage, results in measured.items():
         exponent = _slope(results)
         print(f"{stage}: time grows with the number of images to the power of {exponent:.2f}")

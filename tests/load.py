@@ -7,11 +7,14 @@ Landmarks come from a double of the face network, which costs nothing; all else 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +87,10 @@ def make_images(folder: Path, count: int) -> None:
 
 
 def run_stage(data: Path, stage: str) -> dict[str, Any]:
-    """Run one stage in this process and measure it."""
+    """Run one stage in this process and measure it: seconds, memory of this process and of its workers together."""
     start = time.monotonic()
+    watched = _Workers()
+    watched.start()
     if stage == "landmark":
         from nerfgen.landmark import stage as landmark
 
@@ -118,8 +123,37 @@ def run_stage(data: Path, stage: str) -> dict[str, Any]:
         "seconds": time.monotonic() - start,
         "processor": sum(each.ru_utime + each.ru_stime for each in (own, workers)),
         "memory": own.ru_maxrss * unit,
-        "worker_memory": workers.ru_maxrss * unit,
+        "worker_memory": watched.peak,
     }
+
+
+class _Workers(threading.Thread):
+    """Looks now and then how much memory the processes take that this one started, directly or not."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+
+    def run(self) -> None:
+        while True:
+            self.peak = max(self.peak, sum(_memory(process) for process in _started(os.getpid())))
+            time.sleep(0.5)
+
+
+def _started(process: int) -> Iterator[int]:
+    for path in Path(f"/proc/{process}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in path.read_text().split():
+                yield int(child)
+                yield from _started(int(child))
+
+
+def _memory(process: int) -> int:
+    """Memory of a process, its part of what it shares with others; 0 where the system does not tell."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        return 1024 * int(next(line for line in lines if line.startswith("Pss:")).split()[1])
+    return 0
 
 
 if __name__ == "__main__":
