@@ -33,13 +33,20 @@ class _Received:
     """The signals of this program so far."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
         self.number: int | None = None
+        self.is_repeating = False
         # An entry for each repetition; appending is safe in threads and handlers.
         self.repeated: list[int] = []
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Raise what stands for the signal; the handler of the program."""
-        self.number = number
+        if self.number is not None and not self.is_repeating:
+            return  # the watch ends the program
+        self.number, self.is_repeating = number, False
         if _is_importing(frame):  # extension modules may crash on an exception while they are initialised
             self.repeat()
         else:
@@ -61,6 +68,7 @@ class _Received:
         """Send the last signal again, shortly."""
         assert self.number is not None
         self.repeated.append(self.number)
+        self.is_repeating = True
 
         def send(number: int = self.number) -> None:
             time.sleep(_RETRY_SECONDS)
@@ -103,7 +111,7 @@ def ending_signals(*, until_exit: bool = False) -> Iterator[None]:
     if _received.handle in handlers.values() or threading.current_thread() is not threading.main_thread():
         yield
         return
-    _received.number, _received.repeated = None, []
+    _received.forget()
     _open_standard_streams()
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

@@ -129,7 +129,8 @@ def _run(line: str, reporter: Reporter) -> float:
     """Run one command as a user would, and say so; its results go to stderr. Returns seconds."""
     from nerfgen.errors import NerfgenError
 
-    reporter.say(f"\n$ nerfgen {line}")
+    reporter.say("")
+    reporter.say(f"$ nerfgen {line}")
     command = shlex.split(line)
     began = time.monotonic()
     quiet = ["--quiet"] if reporter.quiet else []
