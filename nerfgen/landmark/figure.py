@@ -51,7 +51,7 @@ def landmark_figure(data: Path, landmarks: Path, figure: Path, count: int = 24) 
             if np.isfinite(named).all():
                 extent = mesh[:, :2] if len(mesh) else named
                 center = (extent.min(axis=0) + extent.max(axis=0)) / 2
-                side = 2.0 * float(np.ptp(extent, axis=0).max())
+                side = 2.0 * float(np.ptp(extent, axis=0).max()) or side
                 x0, y0 = center - side / 2
             cell, valid = image.resample((x0, y0, side), _CELL_SIZE)
         except UnreadableImageError:
