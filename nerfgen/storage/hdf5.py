@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import shutil
+import signal
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from nerfgen.stopping import stop_signals
+from nerfgen.stopping import Terminated, stop_signals
 from nerfgen.storage.atomic import atomic_path
 from nerfgen.storage.content import dataset_digest, datasets
 from nerfgen.storage.reader import check_layout, hdf5_errors
@@ -21,6 +24,8 @@ from nerfgen.storage.schemas import SCHEMAS
 from nerfgen.storage.seal import SEAL_SIZE, write_seal
 
 _CHUNKED_FROM_BYTES = 1 << 16
+# Between a signal within a call of the HDF5 library and its repetition.
+_RESEND_SECONDS = 0.05
 
 
 @contextlib.contextmanager
@@ -34,18 +39,16 @@ def create_file(path: Path, attributes: Mapping[str, str]) -> Iterator[h5py.File
         with _Stream(temporary) as stream:
             file = h5py.File(stream, "w", userblock_size=SEAL_SIZE)
             try:
-                with stream.raising():
-                    file.attrs.update(attributes)
-                    yield file
-                    check_layout(file, path)
-                    _put_digests(file)
+                file.attrs.update(attributes)
+                yield file
+                stream.check()
+                check_layout(file, path)
+                _put_digests(file)
             finally:
                 with stop_signals():
                     file.close()
-                if isinstance(stream.error, OSError):
-                    raise OSError(stream.error.errno, stream.error.strerror, str(path)) from stream.error
                 if stream.error:
-                    raise stream.error
+                    raise OSError(stream.error.errno, stream.error.strerror, str(path)) from stream.error
         write_seal(temporary)
 
 
@@ -70,48 +73,53 @@ def _put_digests(file: h5py.File) -> None:
 
 
 class _Stream(io.FileIO):
-    """A new file for the HDF5 library, which crashes the process if it fails to close one.
+    """A new file for the HDF5 library, which may crash the process if one of its calls of these methods fails.
 
-    The first error, or exception of a signal, is kept as ``error``, and raised inside :meth:`raising`. After it,
-    nothing is written any more, and the library takes for written what it still has.
+    None does: the first error is kept as ``error``, and from then on nothing is written, while the library takes for
+    written what it still has. A signal that arrives within a call is sent again after it.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "w+")
-        self.error: BaseException | None = None
-        self._raises = False
-
-    @contextlib.contextmanager
-    def raising(self) -> Iterator[None]:
-        """While data are written; calls after it come from HDF5 closing the file."""
-        self._raises = True
-        try:
-            yield
-        finally:
-            self._raises = False
+        self.error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        rest = memoryview(data).cast("B")
-        size = len(rest)
-        try:
-            while rest and not self.error:
-                rest = rest[super().write(rest) :]
-        except BaseException as error:
-            self._keep(error)
-        return size
+        whole = memoryview(data).cast("B")
+        start = self.tell()
+        while not self.error:
+            try:
+                rest = whole
+                while rest:
+                    rest = rest[super().write(rest) :]
+                break
+            except OSError as error:
+                self.error = error
+            except (KeyboardInterrupt, Terminated) as error:
+                _send_again(error)
+                self.seek(start)
+        return len(whole)
 
     def truncate(self, size: int | None = None) -> int:
-        try:
-            if not self.error:
-                super().truncate(size)
-        except BaseException as error:
-            self._keep(error)
+        while not self.error:
+            try:
+                return super().truncate(size)
+            except OSError as error:
+                self.error = error
+            except (KeyboardInterrupt, Terminated) as error:
+                _send_again(error)
         return size or 0
 
-    def _keep(self, error: BaseException) -> None:
-        self.error = self.error or error
-        if self._raises:
-            raise error
+    def check(self) -> None:
+        """Raise the error that was kept."""
+        if self.error:
+            raise self.error
+
+
+def _send_again(interruption: BaseException) -> None:
+    number = signal.SIGINT if isinstance(interruption, KeyboardInterrupt) else signal.SIGTERM
+    timer = threading.Timer(_RESEND_SECONDS, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()
 
 
 def put(file: h5py.File, name: str, values: Any) -> h5py.Dataset:
