@@ -99,7 +99,7 @@ class Workers:
     def _run(self, function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
         connection = self._idle.get()
         try:
-            connection.send((function, items))
+            connection.send_bytes(pickle.dumps((function, items)))
             is_done, value = connection.recv()
         except (EOFError, OSError) as error:
             raise _DisconnectedError from error
