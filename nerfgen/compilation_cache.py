@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import warnings
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ VARIABLE = "NERFGEN_COMPILATION_CACHE"
 OFF = "off"
 # JAX's own bound needs another package. Enough for some hundred programs.
 MAX_BYTES = 1 << 30
+_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def use_compilation_cache(place: str | None = None) -> Path | None:
@@ -42,6 +44,7 @@ def use_compilation_cache(place: str | None = None) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             return None
+        remove_damaged(folder)
         remove_oldest(folder, MAX_BYTES)
     except OSError:
         return None
@@ -49,7 +52,7 @@ def use_compilation_cache(place: str | None = None) -> Path | None:
     # Small programs are many, and each costs a tenth of a second.
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-    # An entry that is damaged, or still being written by another process, is compiled again.
+    # An entry that another process is writing at this moment is compiled here too.
     warnings.filterwarnings("ignore", message="Error (reading|writing) persistent compilation cache entry")
     return folder
 
@@ -77,6 +80,19 @@ def machine_key() -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
+def remove_damaged(folder: Path) -> None:
+    """Remove the entries that end too early: JAX does not replace what a killed process or a full disk left.
+
+    Only entries that were written since the last call are read: the folder's file ``checked`` has its time.
+    """
+    mark = folder / "checked"
+    last = mark.stat().st_mtime_ns if mark.exists() else 0
+    mark.touch()  # before reading: what is written meanwhile is read the next time
+    for path in folder.glob("*-cache"):
+        if path.stat().st_mtime_ns >= last and not _is_whole(path):
+            path.unlink(missing_ok=True)
+
+
 def remove_oldest(folder: Path, max_bytes: int) -> None:
     """Remove the entries that were longest unused until the rest is within the limit."""
     entries = []
@@ -90,6 +106,21 @@ def remove_oldest(folder: Path, max_bytes: int) -> None:
             return
         Path(path).unlink(missing_ok=True)
         total -= size
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether an entry can be decompressed. One that the zstandard library made is believed: JAX reads it or warns."""
+    decompressor = zlib.decompressobj()
+    with path.open("rb") as entry:
+        if entry.read(4) == _ZSTANDARD:
+            return True
+        entry.seek(0)
+        try:
+            while block := entry.read(1 << 16):
+                decompressor.decompress(block)
+        except zlib.error:
+            return False
+    return decompressor.eof
 
 
 def _cpu_features() -> str:

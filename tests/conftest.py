@@ -14,13 +14,15 @@ from pathlib import Path
 
 import pytest
 
+from nerfgen.compilation_cache import use_compilation_cache
+
 # Compiling takes most of the time: what one test or command has compiled serves all others of this session.
 # Set before JAX is imported, and inherited by every command that a test starts.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _compiled = tempfile.mkdtemp(prefix="nerfgen-tests-")
     atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
+    use_compilation_cache(_compiled)
 
 # Fewer passes of the compiler, here and in the commands that tests start: most programs run for less time than their
 # compilation takes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from nerfgen.compilation_cache import (
     VARIABLE,
     default_folder,
     machine_key,
+    remove_damaged,
     remove_oldest,
     use_compilation_cache,
 )
@@ -77,6 +79,26 @@ def test_the_entries_longest_unused_go_first(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    whole = zlib.compress(os.urandom(200_000))
+    contents = {
+        "whole": whole,
+        "short": whole[:-1],
+        "half": whole[:100_000],
+        "empty": b"",
+        "other": b"no entry",
+    }
+    contents["zstandard"] = b"\x28\xb5\x2f\xfd of another library"
+    for name, content in contents.items():
+        (tmp_path / f"{name}-cache").write_bytes(content)
+    remove_damaged(tmp_path)
+    kept = {"whole-cache", "zstandard-cache", "checked"}
+    assert {path.name for path in tmp_path.iterdir()} == kept
+    (tmp_path / "later-cache").write_bytes(whole[:-1])
+    remove_damaged(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == kept
+
+
 @pytest.mark.slow
 def test_a_second_command_compiles_nothing_and_renders_the_same(trained: Path, tmp_path: Path) -> None:
     """Also where entries are damaged, and where there is no cache at all."""
@@ -102,4 +124,6 @@ def test_a_second_command_compiles_nothing_and_renders_the_same(trained: Path, t
     for path in cache.rglob("*-cache"):
         path.write_bytes(path.read_bytes()[:50])
     assert render("damaged.h5", **{VARIABLE: str(cache)}) == first
+    assert entries().keys() == compiled.keys()
+    assert min(map(len, entries().values())) > 50, "they are compiled again once, not each time"
     assert render("off.h5", **{VARIABLE: "off"}) == first
