@@ -369,6 +369,19 @@ def test_an_equal_output_is_kept_and_overwrite_replaces_it(masks):
     assert not masks_stage(masks).is_current(overwrite=True)
 
 
+def test_what_a_killed_run_with_overwrite_left_goes_when_the_output_is_kept(masks):
+    journal = masks.with_name(f".{masks.name}.journal")
+    journal.write_bytes(b"begun")
+    with other_writer(masks, "atomic_path") as (process, left):
+        assert masks_stage(masks).is_current()
+        assert left.exists(), "it is still written"
+        process.kill()
+        process.wait(30)
+        assert masks_stage(masks).is_current()
+        assert not left.exists()
+    assert list(masks.parent.iterdir()) == [masks]
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

@@ -84,7 +84,7 @@ def atomic_path(path: Path, *, tidy: bool = True) -> Iterator[Path]:
         _refuse_device(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         if tidy:
-            remove_abandoned(path.parent, glob.escape(_temporary_stem(path)), path.suffix)
+            remove_temporaries(path)
         # The suffix stays, because writers of images and videos choose their format by it.
         temporary, lock = _claim_file(path)
     try:
@@ -147,6 +147,11 @@ def short_name(stem: str, suffix: str, spare: int = 0) -> str:
         # A character that is cut through is left out.
         stem = f"{encoded[: room - len(digest) - 1].decode(errors='ignore')}~{digest}"
     return stem + suffix
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what killed writers of one file left beside it."""
+    remove_abandoned(path.parent, glob.escape(_temporary_stem(path)), path.suffix)
 
 
 def remove_abandoned(folder: Path, stem: str, suffix: str) -> None:

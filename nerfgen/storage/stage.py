@@ -15,12 +15,13 @@ import nerfgen
 from nerfgen.errors import InputError, OutputExistsError
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
+from nerfgen.storage.atomic import WriteError, remove_temporaries
 from nerfgen.storage.digest import InputRecord
 from nerfgen.storage.hdf5 import create_file
 from nerfgen.storage.journal import Journal
 from nerfgen.storage.reader import open_hdf5
 from nerfgen.storage.schema import ROOT_ATTRIBUTES
-from nerfgen.storage.single_writer import claim
+from nerfgen.storage.single_writer import OutputBusyError, claim
 
 ELSEWHERE = "choose another `output`"
 REPLACE = f"give `overwrite` to replace it, or {ELSEWHERE}"
@@ -77,6 +78,10 @@ class Stage:
         difference = self._difference({name: str(value) for name, value in found.items()})
         if difference:
             raise OutputExistsError(f"{self.output} {difference}; {remedy}")
+        # A killed run with ``overwrite`` may have left the beginning of what is there already.
+        with contextlib.suppress(OutputBusyError, WriteError), self.claimed():
+            remove_temporaries(self.output)
+            self._journal_path.unlink(missing_ok=True)
         return True
 
     def attributes(self) -> dict[str, str]:
@@ -113,9 +118,12 @@ class Stage:
         """The journal of finished images beside the output: a context around :meth:`create`."""
         attributes = self.attributes()
         del attributes["nerfgen_version"]  # the stage's version says whether rows mean the same
-        path = self.output.with_name(f".{self.output.name}.journal")
-        with self.claimed(), Journal(path, json.dumps(attributes, sort_keys=True)) as journal:
+        with self.claimed(), Journal(self._journal_path, json.dumps(attributes, sort_keys=True)) as journal:
             yield journal
+
+    @property
+    def _journal_path(self) -> Path:
+        return self.output.with_name(f".{self.output.name}.journal")
 
     def _difference(self, found: Mapping[str, str]) -> str:
         """How an existing file's provenance differs, as the end of "FILE ..."; empty where it does not."""
