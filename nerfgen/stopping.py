@@ -48,7 +48,7 @@ class _Received:
             return  # the watch ends the program
         self.number, self.is_repeating = number, False
         if _is_importing(frame):  # extension modules may crash on an exception while they are initialised
-            self.repeat()
+            self.repeat(number)
         else:
             raise Interrupted if number == signal.SIGINT else Terminated
 
@@ -64,13 +64,12 @@ class _Received:
                 os._exit(code)
         os.close(reading)
 
-    def repeat(self) -> None:
-        """Send the last signal again, shortly."""
-        assert self.number is not None
-        self.repeated.append(self.number)
+    def repeat(self, number: int) -> None:
+        """Send a signal again, shortly."""
+        self.repeated.append(number)
         self.is_repeating = True
 
-        def send(number: int = self.number) -> None:
+        def send() -> None:
             time.sleep(_RETRY_SECONDS)
             os.kill(os.getpid(), number)
 
@@ -79,7 +78,7 @@ class _Received:
     def repeat_if_dropped(self, dropped: Any) -> None:
         """Send the signal again if its exception was raised where Python drops exceptions, such as a destructor."""
         if self.number is not None and isinstance(dropped.exc_value, (KeyboardInterrupt, Terminated)):
-            self.repeat()
+            self.repeat(self.number)
         else:
             sys.__unraisablehook__(dropped)
 
@@ -152,6 +151,11 @@ def _open_standard_streams() -> None:
 def is_ending() -> bool:
     """Whether a signal has ended the block of :func:`ending_signals`."""
     return _received.number is not None
+
+
+def send_again(interruption: BaseException) -> None:
+    """Repeat the signal of a ``KeyboardInterrupt`` or :class:`Terminated` that must not be raised where it arrived."""
+    _received.repeat(signal.SIGINT if isinstance(interruption, KeyboardInterrupt) else signal.SIGTERM)
 
 
 class Stop:

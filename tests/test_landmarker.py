@@ -184,13 +184,8 @@ def test_a_training_that_was_interrupted_goes_on_to_the_same_file(badges, tmp_pa
         signal.raise_signal(signal.SIGINT)
 
     parts = tmp_path / "parts.h5"
-    # Tests that were started in the background ignore Ctrl-C.
-    usual = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            train_estimator(sources, parts, classes, settings, progress=interrupt)
-    finally:
-        signal.signal(signal.SIGINT, usual)
+    with pytest.raises(KeyboardInterrupt):
+        train_estimator(sources, parts, classes, settings, progress=interrupt)
     assert not parts.exists()
     summary, _ = train_estimator(sources, parts, classes, settings, resume=True)
     assert summary["steps"] == 24

@@ -127,6 +127,32 @@ def test_an_interruption_that_python_drops_is_repeated() -> None:
     assert (done.returncode, done.stderr) == (143, "nerfgen: terminated; no partial output is left\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")]
+)
+def test_one_signal_while_hdf5_writes_is_one_signal(tmp_path: Path, name: str, code: int, word: str) -> None:
+    script = (
+        "import pathlib, signal, sys, time\n"
+        "from nerfgen.stopping import ending_signals\n"
+        "from nerfgen.storage import hdf5\n"
+        "def at_write(frame, event, called):\n"
+        "    if event == 'c_call' and frame.f_code is hdf5._Stream.write.__code__ and called.__name__ == 'write':\n"
+        "        sys.setprofile(None)\n"
+        f"        signal.raise_signal(signal.{name})\n"
+        "with ending_signals():\n"
+        f"    with hdf5.create_file(pathlib.Path({str(tmp_path / 'file.h5')!r}), {{}}) as file:\n"
+        "        sys.setprofile(at_write)\n"
+        "        file['numbers'] = range(100_000)\n"
+        "        file.flush()\n"
+        "        time.sleep(30)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=25
+    )
+    assert (done.returncode, done.stderr) == (code, f"nerfgen: {word}; no partial output is left\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_second_signal_ends_at_once() -> None:
     script = (
         "import hashlib, os, signal, threading, time\n"

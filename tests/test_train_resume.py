@@ -33,14 +33,9 @@ def words(cars, tiny_options):
 
 def started(words, told):
     """The program, with its messages in a file."""
-    # Where the tests themselves run in the background, Ctrl-C is ignored and children inherit that.
-    inherited = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        with open(told, "w") as stream:
-            command = [sys.executable, "-m", "nerfgen", *map(str, words)]
-            return subprocess.Popen(command, stdout=stream, stderr=stream)
-    finally:
-        signal.signal(signal.SIGINT, inherited)
+    with open(told, "w") as stream:
+        command = [sys.executable, "-m", "nerfgen", *map(str, words)]
+        return subprocess.Popen(command, stdout=stream, stderr=stream)
 
 
 def wait_until(process, happened, seconds=120):

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from nerfgen.stopping import Terminated, stop_signals
+from nerfgen.stopping import Terminated, send_again, stop_signals
 from nerfgen.storage.atomic import atomic_path
 from nerfgen.storage.content import dataset_digest, datasets
 from nerfgen.storage.reader import check_layout, hdf5_errors
@@ -24,8 +21,6 @@ from nerfgen.storage.schemas import SCHEMAS
 from nerfgen.storage.seal import SEAL_SIZE, write_seal
 
 _CHUNKED_FROM_BYTES = 1 << 16
-# Between a signal within a call of the HDF5 library and its repetition.
-_RESEND_SECONDS = 0.05
 
 
 @contextlib.contextmanager
@@ -95,7 +90,7 @@ class _Stream(io.FileIO):
             except OSError as error:
                 self.error = error
             except (KeyboardInterrupt, Terminated) as error:
-                _send_again(error)
+                send_again(error)
                 self.seek(start)
         return len(whole)
 
@@ -106,20 +101,13 @@ class _Stream(io.FileIO):
             except OSError as error:
                 self.error = error
             except (KeyboardInterrupt, Terminated) as error:
-                _send_again(error)
+                send_again(error)
         return size or 0
 
     def check(self) -> None:
         """Raise the error that was kept."""
         if self.error:
             raise self.error
-
-
-def _send_again(interruption: BaseException) -> None:
-    number = signal.SIGINT if isinstance(interruption, KeyboardInterrupt) else signal.SIGTERM
-    timer = threading.Timer(_RESEND_SECONDS, os.kill, (os.getpid(), number))
-    timer.daemon = True
-    timer.start()
 
 
 def put(file: h5py.File, name: str, values: Any) -> h5py.Dataset:
