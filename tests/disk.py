@@ -55,7 +55,8 @@ _TRAIN = [
 def _written(line: str, *inputs: str, more: Sequence[str] = (), varies: Sequence[str] = ()) -> Written:
     words = line.split()
     name = " ".join(
-        word for word in words[:1] + [w for w in words if w in ("--png", "mugs/mugs.csv", "ffhq.zip")]
+        word
+        for word in words[:1] + [w for w in words if w in ("--png", "--video", "mugs/mugs.csv", "ffhq.zip")]
     )
     return Written(name, (*words, *more), inputs, tuple(varies))
 
@@ -70,6 +71,9 @@ COMMANDS = (
     _written("export-cameras photos -o disk/scene", "photos"),
     _written("export model.h5 --rows 0 --resolution 12 -o disk/mesh.obj", "model.h5"),
     _written("render model.h5 --rows 0 --yaw 0 --size 8 -o disk/views.h5 --png disk/png", "model.h5"),
+    _written(
+        "render model.h5 --rows 0 --yaw 0,20 --size 32 -o disk/views.h5 --video disk/turn.mp4", "model.h5"
+    ),
     _written("classes cat -o disk/cat.toml"),
     _written("train photos -o disk/model.h5", "photos", more=_TRAIN, varies=(".jsonl", "model.h5")),
 )

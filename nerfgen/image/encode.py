@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import itertools
 import os
@@ -207,7 +208,11 @@ def _save_mp4(path: Path, frames: Iterator[np.ndarray], frames_per_second: float
             errors.seek(0)
             said = errors.read().decode("utf-8", "replace").replace(str(path), "the file")
             reason = " ".join(said.split())
-            raise OSError(None, f"FFmpeg could not write the video ({reason})", str(path))
+            # It gives the system's cause by its text, after its own words and before what followed from it.
+            for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+                if os.strerror(number) in reason:
+                    raise OSError(number, os.strerror(number), str(path))
+            raise OSError(None, f"FFmpeg could not write the video ({reason[-300:]})", str(path))
 
 
 def _padded_to_even(frame: np.ndarray) -> np.ndarray:

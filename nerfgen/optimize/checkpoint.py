@@ -62,10 +62,13 @@ class CheckpointSeries:
         self._previous = self.paths()
 
     def save(self, checkpoint: Checkpoint, stage: storage.Stage) -> Path:
-        """Write ``checkpoint/1`` of the optimisation whose output ``stage`` is, then remove those that are too old."""
+        """Write ``checkpoint/1`` of the optimisation whose output ``stage`` is, then remove those that are too old.
+
+        The claim on the output includes its checkpoints.
+        """
         path = self.output.with_name(f"{self.output.stem}.checkpoint-{checkpoint.step:09d}.h5")
         storage.remove_abandoned(path.parent, f"{glob.escape(self.output.stem)}.checkpoint-*", path.suffix)
-        with replace(stage, output=path, schema=SCHEMA).create() as file:
+        with storage.create_file(path, replace(stage, output=path, schema=SCHEMA).attributes()) as file:
             storage.put(file, "step", checkpoint.step)
             if checkpoint.log:
                 storage.put(file, "log", np.array(checkpoint.log))
@@ -125,7 +128,12 @@ def read_tree(group: h5py.Group, like: PyTree, path: Path) -> PyTree:
     values = []
     for place, leaf in leaves:
         stored = group.get(_name(place))
-        if stored is None or stored.shape != leaf.shape:
+        # Types of other kinds would fail in the first step.
+        if (
+            not isinstance(stored, h5py.Dataset)
+            or stored.shape != leaf.shape
+            or stored.dtype.kind != np.dtype(leaf.dtype).kind
+        ):
             raise InputError(
                 f"{path}: {_name(place)} does not fit this run; delete the file or do not `resume`"
             )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     )
     from nerfgen.storage.content import check_attributes, dataset_digest, datasets
     from nerfgen.storage.digest import InputRecord, Record, file_digest, file_record, folder_record
-    from nerfgen.storage.hdf5 import allocate, put, put_tree, renew
+    from nerfgen.storage.hdf5 import allocate, create_file, put, put_tree, renew
     from nerfgen.storage.image_rows import (
         STATUSES,
         USABLE,
@@ -75,6 +75,8 @@ __all__ = [
     "check_seal",
     "claim",
     "class_of",
+    "create_file",
+    "create_file",
     "dataset_digest",
     "datasets",
     "file_digest",

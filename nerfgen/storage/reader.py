@@ -251,6 +251,8 @@ def _check_object(path: Path, name: str, item: h5py.HLObject, seen: set[int], de
         raise _unsafe(path, f"{name} has {len(item.attrs):,} attributes")
     for key in item.attrs:
         attribute = item.attrs.get_id(key)
+        if attribute.shape is None:  # HDF5 knows attributes without a value
+            raise _unsafe(path, f"attribute {printable(key)} of {name} is empty")
         size = int(np.prod(attribute.shape, dtype=object)) * attribute.dtype.itemsize
         if size > max(1 << 16, 4 * attribute.get_storage_size()):
             raise _too_large(path, f"attribute {printable(key)} of {name} takes {size:,} bytes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -79,9 +80,10 @@ class Stage:
         if difference:
             raise OutputExistsError(f"{self.output} {difference}; {remedy}")
         # A killed run with ``overwrite`` may have left the beginning of what is there already.
-        with contextlib.suppress(OutputBusyError, WriteError), self.claimed():
-            remove_temporaries(self.output)
-            self._journal_path.unlink(missing_ok=True)
+        if any(self.output.parent.glob(f".{glob.escape(self.output.stem)}.*")):
+            with contextlib.suppress(OutputBusyError, WriteError), self.claimed():
+                remove_temporaries(self.output)
+                self._journal_path.unlink(missing_ok=True)
         return True
 
     def attributes(self) -> dict[str, str]:
