@@ -76,7 +76,6 @@ __all__ = [
     "claim",
     "class_of",
     "create_file",
-    "create_file",
     "dataset_digest",
     "datasets",
     "file_digest",
