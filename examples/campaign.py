@@ -106,7 +106,7 @@ def _fuzz(scratch: Path, count: int, seed: int, only: Sequence[str]) -> Iterator
     for schema in only or good_files.FILES:
         with mutants.Readers() as readers:
             seeds = range(seed * count, (seed + 1) * count)
-            found = mutants.campaign(schema, good, scratch / "mutants", readers, seeds, _say)
+            found = mutants.campaign(schema, good, scratch / "mutants", readers, seeds, _say, verify_every=5)
         outcomes = found.outcomes
         other = sum(outcomes.values()) - outcomes["read"] - outcomes["refused"]
         lines.append(
