@@ -18,6 +18,7 @@ import argparse
 import json
 import math
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -53,6 +54,9 @@ def main() -> int:
     )
     parser.add_argument("--work", type=Path, help="folder to work in; a temporary one by default")
     arguments = parser.parse_args()
+    # In the background of a shell script Ctrl-C is ignored, here and in the commands that are interrupted.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     count = COUNTS[arguments.campaign] if arguments.count is None else arguments.count
     only = [name for name in arguments.only.split(",") if name]
     with tempfile.TemporaryDirectory(dir=arguments.work, prefix="campaign-") as scratch:

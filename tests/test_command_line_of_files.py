@@ -9,8 +9,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from edited import edited
+from good_files import make_mugs
 from PIL import Image
 
 from nerfgen.errors import InputError
@@ -186,6 +188,74 @@ def test_parameters_that_no_command_writes(made: Path, call, parameters: dict[st
         file.attrs["parameters"] = json.dumps(parameters)
     with pytest.raises(InputError, match="does not record all that its command needs"):
         call("info", made / "views.h5", "--command")
+
+
+@pytest.mark.parametrize("kind", ["cat", "celeba", "ffhq"])
+def test_imported_annotations(again, call, tmp_path: Path, kind: str) -> None:
+    folder = tmp_path / "annotated"
+    points = np.random.default_rng(0).uniform(20, 80, (68, 2)).round()
+    sources = {
+        "cat": ("00000.jpg.cat", " ".join(["9", *(f"{value:.0f}" for value in points[:9].ravel())])),
+        "celeba": (
+            "list.txt",
+            "1\nlefteye_x lefteye_y righteye_x righteye_y nose_x nose_y leftmouth_x leftmouth_y rightmouth_x "
+            "rightmouth_y\n00000.jpg 20 30 60 30 40 50 25 70 55 70\n",
+        ),
+        "ffhq": (
+            "ffhq-dataset-v2.json",
+            json.dumps(
+                {
+                    "0": {
+                        "category": "training",
+                        "image": {
+                            "file_path": "images/00000.jpg",
+                            "pixel_size": [100, 100],
+                            "face_landmarks": points.tolist(),
+                        },
+                    }
+                }
+            ),
+        ),
+    }
+    image = folder / ("images/00000.jpg" if kind == "ffhq" else "00000.jpg")
+    image.parent.mkdir(parents=True)
+    Image.new("RGB", (100, 100), (90, 120, 60)).save(image)
+    name, content = sources[kind]
+    (folder / name).write_text(content, encoding="utf-8")
+    source = folder if kind == "cat" else folder / name
+    call("import", source, "--images", image.parent, "-q")
+    place = image.parent.relative_to(folder.parent)
+    line = again(folder, f"{place}/landmarks.h5")
+    assert line.startswith(f"nerfgen import {source.relative_to(folder.parent)}")
+
+
+@pytest.mark.slow
+def test_estimators_and_what_builds_on_models(again, call, tiny_options, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    mugs, more = work / "mugs", work / "more"
+    for folder in (mugs, more):
+        make_mugs(folder)
+    for path in sorted(more.glob("*.png")):
+        with Image.open(path) as image:
+            image.transpose(Image.Transpose.ROTATE_180).save(path.with_name(f"new-{path.name}"))
+        path.unlink()
+    annotations = more / "mugs.csv"
+    header, *lines = annotations.read_text(encoding="utf-8").splitlines()
+    annotations.write_text("\n".join([header, *(f"new-{line}" for line in lines)]), encoding="utf-8")
+    described = ("--class", mugs / "mug.toml")
+    call("train-landmarker", mugs, mugs / "mugs.csv", *described, "--steps", 2, "--batch", 4, "-q")
+    assert "--batch 4 --steps 2" in again(work, "work/mugs/landmarker.h5")
+    call("landmark", mugs, *described, "--model", mugs / "landmarker.h5", "-q")
+    assert "--model work/mugs/landmarker.h5" in again(work, "work/mugs/landmarks.h5")
+    call("import", mugs / "mugs.csv", *described, "--overwrite", "-q")
+    call("import", annotations, *described, "-q")
+    for folder, like in ((mugs, ()), (more, ("--like", mugs / "model.h5"))):
+        call("fit-cameras", folder, *like, "-q")
+        call("segment", folder, "--method", "color", "--size", 16, "-q")
+        options = ("--init", mugs / "model.h5") if like else tiny_options
+        call("train", folder, *options, "--steps", 2, "-q")
+    assert "--like work/mugs/model.h5" in again(work, "work/more/cameras.h5")
+    assert "--init work/mugs/model.h5" in again(work, "work/more/model.h5")
 
 
 @pytest.mark.slow

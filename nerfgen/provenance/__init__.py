@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.provenance.call import Call
+    from nerfgen.provenance.origin import Call
     from nerfgen.provenance.reconstruction import reconstruct
     from nerfgen.provenance.verification import Verified, find_written, renew, verify
 

@@ -90,7 +90,7 @@ def _state(dataset: h5py.Dataset) -> str:
     digest = dataset.attrs.get("sha256")
     if digest is None:
         return NO_DIGEST
-    return INTACT if storage.dataset_digest(dataset) == digest else DIFFERS
+    return INTACT if isinstance(digest, str) and storage.dataset_digest(dataset) == digest else DIFFERS
 
 
 def _states(group: h5py.Group, place: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.model import PRESETS, Model, Recipe, load_model, recorded_recipe
-from nerfgen.provenance.call import Call
-from nerfgen.provenance.origin import Origin
+from nerfgen.provenance.origin import Call, Origin
 from nerfgen.provenance.recorded_inputs import FOLDER, images_folder, listed_images
 from nerfgen.provenance.stage_commands import finished, is_folder_of
 from nerfgen.provenance.written import read_written

@@ -1,21 +1,44 @@
-"""What the commands of all kinds of files need: where inputs are, the class, the output."""
+"""A command as a value, and what those of all kinds of files need: where inputs are, the class, the output."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from nerfgen.errors import InputError
 from nerfgen.objectclass import CLASS_NAMES, ObjectClass, class_from_text, object_class
-from nerfgen.provenance.call import Call
 from nerfgen.provenance.recorded_inputs import CHANGED, FOLDER, find_input, images_folder
 from nerfgen.provenance.written import Written
 from nerfgen.storage import InputRecord, Record, file_digest
 from nerfgen.untrusted import printable
 
 _CLASS_SUFFIXES = (".toml", ".json")
+_MOST_FOLDERS = 100
+
+
+@dataclass(frozen=True)
+class Call:
+    """A command with its arguments and options.
+
+    Attributes:
+        command: its name.
+        arguments: positional ones, in order.
+        options: values by the name of the field or parameter. None, and values that are the default, are left out.
+        changes: of the fields of a recipe.
+        notes: what the file does not tell, a line each; arguments have words in capitals there.
+    """
+
+    command: str
+    arguments: list[str] = field(default_factory=list)
+    options: Record = field(default_factory=dict)
+    changes: Record = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def with_changes(self, changes: Record) -> Call:
+        """The same with changes of a recipe."""
+        return replace(self, changes=changes)
 
 
 @dataclass
@@ -43,6 +66,14 @@ class Origin:
     def places(self) -> list[Path]:
         """Folders where inputs may be: outputs are often one or two folders below."""
         return list(dict.fromkeys([self.folder, self.folder.parent, self.folder.parent.parent]))
+
+    @property
+    def wider_places(self) -> list[Path]:
+        """The same, and folders beside that of the file, as for a model that is continued."""
+        beside = sorted(
+            path for path in self.folder.parent.iterdir() if path.is_dir() and path.name[0] != "."
+        )
+        return list(dict.fromkeys([*self.places, *beside[:_MOST_FOLDERS]]))
 
     @property
     def parameters(self) -> Record:
@@ -78,7 +109,7 @@ class Origin:
 
     def input(self, record: InputRecord, placeholder: str) -> Path:
         """Where a recorded file is; a placeholder with a note where it is not."""
-        found, state = find_input(self.written, record, self.places)
+        found, state = find_input(self.written, record, self.wider_places)
         if found is None or (state == CHANGED and found.parent != self.folder):
             self.notes.append(f"{placeholder} stands for the file {printable(record['file'])}")
             return Path(placeholder)
@@ -127,7 +158,7 @@ class Origin:
 
     def search(self, fits: Callable[[Path], bool], placeholder: str, what: str) -> Path:
         """The first file or folder near the file that fits; a placeholder with a note where none does."""
-        for folder in self.places:
+        for folder in self.wider_places:
             found = next((path for path in sorted(folder.iterdir()) if fits(path)), None)
             if found:
                 return found

@@ -8,8 +8,7 @@ from pathlib import Path
 from nerfgen.errors import InputError
 from nerfgen.mesh import MESH_SCHEMA
 from nerfgen.provenance import model_commands, stage_commands
-from nerfgen.provenance.call import Call
-from nerfgen.provenance.origin import Origin
+from nerfgen.provenance.origin import Call, Origin
 from nerfgen.provenance.written import DATASET, read_written
 from nerfgen.untrusted import printable
 

@@ -12,9 +12,9 @@ from nerfgen.errors import InputError
 from nerfgen.image import digest_images, find_images
 from nerfgen.interchange import FORMATS, default_front
 from nerfgen.mask import METHOD_NAMES, mask_digest
-from nerfgen.provenance.call import Call
-from nerfgen.provenance.origin import Origin
+from nerfgen.provenance.origin import Call, Origin
 from nerfgen.provenance.recorded_inputs import FOLDER, find_sources
+from nerfgen.provenance.written import read_written
 
 _TRAINED = "trained-"
 
@@ -58,7 +58,8 @@ def fit_cameras(origin: Origin) -> Call:
     if not len(origin.described.canonical):
         values["estimate_canonical"] = None  # is always done
     if "canonical" in origin.parameters:
-        fits = partial(_has_canonical, canonical=origin.parameters["canonical"])
+        sha256 = storage.file_digest(origin.path)[1]
+        fits = partial(_has_canonical, canonical=origin.parameters["canonical"], sha256=sha256)
         values |= {"focal": None, "estimate_canonical": None, "refine_canonical": None}
         values["like"] = origin.search(fits, "MODEL", "the model whose canonical keypoints were used")
     return origin.call(
@@ -70,8 +71,11 @@ def fit_cameras(origin: Origin) -> Call:
     )
 
 
-def _has_canonical(path: Path, canonical: list[list[float]]) -> bool:
+def _has_canonical(path: Path, canonical: list[list[float]], sha256: str) -> bool:
+    """Whether a file is a model with canonical keypoints that was not trained with the cameras of a digest."""
     if not path.is_file() or storage.schema_of(path) != "model/1":
+        return False
+    if any(record["sha256"] == sha256 for record in read_written(path).inputs):
         return False
     with storage.reading(path, "model/1") as file:
         return "canonical" in file and np.array_equal(file["canonical"][:], np.array(canonical))
