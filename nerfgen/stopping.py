@@ -161,10 +161,69 @@ def send_again(interruption: BaseException) -> None:
 class Stop:
     """Whether the run was asked to stop, and by which signal."""
 
-    number: int | None = None
+    def __init__(self) -> None:
+        self.number: int | None = None
+        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        # None: a handler that Python did not install and could not restore.
+        self._usual = {
+            number: each for number, each in handlers.items() if each not in (signal.SIG_IGN, None)
+        }
 
     def __bool__(self) -> bool:
         return self.number is not None
+
+    def begin(self) -> None:
+        """Collect the next signal."""
+        if threading.current_thread() is threading.main_thread():
+            for number in self._usual:
+                signal.signal(number, self.request)
+
+    def request(self, number: int, frame: FrameType | None) -> None:
+        """The handler: note the signal, and let the next one take effect."""
+        self.number = number
+        self.end()
+
+    def end(self) -> None:
+        """Handle signals as before."""
+        if threading.current_thread() is threading.main_thread():
+            for number in self._usual:
+                signal.signal(number, self._handler(number))
+
+    def take_effect(self) -> None:
+        """Do what the signal would have done, if there was one."""
+        number, self.number = self.number, None
+        if number is None:
+            return
+        handler = self._handler(number)
+        if callable(handler):  # not by the signal, which would count as a second one
+            handler(number, None)
+            if _stop_of(handler) is not None:
+                return  # a block around this one has collected it
+        else:
+            signal.raise_signal(number)
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Within the block of :func:`stop_signals`, let signals take effect, also one that was collected before."""
+        self.end()
+        self.take_effect()
+        try:
+            yield
+        finally:
+            self.begin()
+
+    def _handler(self, number: int) -> Any:
+        """The handler outside the block; a block around it that has collected a signal lets the next one through."""
+        handler = self._usual[signal.Signals(number)]
+        outer = _stop_of(handler)
+        return outer._handler(number) if outer is not None and outer else handler
+
+
+def _stop_of(handler: Any) -> Stop | None:
+    """The block whose handler this is."""
+    stop = getattr(handler, "__self__", None)
+    return stop if isinstance(stop, Stop) else None
 
 
 @contextmanager
@@ -172,36 +231,14 @@ def stop_signals() -> Iterator[Stop]:
     """Collect the first SIGINT or SIGTERM within the block; it takes effect at the end of the block.
 
     Nothing after the block runs then: where the program's own handler returns, ``KeyboardInterrupt`` or
-    :class:`Terminated` is raised. A second signal takes effect at once. Signals that the program ignores stay ignored,
-    as those of a shell script's background job are. Outside the main thread, where Python handles no signals, none is
-    collected.
+    :class:`Terminated` is raised. Within another such block it takes effect at the end of that one. A second signal
+    takes effect at once. Signals that the program ignores stay ignored, as those of a shell script's background job
+    are. Outside the main thread, where Python handles no signals, none is collected.
     """
     stop = Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    # None: a handler that Python did not install and could not restore.
-    usual = {number: each for number, each in handlers.items() if each not in (signal.SIG_IGN, None)}
-
-    def restore() -> None:
-        for number, handler in usual.items():
-            signal.signal(number, handler)
-
-    def request(number: int, frame: FrameType | None) -> None:
-        stop.number = number
-        restore()
-
-    for number in usual:
-        signal.signal(number, request)
+    stop.begin()
     try:
         yield stop
     finally:
-        restore()
-    if stop.number is not None:
-        handler = usual[signal.Signals(stop.number)]
-        if callable(handler):  # not by the signal, which would count as a second one
-            handler(stop.number, None)
-        else:
-            signal.raise_signal(stop.number)
-        raise KeyboardInterrupt if stop.number == signal.SIGINT else Terminated
+        stop.end()
+    stop.take_effect()

@@ -669,9 +669,17 @@ def _serve() -> None:
     for line in sys.stdin:
         job = json.loads(line)
         _reset_peak()
-        outcome = _read(job, program)
+        outcome = _make(job) if "seed" in job else _read(job, program)
         answers.write(json.dumps(outcome | {"memory": _peak()}) + "\n")
         answers.flush()
+
+
+def _make(job: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        kind, is_damage = Mutant(job["schema"], job["seed"]).write(Path(job["original"]), Path(job["file"]))
+    except Exception as error:
+        return {"kind": f"not made: {type(error).__name__}"}
+    return {"kind": "made", "text": kind, "is_damage": is_damage}
 
 
 def _read(job: Mapping[str, str], program: Any) -> dict[str, str]:
@@ -733,7 +741,7 @@ def _processor_seconds(process: int) -> float:
 
 
 class Readers:
-    """A process that reads mutants, replaced when it dies or does not answer."""
+    """A process that makes and reads mutants, replaced when it dies or does not answer."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
@@ -748,9 +756,6 @@ class Readers:
         self, schema: str, reader: int, file: Path, good: Path, out: Path, seconds: float = SECONDS
     ) -> dict[str, Any]:
         """What came of it: ``kind`` (read, refused, fault, crash, hang), ``text`` and ``memory``."""
-        process = self._process or self._start()
-        assert process.stdin
-        assert process.stdout
         job = {
             "schema": schema,
             "reader": reader,
@@ -758,6 +763,17 @@ class Readers:
             "good": os.fspath(good),
             "out": os.fspath(out),
         }
+        return self._ask(job, seconds)
+
+    def make(self, schema: str, seed: int, original: Path, file: Path) -> dict[str, Any]:
+        """Write a mutant, which may crash the library too: ``kind`` (made or the cause), ``text``, ``is_damage``."""
+        job = {"schema": schema, "seed": seed, "original": os.fspath(original), "file": os.fspath(file)}
+        return self._ask(job, SECONDS)
+
+    def _ask(self, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        process = self._process or self._start()
+        assert process.stdin
+        assert process.stdout
         process.stdin.write(json.dumps(job) + "\n")
         process.stdin.flush()
         answer, dead = self._answer(process, seconds)
@@ -859,11 +875,11 @@ def campaign(
         if result["kind"] != "read":
             found.findings.append(f"the original itself, reader {number}: {result}")
     for seed in seeds:
-        try:
-            kind, is_damage = Mutant(schema, seed).write(original, mutant)
-        except Exception as error:
-            found.outcomes[f"not made: {type(error).__name__}"] += 1
+        made = readers.make(schema, seed, original, mutant)
+        if made["kind"] != "made":
+            found.outcomes[f"not made: {made['kind'].removeprefix('not made: ')}"] += 1
             continue
+        kind, is_damage = made["text"], made["is_damage"]
         found.mutants += 1
         for number in numbers:
             if number >= len(READERS[schema]) and found.mutants % verify_every:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -12,9 +13,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import h5py
 import pytest
+
+from nerfgen.stopping import stop_signals
+from nerfgen.storage import atomic, hdf5, single_writer
 
 STOPPED = """
 import os, signal, sys
@@ -53,6 +59,64 @@ def test_a_handler_that_returns_does_not_let_a_stopped_run_go_on(name: str) -> N
     code, lines = stopped(name, f"signal.signal(signal.{name}, lambda *_: print('handled', flush=True))")
     assert lines == ["stopped", "handled"]
     assert code != 0
+
+
+def test_an_outer_block_collects_what_arrives_in_an_inner_one() -> None:
+    def run() -> None:
+        with stop_signals() as outer:
+            with stop_signals() as inner:
+                signal.raise_signal(signal.SIGINT)
+                assert inner
+            assert outer, "the run goes on to its next checkpoint"
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "hdf5", "claim"])
+def test_a_signal_at_any_line_of_the_writer_leaves_nothing(kind: str, tmp_path: Path) -> None:
+    files = {atomic.__file__, hdf5.__file__, single_writer.__file__}
+    writers = {"file": atomic.atomic_path, "folder": atomic.atomic_folder, "claim": single_writer.claim}
+
+    def write(place: Path) -> None:
+        if kind == "hdf5":
+            with hdf5.create_file(place / "x", {"nerfgen_schema": "landmarker/1"}):
+                raise ZeroDivisionError
+        with writers[kind](place / "x"):
+            pass
+
+    def interrupted(at: int, place: Path) -> bool:
+        """Whether there are so many lines."""
+        seen = 0
+
+        def trace(frame: FrameType, event: str, argument: object) -> Callable[..., Any] | None:
+            nonlocal seen
+            if frame.f_code.co_filename not in files:
+                return None
+            if event == "line":
+                seen += 1
+                if seen == at:
+                    sys.settrace(None)
+                    signal.raise_signal(signal.SIGINT)
+            return trace
+
+        sys.settrace(trace)
+        try:
+            with contextlib.suppress(KeyboardInterrupt, ZeroDivisionError):
+                write(place)
+        finally:
+            sys.settrace(None)
+        return seen >= at
+
+    at = 1
+    place = tmp_path / str(at)
+    while interrupted(at, place):
+        left = [path.name for path in place.glob(".*")] if place.exists() else []
+        assert left == [], f"at line {at}"
+        at += 1
+        place = tmp_path / str(at)
+    assert at > 10
 
 
 @pytest.mark.slow

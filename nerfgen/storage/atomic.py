@@ -25,6 +25,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from nerfgen.errors import OutputExistsError, WriteError
+from nerfgen.stopping import stop_signals
 
 _PARTIAL = "partial"
 _FOREIGN_SECONDS = 7 * 24 * 3600.0
@@ -85,17 +86,19 @@ def atomic_path(path: Path, *, tidy: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if tidy:
             remove_temporaries(path)
+    with stop_signals() as stop:
         # The suffix stays, because writers of images and videos choose their format by it.
         temporary, lock = _claim_file(path)
-    try:
-        with writing(path, temporary):
-            yield temporary
-            with open(temporary, "rb+") as stream:
-                os.fsync(stream.fileno())
-            os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-        os.close(lock)
+        try:
+            with writing(path, temporary):
+                with stop.suspended():
+                    yield temporary
+                with open(temporary, "rb+") as stream:
+                    os.fsync(stream.fileno())
+                os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+            os.close(lock)
 
 
 @contextlib.contextmanager
@@ -104,16 +107,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path.parent, glob.escape(path.name), "")
+    with stop_signals() as stop:
         temporary, lock = _claim_folder(path)
-    try:
-        with writing(path, temporary):
-            yield temporary
-            if hasattr(os, "sync"):  # once for thousands of files
-                os.sync()
-            os.replace(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        os.close(lock)
+        try:
+            with writing(path, temporary):
+                with stop.suspended():
+                    yield temporary
+                if hasattr(os, "sync"):  # once for thousands of files
+                    os.sync()
+                os.replace(temporary, path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+            os.close(lock)
 
 
 def _refuse_device(path: Path) -> None:

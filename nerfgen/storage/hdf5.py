@@ -31,17 +31,17 @@ def create_file(path: Path, attributes: Mapping[str, str]) -> Iterator[h5py.File
         attributes: root attributes; ``nerfgen_schema`` among them names the schema that the file must follow.
     """
     with atomic_path(path) as temporary:
-        with _Stream(temporary) as stream:
+        with stop_signals() as stop, _Stream(temporary) as stream:
             file = h5py.File(stream, "w", userblock_size=SEAL_SIZE)
             try:
-                file.attrs.update(attributes)
-                yield file
-                stream.check()
-                check_layout(file, path)
-                _put_digests(file)
+                with stop.suspended():
+                    file.attrs.update(attributes)
+                    yield file
+                    stream.check()
+                    check_layout(file, path)
+                    _put_digests(file)
             finally:
-                with stop_signals():
-                    file.close()
+                file.close()
                 if stream.error:
                     raise OSError(stream.error.errno, stream.error.strerror, str(path)) from stream.error
         write_seal(temporary)

@@ -46,17 +46,18 @@ def claim(output: Path) -> Iterator[None]:
         return
     path = output.with_name(short_name(f".{output.name}", ".writer"))
     content = json.dumps({"host": socket.gethostname(), "token": secrets.token_hex(8), **_process()}).encode()
-    with writing(output, path):
-        output.parent.mkdir(parents=True, exist_ok=True)
-        _take(path, content, output)
-    _held.add(key)
     done = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, done), daemon=True)
-    beat.start()
-    try:
-        yield
-    finally:
-        with stop_signals():
+    with stop_signals() as stop:
+        with writing(output, path):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            _take(path, content, output)
+        _held.add(key)
+        beat.start()
+        try:
+            with stop.suspended():
+                yield
+        finally:
             done.set()
             beat.join()
             _held.discard(key)
