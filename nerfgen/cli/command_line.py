@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-
-import typer
 
 if TYPE_CHECKING:
     from nerfgen.provenance import Call
 
 
-def command_line(call: Call) -> str:
-    """The line that a user types, quoted for a shell; options that have their default are left out."""
-    from nerfgen.cli.main import app
+def command_line(call: Call, commands: Mapping[str, Any]) -> str:
+    """The line that a user types, quoted for a shell; options that have their default are left out.
 
-    program: Any = typer.main.get_command(app)
+    Args:
+        commands: of the program, by name.
+    """
     # A file whose name looks like an option.
     arguments = [f"./{word}" if word.startswith("-") else word for word in call.arguments]
     words = ["nerfgen", call.command, *arguments]
-    known = {parameter.name: parameter for parameter in program.commands[call.command].params}
+    known = {parameter.name: parameter for parameter in commands[call.command].params}
     for name, value in call.options.items():
         words += _words(known[name], value)
     # A field of the recipe may have an option of its own.

@@ -83,7 +83,7 @@ def _print_command(file: Path, reporter: Reporter) -> None:
     from nerfgen.provenance import reconstruct
 
     call = reconstruct(file)
-    line = printable(command_line(call))
+    line = printable(command_line(call, options.commands()))
     for note in call.notes:
         reporter.say(f"note: {note}")
     reporter.result({"command": line, "notes": call.notes}, line)

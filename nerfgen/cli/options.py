@@ -25,6 +25,7 @@ from nerfgen.settings import SettingError, Settings, choices_of, plain_type, set
 # How each field of the running command is written on its command line; for messages.
 _names: dict[str, str] = {}
 _given: dict[str, str] = {}
+_commands: dict[str, Any] = {}
 # Ends the name of the parameter of a hidden option.
 _HIDDEN = "__hidden"
 
@@ -148,6 +149,11 @@ def as_options(text: str) -> str:
 def given() -> dict[str, str]:
     """What stands on the command line of the running command: how a user writes it, by field or parameter."""
     return dict(_given)
+
+
+def commands() -> dict[str, Any]:
+    """All commands of the running program, by name."""
+    return dict(_commands)
 
 
 def refuse(why: str, *names: str) -> None:
@@ -345,6 +351,8 @@ def _remember(context: typer.Context, parts: list[_Part]) -> None:
     """Note how the command at hand writes its fields, and which of them were given."""
     _names.clear()
     _given.clear()
+    program: Any = context.find_root().command
+    _commands.update(program.commands)
     for part in parts:
         if isinstance(part.fields, Changes):
             _names.update({name: f"--set {name}" for name in settings_of(part.fields.group)})
