@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import platform
@@ -10,12 +11,12 @@ import warnings
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 VARIABLE = "NERFGEN_COMPILATION_CACHE"
 OFF = "off"
 # JAX's own bound needs another package. Enough for some hundred programs.
 MAX_BYTES = 1 << 30
-_ZSTANDARD = b"\x28\xb5\x2f\xfd"
 
 
 def use_compilation_cache(place: str | None = None) -> Path | None:
@@ -74,9 +75,10 @@ def default_folder(environment: Mapping[str, str]) -> Path:
 def machine_key() -> str:
     """A name for the processor and its instructions; the release of JAX is part of the name of every entry.
 
-    A home folder may be shared by machines with other instructions, on which a program of this one would crash.
+    A home folder may be shared by machines with other instructions, on which a program of this one would crash, and by
+    environments in which JAX compresses entries otherwise.
     """
-    parts = [platform.system(), platform.machine(), _cpu_features()]
+    parts = [platform.system(), platform.machine(), _cpu_features(), _decompressor()[0]]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
 
@@ -109,18 +111,28 @@ def remove_oldest(folder: Path, max_bytes: int) -> None:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether an entry can be decompressed. One that the zstandard library made is believed: JAX reads it or warns."""
-    decompressor = zlib.decompressobj()
+    """Whether an entry can be decompressed to its end."""
+    _, decompressor = _decompressor()
     with path.open("rb") as entry:
-        if entry.read(4) == _ZSTANDARD:
-            return True
-        entry.seek(0)
         try:
             while block := entry.read(1 << 16):
                 decompressor.decompress(block)
-        except zlib.error:
+        except Exception:  # each library has its own
             return False
-    return decompressor.eof
+    return bool(decompressor.eof)
+
+
+def _decompressor() -> tuple[str, Any]:
+    """The compression that JAX chooses in this environment, and a new decompressor of it."""
+    with contextlib.suppress(ImportError):
+        from compression import zstd
+
+        return "zstd", zstd.ZstdDecompressor()
+    with contextlib.suppress(ImportError):
+        import zstandard
+
+        return "zstd", zstandard.ZstdDecompressor().decompressobj()
+    return "zlib", zlib.decompressobj()
 
 
 def _cpu_features() -> str:
