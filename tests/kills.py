@@ -297,6 +297,17 @@ def commands(good: Path, scratch: Path, tiny: Sequence[str]) -> Iterable[KilledC
         ["export", "model.h5", "--rows", "0", "--resolution", "12", "-o", "mesh.glb"],
         inputs("export", "model.h5"),
     )
+    if (good / "mug.h5").exists():  # the files that take long to make are there
+        words = ["landmark", "mugs", "--class", "mugs/mug.toml", "--model", "mug.h5", "--workers", "2"]
+        yield KilledCommand(
+            "landmark", words, inputs("landmark", "mugs", "mug.h5", without=["mugs/landmarks.h5"])
+        )
+        words = ["train-landmarker", "mugs", "mugs/mugs.csv", "--class", "mugs/mug.toml", "--steps", "4"]
+        yield KilledCommand(
+            "train-landmarker", [*words, "--batch", "4"], inputs("train-landmarker", "mugs"), (".jsonl",)
+        )
+        words = ["evaluate", "trained.h5", "--data", "photos", "--tables", "train", "-n", "2"]
+        yield KilledCommand("evaluate", words, inputs("evaluate", "trained.h5", "photos"), (".jsonl",))
     yield KilledCommand(
         "train", train, inputs("train", "photos", without=unfinished[2:]), ignored=(".jsonl",)
     )
