@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import zlib
@@ -20,6 +21,7 @@ from edited import edited
 
 from nerfgen import storage
 from nerfgen.errors import InputError, OutputExistsError, WriteError
+from nerfgen.storage.seal import write_seal
 
 DATA = Path(__file__).parent / "data"
 Change = Callable[[h5py.File], object]
@@ -233,6 +235,36 @@ class edited_structure:
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
+
+
+@pytest.mark.parametrize("where", ["dataset", "attribute", "attribute of the root", "heap"])
+def test_a_text_that_claims_gigabytes_is_refused(cameras: Path, where: str) -> None:
+    """Before the HDF5 library clears as much memory."""
+    with edited(cameras) as file:
+        file["image"].attrs["told"] = "a text of 29 characters, once"
+        file.attrs["told"] = "a text of 31 characters, at top"
+        start = file["image"].id.get_offset()
+    content = bytearray(cameras.read_bytes())
+    heaps = [found.start() for found in re.finditer(rb"GCOL\x01\0\0\0", content)]
+
+    def stored(length: int) -> int:
+        """Where a text of a length is stored, which the address of a heap follows, after the user block."""
+        patterns = [struct.pack("<IQ", length, heap - 512) for heap in heaps]
+        return max(content.find(pattern) for pattern in patterns)
+
+    place = {
+        "dataset": start,
+        "attribute": stored(29),
+        "attribute of the root": stored(31),
+        "heap": heaps[0] + 8,
+    }[where]
+    assert place > 8
+    content[place : place + 4] = struct.pack("<I", 3_000_000_000)
+    cameras.write_bytes(content)
+    write_seal(cameras)
+    cause = "a heap that does not end in it" if where == "heap" else "a text of 3,000,000,000 bytes"
+    with pytest.raises(InputError, match=cause), storage.reading(cameras, "cameras/1"):
+        pass
 
 
 def test_a_chunk_that_unpacks_to_more_than_itself_is_refused(cameras: Path) -> None:

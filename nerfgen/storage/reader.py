@@ -21,11 +21,11 @@ import numpy as np
 from nerfgen.errors import InputError
 from nerfgen.objectclass import ObjectClass, class_from_text, shipped_class
 from nerfgen.storage.content import check_attributes, check_values
-from nerfgen.storage.heap import check_heaps
 from nerfgen.storage.schema import Dataset, Schema
 from nerfgen.storage.schemas import SCHEMAS
 from nerfgen.storage.seal import check_seal
-from nerfgen.untrusted import READ_LIMIT, printable, read_limit
+from nerfgen.storage.texts import check_heaps, longest_text
+from nerfgen.untrusted import READ_LIMIT, open_input, printable, read_limit
 
 _MAX_OBJECTS = 1_000_000
 _MAX_DEPTH = 32
@@ -212,6 +212,7 @@ def _check_structure(file: h5py.File, path: Path) -> None:
     Raises:
         InputError: a link leads out of the file or around in it, storage is elsewhere, or sizes are not believable.
     """
+    _check_texts(path, "/", file)
     by_item = _by_item(_text(file.attrs.get("nerfgen_schema")))
     pending: list[tuple[str, h5py.Group, int]] = [("", file, 0)]
     seen: set[int] = set()
@@ -224,6 +225,7 @@ def _check_structure(file: h5py.File, path: Path) -> None:
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                 raise _unsafe(path, f"{name} is a link to another place")
             item = group[key]
+            _check_texts(path, name, item)
             if isinstance(item, h5py.Group):
                 pending.append((name, item, depth + 1))
                 continue
@@ -237,6 +239,14 @@ def _check_structure(file: h5py.File, path: Path) -> None:
     allowed = _MAX_EXPANSION * stored + _array_limit()
     if declared > allowed:
         raise _too_large(path, f"its arrays take {declared:,} bytes, but {stored:,} are stored")
+
+
+def _check_texts(path: Path, name: str, item: h5py.HLObject) -> None:
+    """Refuse texts of more bytes than the file has: the HDF5 library clears that much memory before it reads them."""
+    with open_input(path) as stream:
+        longest = longest_text(stream, item)
+        if longest > os.fstat(stream.fileno()).st_size:
+            raise _unsafe(path, f"{printable(name)} has a text of {longest:,} bytes")
 
 
 def _check_object(path: Path, name: str, item: h5py.HLObject, seen: set[int], depth: int) -> None:
@@ -274,6 +284,8 @@ def _check_storage(path: Path, name: str, dataset: h5py.Dataset) -> int:
         h5py.h5d.CHUNKED,
     ):
         raise _unsafe(path, f"{name} is stored in another file")
+    if dataset.dtype.kind == "O" and dataset.chunks is not None:
+        raise _unsafe(path, f"{name} has its texts in chunks")
     filters = [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
     if unknown := set(filters) - set(_FILTERS):
         raise _unsafe(path, f"{name} is stored with filter {min(unknown)}")
