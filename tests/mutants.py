@@ -9,6 +9,7 @@ reading of damage that gives other values than the original's.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import json
@@ -661,17 +662,22 @@ def _serve() -> None:
     os.dup2(null, 2)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_DATA, (_LIMIT, _LIMIT))
-    import typer
-
-    from nerfgen.cli.main import app
-
-    program: Any = typer.main.get_command(app)
     for line in sys.stdin:
         job = json.loads(line)
+        program: Any = None if "seed" in job else _program()
         _reset_peak()
         outcome = _make(job) if "seed" in job else _read(job, program)
         answers.write(json.dumps(outcome | {"memory": _peak()}) + "\n")
         answers.flush()
+
+
+@functools.cache
+def _program() -> Any:
+    import typer
+
+    from nerfgen.cli.main import app
+
+    return typer.main.get_command(app)
 
 
 def _make(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -741,16 +747,19 @@ def _processor_seconds(process: int) -> float:
 
 
 class Readers:
-    """A process that makes and reads mutants, replaced when it dies or does not answer."""
+    """A process that reads mutants, replaced when it dies or does not answer, and another one that makes them."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
+        self._maker: Readers | None = None
 
     def __enter__(self) -> Readers:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end()
+        if self._maker:
+            self._maker._end()
 
     def read(
         self, schema: str, reader: int, file: Path, good: Path, out: Path, seconds: float = SECONDS
@@ -766,9 +775,13 @@ class Readers:
         return self._ask(job, seconds)
 
     def make(self, schema: str, seed: int, original: Path, file: Path) -> dict[str, Any]:
-        """Write a mutant, which may crash the library too: ``kind`` (made or the cause), ``text``, ``is_damage``."""
+        """Write a mutant, which may crash the library too: ``kind`` (made or the cause), ``text``, ``is_damage``.
+
+        It may also leave much memory taken, which is not the readers'.
+        """
+        self._maker = self._maker or Readers()
         job = {"schema": schema, "seed": seed, "original": os.fspath(original), "file": os.fspath(file)}
-        return self._ask(job, SECONDS)
+        return self._maker._ask(job, SECONDS)
 
     def _ask(self, job: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         process = self._process or self._start()
@@ -902,11 +915,7 @@ def campaign(
 
 
 def _commands() -> set[str]:
-    import typer
-
-    from nerfgen.cli.main import app
-
-    return set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    return set(_program().commands)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,9 @@ def test_a_mask_returns_to_its_place(window: tuple[float, ...], size: int) -> No
 
 def test_a_window_beside_the_photograph() -> None:
     assert not whole_image_mask(np.full((8, 8), 255, np.uint8), (500.0, 0.0, 20.0), (WIDTH, HEIGHT)).any()
+    small = whole_image_mask(np.full((8, 8), 255, np.uint8), (3.25, 2.5, 0.5), (WIDTH, HEIGHT))
+    assert np.count_nonzero(small) == 1
+    assert 0 < small[2, 3] < 128, "a quarter of the pixel is covered"
 
 
 @pytest.mark.parametrize("workers", [1, 2])

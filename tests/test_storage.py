@@ -20,6 +20,7 @@ from edited import edited
 import nerfgen
 from nerfgen import storage
 from nerfgen.errors import InputError, OutputExistsError
+from nerfgen.storage.seal import write_seal
 
 IMAGES = ["b/2.jpg", "a/1.jpg", "größe.png"]
 
@@ -56,6 +57,19 @@ def test_what_is_written_is_read_back(masks):
         assert file["image_size"].attrs["unit"] == "pixel"
         assert file["mask_window"].attrs["frame"] == "image"
         assert all(file[name].attrs["description"] for name in file)
+
+
+@pytest.mark.parametrize(
+    ("shape", "named"),
+    [((3, 0, 4), r"dataset mask is uint8 \(3, 0, 4\)"), ((3, 256, 10**8), "arrays take 25,6.* bytes")],
+)
+def test_images_without_pixels_and_of_more_than_the_memory_are_refused(masks, shape, named):
+    with h5py.File(masks, "r+") as file:
+        del file["mask"]
+        file.create_dataset("mask", shape, np.uint8, chunks=None if 0 in shape else (1, 64, 64))
+    write_seal(masks)
+    with pytest.raises(InputError, match=named), storage.reading(masks, "masks/1"):
+        pass
 
 
 def test_root_attributes_tell_where_a_file_comes_from(masks):

@@ -20,6 +20,8 @@ _BLOCK_BYTES = 1 << 26
 _ROTATION_TOLERANCE = 1e-2
 # No image has more; masks of its size are allocated.
 _MAX_PIXELS = 500_000_000
+# Bounds of a window's side and place, pixels.
+_MIN_WINDOW, _MAX_WINDOW = 1e-3, 1e9
 # Rows of images with these statuses are never opened; their names are shown only.
 _NEVER_OPENED = ("bad_name", "outside")
 
@@ -194,7 +196,7 @@ def _follows(kind: str, block: np.ndarray) -> np.ndarray:
     if kind == "size":
         fits = (block > 0).all(axis=-1) & (block.astype(np.int64).prod(axis=-1) <= _MAX_PIXELS)
     elif kind == "window":
-        fits = block[..., 2] > 0
+        fits = (block[..., 2] >= _MIN_WINDOW) & (np.abs(block) <= _MAX_WINDOW).all(axis=-1)
     elif kind == "intrinsics":
         fits = (block[..., 0, 0] > 0) & (block[..., 1, 1] > 0)
         fits &= np.isclose(block[..., 2, :], [0.0, 0.0, 1.0]).all(axis=-1)

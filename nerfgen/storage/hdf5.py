@@ -152,9 +152,8 @@ def _describe(dataset: h5py.Dataset, spec: Dataset) -> None:
 
 
 def _item(shape: tuple[int, ...], spec: Dataset) -> tuple[int, ...]:
-    """The shape of a chunk: one image, or one view of one object."""
-    axes = 2 if spec.shape[:2] == ("object", "view") else 1
-    return (1,) * axes + shape[axes:]
+    """The shape of a chunk, which holds an item."""
+    return (1,) * spec.item_axes + shape[spec.item_axes :]
 
 
 def _storage(shape: tuple[int, ...], dtype: np.dtype, spec: Dataset) -> dict[str, Any]:

@@ -7,6 +7,7 @@ no external or virtual storage and no filters but those that nerfgen writes with
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import stat
 import traceback
@@ -37,6 +38,8 @@ _MAX_EXPANSION = 16
 _DEFLATE_RATIO = 1032
 _DEFLATE, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
 _FILTERS = (_DEFLATE, _SHUFFLE, _FLETCHER32, _LZF)
+# Axes of images, which are not empty.
+_PIXEL_AXES = ("row", "line", "column")
 
 _Stat = tuple[int, int, int, int]
 # Files that this process has checked, by what changes when they do.
@@ -188,6 +191,7 @@ def check_layout(file: h5py.File, path: Path) -> None:
             raise InputError(f"{path}: {spec.name} of {schema.name} is a group; re-create the file")
         fits = len(dataset.shape) == len(spec.shape) and all(
             size == (axis if isinstance(axis, int) else lengths.setdefault(axis, size))
+            and (size or axis not in _PIXEL_AXES)
             for size, axis in zip(dataset.shape, spec.shape, strict=True)
         )
         is_string = h5py.check_string_dtype(dataset.dtype) is not None
@@ -233,7 +237,9 @@ def _check_structure(file: h5py.File, path: Path) -> None:
                 raise _unsafe(path, f"{name} is neither a group nor a dataset")
             _check_object(path, name, item, seen, depth)
             size = _check_storage(path, name, item)
-            if name not in by_item or item.chunks is None:
+            if name in by_item and item.chunks is not None:
+                declared += size // max(1, math.prod(item.shape[: by_item[name]]))
+            else:
                 declared += size
                 stored += item.id.get_storage_size()
     allowed = _MAX_EXPANSION * stored + _array_limit()
@@ -324,11 +330,11 @@ def _is_text_or_number(dtype: np.dtype) -> bool:
     return dtype.kind in "biufS" and dtype.fields is None and dtype.subdtype is None
 
 
-def _by_item(schema: str) -> set[str]:
-    """Datasets that are read item by item."""
+def _by_item(schema: str) -> dict[str, int]:
+    """Datasets that are read item by item, with the number of axes before those of an item."""
     found: Schema | None = SCHEMAS.get(schema)
     specs: tuple[Dataset, ...] = found.datasets if found else ()
-    return {spec.name for spec in specs if spec.by_item}
+    return {spec.name: spec.item_axes for spec in specs if spec.by_item}
 
 
 def _array_limit() -> int:

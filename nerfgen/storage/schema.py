@@ -47,6 +47,11 @@ class Dataset:
     by_item: bool = False
     values: Values | None = None
 
+    @property
+    def item_axes(self) -> int:
+        """Axes before those of an item: an item is of one image, or one view of an object."""
+        return 2 if self.shape[:2] == ("object", "view") else 1
+
 
 class Attribute(NamedTuple):
     """A root attribute: ``object`` and ``list`` are JSON; ``numbers`` a short array."""
