@@ -761,6 +761,10 @@ class Readers:
         if self._maker:
             self._maker._end()
 
+    def restart(self) -> None:
+        """Begin with a new process."""
+        self._end()
+
     def read(
         self, schema: str, reader: int, file: Path, good: Path, out: Path, seconds: float = SECONDS
     ) -> dict[str, Any]:
@@ -903,6 +907,7 @@ def campaign(
                 outcome = "wrong"
             if result["memory"] > MEMORY:
                 outcome = "memory"
+                readers.restart()  # what it has taken is not the next one's
             left = [path.name for path in out.rglob("*") if ".partial" in path.name]
             if left and outcome in ("read", "refused"):
                 outcome = "left"

@@ -177,6 +177,11 @@ def huge_chunk(file: h5py.File) -> None:
     dataset.id.write_direct_chunk((0, 0), zlib.compress(bytes(100)))
 
 
+def many_chunks(file: h5py.File) -> None:
+    del file["canonical"]
+    file.create_dataset("canonical", (10**7, 3), "f8", chunks=(1, 1))
+
+
 def compound(file: h5py.File) -> None:
     file.create_dataset("more", 3, [("a", "f4"), ("b", "i4")])
 
@@ -204,6 +209,7 @@ def many_attributes(file: h5py.File) -> None:
         virtual,
         declared_only,
         huge_chunk,
+        many_chunks,
         compound,
         opaque,
         nested,

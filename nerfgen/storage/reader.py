@@ -38,6 +38,8 @@ _MAX_EXPANSION = 16
 _DEFLATE_RATIO = 1032
 _DEFLATE, _SHUFFLE, _FLETCHER32, _LZF = 1, 2, 3, 32000
 _FILTERS = (_DEFLATE, _SHUFFLE, _FLETCHER32, _LZF)
+# The HDF5 library takes as much memory for each chunk that it reads at a time.
+_BYTES_PER_CHUNK = 600
 # Axes of images, which are not empty.
 _PIXEL_AXES = ("row", "line", "column")
 
@@ -237,6 +239,8 @@ def _check_structure(file: h5py.File, path: Path) -> None:
                 raise _unsafe(path, f"{name} is neither a group nor a dataset")
             _check_object(path, name, item, seen, depth)
             size = _check_storage(path, name, item)
+            if item.chunks is not None:
+                size += _BYTES_PER_CHUNK * math.prod(map(_parts, item.shape, item.chunks))
             if name in by_item and item.chunks is not None:
                 declared += size // max(1, math.prod(item.shape[: by_item[name]]))
             else:
@@ -322,6 +326,10 @@ def _check_chunks(path: Path, name: str, dataset: h5py.Dataset, size: int) -> No
             continue  # reading it fails
         if len(unpacker.unconsumed_tail) > 8:
             raise _too_large(path, f"a chunk of {name} unpacks to more than its {size:,} bytes")
+
+
+def _parts(length: int, part: int) -> int:
+    return -(-length // part)
 
 
 def _is_text_or_number(dtype: np.dtype) -> bool:
