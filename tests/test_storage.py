@@ -61,7 +61,7 @@ def test_what_is_written_is_read_back(masks):
 
 @pytest.mark.parametrize(
     ("shape", "named"),
-    [((3, 0, 4), r"dataset mask is uint8 \(3, 0, 4\)"), ((3, 256, 10**8), "arrays take 25,6.* bytes")],
+    [((3, 0, 4), r"dataset mask is uint8 \(3, 0, 4\)"), ((3, 256, 10**8), r"arrays take [\d,]+ bytes")],
 )
 def test_images_without_pixels_and_of_more_than_the_memory_are_refused(masks, shape, named):
     with h5py.File(masks, "r+") as file:
