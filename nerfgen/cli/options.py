@@ -351,8 +351,7 @@ def _remember(context: typer.Context, parts: list[_Part]) -> None:
     """Note how the command at hand writes its fields, and which of them were given."""
     _names.clear()
     _given.clear()
-    program: Any = context.find_root().command
-    _commands.update(program.commands)
+    _commands.update(getattr(context.find_root().command, "commands", {}))
     for part in parts:
         if isinstance(part.fields, Changes):
             _names.update({name: f"--set {name}" for name in settings_of(part.fields.group)})

@@ -193,7 +193,7 @@ def check_layout(file: h5py.File, path: Path) -> None:
             raise InputError(f"{path}: {spec.name} of {schema.name} is a group; re-create the file")
         fits = len(dataset.shape) == len(spec.shape) and all(
             size == (axis if isinstance(axis, int) else lengths.setdefault(axis, size))
-            and (size or axis not in _PIXEL_AXES)
+            and (size or axis not in _PIXEL_AXES or axis == spec.shape[0])
             for size, axis in zip(dataset.shape, spec.shape, strict=True)
         )
         is_string = h5py.check_string_dtype(dataset.dtype) is not None
