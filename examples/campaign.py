@@ -18,7 +18,6 @@ import argparse
 import json
 import math
 import random
-import signal
 import subprocess
 import sys
 import tempfile
@@ -54,9 +53,7 @@ def main() -> int:
     )
     parser.add_argument("--work", type=Path, help="folder to work in; a temporary one by default")
     arguments = parser.parse_args()
-    # In the background of a shell script Ctrl-C is ignored, here and in the commands that are interrupted.
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    kills.heed_interrupts()
     count = COUNTS[arguments.campaign] if arguments.count is None else arguments.count
     only = [name for name in arguments.only.split(",") if name]
     with tempfile.TemporaryDirectory(dir=arguments.work, prefix="campaign-") as scratch:

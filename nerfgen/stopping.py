@@ -91,6 +91,13 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
+def _usual_handlers() -> dict[signal.Signals, Any]:
+    """The handlers of SIGINT and SIGTERM, without those of signals that the program ignores."""
+    handlers = {number: signal.getsignal(number) for number in _ENDS}
+    # None: a handler that Python did not install and could not restore.
+    return {number: each for number, each in handlers.items() if each not in (signal.SIG_IGN, None)}
+
+
 _received = _Received()
 
 
@@ -104,10 +111,8 @@ def ending_signals(*, until_exit: bool = False) -> Iterator[None]:
     Args:
         until_exit: the program ends with the block: its exit code is decided, and later signals do not change it.
     """
-    handlers = {number: signal.getsignal(number) for number in _ENDS}
-    # None: a handler that Python did not install and could not restore.
-    usual = {number: each for number, each in handlers.items() if each not in (signal.SIG_IGN, None)}
-    if _received.handle in handlers.values() or threading.current_thread() is not threading.main_thread():
+    usual = _usual_handlers()
+    if _received.handle in usual.values() or threading.current_thread() is not threading.main_thread():
         yield
         return
     _received.forget()
@@ -163,11 +168,7 @@ class Stop:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        # None: a handler that Python did not install and could not restore.
-        self._usual = {
-            number: each for number, each in handlers.items() if each not in (signal.SIG_IGN, None)
-        }
+        self._usual = _usual_handlers()
 
     def __bool__(self) -> bool:
         return self.number is not None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kills import heed_interrupts
 
 from nerfgen.compilation_cache import use_compilation_cache
 
@@ -25,10 +25,6 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
     use_compilation_cache(_compiled)
 
-# In the background of a shell script Ctrl-C is ignored, here and in the commands that tests start and interrupt.
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
 # Fewer passes of the compiler, here and in the commands that tests start: most programs run for less time than their
 # compilation takes.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
@@ -39,6 +35,7 @@ from jaxtyping import install_import_hook
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # Shapes and dtypes in the annotations of nerfgen are checked at every call in this process.
 install_import_hook("nerfgen", "array_types.check_arrays")
+heed_interrupts()
 
 # The model files of MediaPipe Tasks lie with the images that tests use.
 _data = Path(os.environ.get("NERFGEN_DATA", Path(__file__).parents[2] / "shared" / "data"))

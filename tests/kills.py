@@ -22,6 +22,12 @@ EXIT_CODES = {signal.SIGKILL: -signal.SIGKILL, signal.SIGTERM: 143, signal.SIGIN
 EARLY_SECONDS = 0.25
 
 
+def heed_interrupts() -> None:
+    """In the background of a shell script Ctrl-C is ignored, here and in the commands that are started; undo that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @dataclass(frozen=True)
 class KilledCommand:
     """A command of the campaign.

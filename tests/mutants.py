@@ -684,7 +684,7 @@ def _make(job: Mapping[str, Any]) -> dict[str, Any]:
     try:
         kind, is_damage = Mutant(job["schema"], job["seed"]).write(Path(job["original"]), Path(job["file"]))
     except Exception as error:
-        return {"kind": f"not made: {type(error).__name__}"}
+        return {"kind": type(error).__name__}
     return {"kind": "made", "text": kind, "is_damage": is_damage}
 
 
@@ -757,13 +757,9 @@ class Readers:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self.end()
         if self._maker:
-            self._maker._end()
-
-    def restart(self) -> None:
-        """Begin with a new process."""
-        self._end()
+            self._maker.end()
 
     def read(
         self, schema: str, reader: int, file: Path, good: Path, out: Path, seconds: float = SECONDS
@@ -797,7 +793,7 @@ class Readers:
         if answer:
             found: dict[str, Any] = json.loads(answer)
             return found
-        self._end()
+        self.end()
         if dead:
             return {"kind": "crash", "text": f"exit status {process.returncode}", "memory": 0}
         return {"kind": "hang", "text": f"no answer in {seconds:.0f} s", "memory": 0}
@@ -826,7 +822,8 @@ class Readers:
         )
         return self._process
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """End the process that reads; the next reading starts another one."""
         if self._process is not None:
             assert self._process.stdin
             assert self._process.stdout
@@ -894,7 +891,7 @@ def campaign(
     for seed in seeds:
         made = readers.make(schema, seed, original, mutant)
         if made["kind"] != "made":
-            found.outcomes[f"not made: {made['kind'].removeprefix('not made: ')}"] += 1
+            found.outcomes[f"not made: {made['kind']}"] += 1
             continue
         kind, is_damage = made["text"], made["is_damage"]
         found.mutants += 1
@@ -907,7 +904,7 @@ def campaign(
                 outcome = "wrong"
             if result["memory"] > MEMORY:
                 outcome = "memory"
-                readers.restart()  # what it has taken is not the next one's
+                readers.end()  # what it has taken is not the next one's
             left = [path.name for path in out.rglob("*") if ".partial" in path.name]
             if left and outcome in ("read", "refused"):
                 outcome = "left"

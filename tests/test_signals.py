@@ -33,6 +33,19 @@ print("published", flush=True)
 """
 
 
+ENDS = pytest.mark.parametrize(
+    ("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")]
+)
+
+
+def end_of(script: str, seconds: float | None = 25) -> tuple[int, str]:
+    """Exit code and messages of a program that ends within some seconds."""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=seconds
+    )
+    return done.returncode, done.stderr
+
+
 def stopped(name: str, before: str = "") -> tuple[int, list[str]]:
     """Exit code and output of a program that gets a signal within ``stop_signals``."""
     script = STOPPED.format(before=before, name=name)
@@ -147,9 +160,7 @@ def test_training_in_the_background_of_a_script(
         assert list(tmp_path.glob("model.checkpoint-*.h5"))
 
 
-@pytest.mark.parametrize(
-    ("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")]
-)
+@ENDS
 @pytest.mark.parametrize("module", ["typer", "jaxlib"])
 def test_a_signal_during_imports_ends_the_program_in_order(
     name: str, code: int, word: str, module: str
@@ -168,8 +179,7 @@ def test_a_signal_during_imports_ends_the_program_in_order(
         "from nerfgen.__main__ import main\n"
         "main()\n"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (code, f"nerfgen: {word}; no partial output is left\n")
+    assert end_of(script, None) == (code, f"nerfgen: {word}; no partial output is left\n")
 
 
 def test_an_interruption_that_python_drops_is_repeated() -> None:
@@ -185,15 +195,10 @@ def test_an_interruption_that_python_drops_is_repeated() -> None:
         "    del late\n"
         "    time.sleep(30)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=25
-    )
-    assert (done.returncode, done.stderr) == (143, "nerfgen: terminated; no partial output is left\n")
+    assert end_of(script) == (143, "nerfgen: terminated; no partial output is left\n")
 
 
-@pytest.mark.parametrize(
-    ("name", "code", "word"), [("SIGINT", 130, "interrupted"), ("SIGTERM", 143, "terminated")]
-)
+@ENDS
 def test_one_signal_while_hdf5_writes_is_one_signal(tmp_path: Path, name: str, code: int, word: str) -> None:
     script = (
         "import pathlib, signal, sys, time\n"
@@ -210,10 +215,7 @@ def test_one_signal_while_hdf5_writes_is_one_signal(tmp_path: Path, name: str, c
         "        file.flush()\n"
         "        time.sleep(30)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=25
-    )
-    assert (done.returncode, done.stderr) == (code, f"nerfgen: {word}; no partial output is left\n")
+    assert end_of(script) == (code, f"nerfgen: {word}; no partial output is left\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -75,9 +75,7 @@ def whole_image_mask(
     top, bottom = max(math.floor(y0), 0), min(math.ceil(y0 + side), image_size[1])
     if left >= right or top >= bottom:
         return whole
-    if (
-        side < 1
-    ):  # less than a pixel of the image: one value, and a raster around it of a size that fits into memory
+    if side < 1:  # of less than a pixel only the mean matters, and more values take much memory around them
         mask = np.array([[round(float(mask.mean()))]], np.uint8)
     step = len(mask) / side  # mask pixels per image pixel
     margin = math.ceil(step) + 1  # for image pixels that the window's border cuts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -70,9 +71,10 @@ class Origin:
     @property
     def wider_places(self) -> list[Path]:
         """The same, and folders beside that of the file, as for a model that is continued."""
-        beside = sorted(
-            path for path in self.folder.parent.iterdir() if path.is_dir() and path.name[0] != "."
-        )
+        beside: list[Path] = []
+        with contextlib.suppress(OSError):  # a folder that may be entered, but not listed
+            found = self.folder.parent.iterdir()
+            beside = sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
         return list(dict.fromkeys([*self.places, *beside[:_MOST_FOLDERS]]))
 
     @property

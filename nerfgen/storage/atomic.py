@@ -21,7 +21,7 @@ import secrets
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from nerfgen.errors import OutputExistsError, WriteError
@@ -86,19 +86,9 @@ def atomic_path(path: Path, *, tidy: bool = True) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if tidy:
             remove_temporaries(path)
-    with stop_signals() as stop:
-        # The suffix stays, because writers of images and videos choose their format by it.
-        temporary, lock = _claim_file(path)
-        try:
-            with writing(path, temporary):
-                with stop.suspended():
-                    yield temporary
-                with open(temporary, "rb+") as stream:
-                    os.fsync(stream.fileno())
-                os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-            os.close(lock)
+    # The suffix stays, because writers of images and videos choose their format by it.
+    with _published(path, _claim_file, _flush_file, _remove_file) as temporary:
+        yield temporary
 
 
 @contextlib.contextmanager
@@ -107,18 +97,47 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_abandoned(path.parent, glob.escape(path.name), "")
+    with _published(path, _claim_folder, _flush_folder, _remove_folder) as temporary:
+        yield temporary
+
+
+@contextlib.contextmanager
+def _published(
+    path: Path,
+    claim: Callable[[Path], tuple[Path, int]],
+    flush: Callable[[Path], None],
+    remove: Callable[[Path], None],
+) -> Iterator[Path]:
+    """What ``claim`` makes: flushed and renamed to ``path`` on success, else removed, whenever a signal arrives."""
     with stop_signals() as stop:
-        temporary, lock = _claim_folder(path)
+        temporary, lock = claim(path)
         try:
             with writing(path, temporary):
                 with stop.suspended():
                     yield temporary
-                if hasattr(os, "sync"):  # once for thousands of files
-                    os.sync()
+                flush(temporary)
                 os.replace(temporary, path)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove(temporary)
             os.close(lock)
+
+
+def _flush_file(path: Path) -> None:
+    with open(path, "rb+") as stream:
+        os.fsync(stream.fileno())
+
+
+def _flush_folder(path: Path) -> None:
+    if hasattr(os, "sync"):  # once for thousands of files
+        os.sync()
+
+
+def _remove_file(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+def _remove_folder(path: Path) -> None:
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _refuse_device(path: Path) -> None:

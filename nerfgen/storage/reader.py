@@ -14,7 +14,7 @@ import traceback
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
@@ -91,7 +91,8 @@ def open_hdf5(path: Path, *, sealed: bool = True) -> Iterator[h5py.File]:
     # Files appear whole by renaming: there is nothing to lock, and not every file system has locks.
     with hdf5_errors(path), h5py.File(path, "r", locking=False) as file:
         if _identity(path) not in _checked:
-            _check_structure(file, path)
+            with open_input(path) as stream:
+                _check_structure(file, path, stream)
         yield file
 
 
@@ -212,13 +213,13 @@ def check_layout(file: h5py.File, path: Path) -> None:
             raise InputError(f"{path}: {group} of {schema.name} is not a group; re-create the file")
 
 
-def _check_structure(file: h5py.File, path: Path) -> None:
-    """Walk the file's objects without following links.
+def _check_structure(file: h5py.File, path: Path, stream: BinaryIO) -> None:
+    """Walk the file's objects without following links; ``stream`` gives its bytes.
 
     Raises:
         InputError: a link leads out of the file or around in it, storage is elsewhere, or sizes are not believable.
     """
-    _check_texts(path, "/", file)
+    _check_texts(path, "/", file, stream)
     by_item = _by_item(_text(file.attrs.get("nerfgen_schema")))
     pending: list[tuple[str, h5py.Group, int]] = [("", file, 0)]
     seen: set[int] = set()
@@ -231,7 +232,7 @@ def _check_structure(file: h5py.File, path: Path) -> None:
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                 raise _unsafe(path, f"{name} is a link to another place")
             item = group[key]
-            _check_texts(path, name, item)
+            _check_texts(path, name, item, stream)
             if isinstance(item, h5py.Group):
                 pending.append((name, item, depth + 1))
                 continue
@@ -239,8 +240,6 @@ def _check_structure(file: h5py.File, path: Path) -> None:
                 raise _unsafe(path, f"{name} is neither a group nor a dataset")
             _check_object(path, name, item, seen, depth)
             size = _check_storage(path, name, item)
-            if item.chunks is not None:
-                size += _BYTES_PER_CHUNK * math.prod(map(_parts, item.shape, item.chunks))
             if name in by_item and item.chunks is not None:
                 declared += size // max(1, math.prod(item.shape[: by_item[name]]))
             else:
@@ -251,12 +250,11 @@ def _check_structure(file: h5py.File, path: Path) -> None:
         raise _too_large(path, f"its arrays take {declared:,} bytes, but {stored:,} are stored")
 
 
-def _check_texts(path: Path, name: str, item: h5py.HLObject) -> None:
+def _check_texts(path: Path, name: str, item: h5py.HLObject, stream: BinaryIO) -> None:
     """Refuse texts of more bytes than the file has: the HDF5 library clears that much memory before it reads them."""
-    with open_input(path) as stream:
-        longest = longest_text(stream, item)
-        if longest > os.fstat(stream.fileno()).st_size:
-            raise _unsafe(path, f"{printable(name)} has a text of {longest:,} bytes")
+    longest = longest_text(stream, item)
+    if longest > os.fstat(stream.fileno()).st_size:
+        raise _unsafe(path, f"{printable(name)} has a text of {longest:,} bytes")
 
 
 def _check_object(path: Path, name: str, item: h5py.HLObject, seen: set[int], depth: int) -> None:
@@ -281,7 +279,7 @@ def _check_object(path: Path, name: str, item: h5py.HLObject, seen: set[int], de
 
 
 def _check_storage(path: Path, name: str, dataset: h5py.Dataset) -> int:
-    """The declared size of a dataset, bytes, whose type and storage are harmless."""
+    """The memory that reading a dataset takes, bytes; its type and storage are harmless."""
     name = printable(name)
     if not _is_text_or_number(dataset.dtype):
         raise _unsafe(path, f"{name} holds neither texts nor numbers")
@@ -299,13 +297,16 @@ def _check_storage(path: Path, name: str, dataset: h5py.Dataset) -> int:
     filters = [plan.get_filter(number)[0] for number in range(plan.get_nfilters())]
     if unknown := set(filters) - set(_FILTERS):
         raise _unsafe(path, f"{name} is stored with filter {min(unknown)}")
+    overhead = 0
     if dataset.chunks is not None:
         chunk = int(np.prod(dataset.chunks, dtype=object)) * dataset.dtype.itemsize
         if chunk > _array_limit() and chunk > _MAX_EXPANSION * dataset.id.get_storage_size():
             raise _too_large(path, f"a chunk of {name} takes {chunk:,} bytes")
         if _DEFLATE in filters:
             _check_chunks(path, name, dataset, chunk)
-    return int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
+        parts = zip(dataset.shape, dataset.chunks, strict=True)
+        overhead = _BYTES_PER_CHUNK * math.prod(-(-length // part) for length, part in parts)
+    return overhead + int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
 
 
 def _check_chunks(path: Path, name: str, dataset: h5py.Dataset, size: int) -> None:
@@ -326,10 +327,6 @@ def _check_chunks(path: Path, name: str, dataset: h5py.Dataset, size: int) -> No
             continue  # reading it fails
         if len(unpacker.unconsumed_tail) > 8:
             raise _too_large(path, f"a chunk of {name} unpacks to more than its {size:,} bytes")
-
-
-def _parts(length: int, part: int) -> int:
-    return -(-length // part)
 
 
 def _is_text_or_number(dtype: np.dtype) -> bool:

@@ -19,7 +19,7 @@ class Values:
         kind: a further rule. Texts: ``path``, a safe relative path; ``unique path``, the same and none twice; ``name``,
             without control characters. Sizes: ``size``, positive, and of no more pixels than an image can have.
             Matrices: ``intrinsics``, a pinhole matrix; ``pose``, a rotation and translation. Windows: ``window``,
-            (x0, y0, side) with a positive side.
+            (x0, y0, side) with a positive side, of a size that images can have.
     """
 
     minimum: float = -math.inf
