@@ -132,6 +132,7 @@ def ending_signals(*, until_exit: bool = False) -> Iterator[None]:
         # Also where a library has made another exception of it.
         code, word = _ENDS[signal.Signals(_received.number)]
         print(f"nerfgen: {word}; no partial output is left", file=sys.stderr, flush=True)
+        _cancel_timers()
         sys.exit(code)
     finally:
         for number, handler in usual.items():
@@ -139,6 +140,13 @@ def ending_signals(*, until_exit: bool = False) -> Iterator[None]:
         signal.set_wakeup_fd(-1)
         os.close(writing)
         sys.unraisablehook = hook
+
+
+def _cancel_timers() -> None:
+    """Stop timers that the signal kept their owners from stopping (JAX: 60 seconds): Python waits for them at exit."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.cancel()
 
 
 def _open_standard_streams() -> None:

@@ -413,3 +413,15 @@ def test_training_in_a_terminal_shows_each_task_once(
     assert code == 0, screen
     tasks = [line.split()[0] for line in screen if ("/" in line and "images" in line) or "steps" in line]
     assert tasks == ["framing", "training"], screen
+
+
+def test_a_timer_that_a_library_left_does_not_hold_the_program() -> None:
+    script = (
+        "import os, signal, threading\n"
+        "from nerfgen.stopping import ending_signals\n"
+        "with ending_signals(until_exit=True):\n"
+        "    threading.Timer(3, print, ['late']).start()\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    threading.Event().wait()\n"
+    )
+    assert end_of(script) == (130, "nerfgen: interrupted; no partial output is left\n")
