@@ -419,6 +419,41 @@ def test_libraries_are_silent_while_any_thread_wants_it(capfd: pytest.CaptureFix
     assert capfd.readouterr().err == "none\n"
 
 
+_CLOSED_MEANWHILE = """
+import os
+from nerfgen.pretrained import silenced
+
+real = os.dup2
+
+def dup2(*descriptors):
+    os.dup2 = real
+    with silenced():  # as the end of a task that is collected now
+        real(*descriptors)
+
+os.dup2 = dup2
+with silenced():
+    os.write(2, b"inside ")
+    os.dup2 = dup2
+os.write(2, b"after ")
+with silenced():
+    os.write(2, b"inside ")
+os.write(2, b"after")
+"""
+
+
+def test_a_task_that_is_collected_meanwhile_leaves_silence_in_order() -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", _CLOSED_MEANWHILE],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment,
+        timeout=30,
+    )
+    assert done.stderr == "after after"
+
+
 @needs_faces
 @pytest.mark.mediapipe
 def test_no_absolute_path_and_no_clock_in_the_file(folder: Path) -> None:

@@ -110,11 +110,14 @@ def installation_warnings() -> list[str]:
 
 
 class _Silence:
-    """How many threads want it, and where standard error leads when none does."""
+    """How many want it, and where standard error leads otherwise; None while it leads there.
 
-    lock = threading.Lock()
+    The lock is reentrant: a task that is collected within the block is closed in silence too.
+    """
+
+    lock = threading.RLock()
     wanted = 0
-    kept = -1
+    kept: int | None = None
 
 
 @contextlib.contextmanager
@@ -132,7 +135,8 @@ def silenced() -> Iterator[None]:
         yield
     finally:
         with _Silence.lock:
-            _Silence.wanted -= 1
-            if _Silence.wanted == 0:
+            if _Silence.wanted == 1 and _Silence.kept is not None:
                 os.dup2(_Silence.kept, 2)
                 os.close(_Silence.kept)
+                _Silence.kept = None
+            _Silence.wanted -= 1
