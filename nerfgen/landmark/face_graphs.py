@@ -6,7 +6,6 @@ imported inside functions, never at the top of a command.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -65,20 +64,18 @@ class FaceGraphs:
             self._mesh.run(np.zeros((_WARM_UP, _WARM_UP, 3), np.uint8))
         self._near: Graph | None = None
         self._distant: Graph | None = None
-        self._has_found = False
 
     def mesh(
         self, image: UInt8[np.ndarray, "height width 3"]
     ) -> tuple[Float[np.ndarray, "mesh 3"] | None, list[FaceBox]]:
         """Mesh of the most certain face, in pixels of ``image``, and the boxes of all, that one first."""
         height, width = image.shape[:2]
-        # The mesh network's calculators write to standard error once, with the first face.
-        with contextlib.nullcontext() if self._has_found else silenced():
+        # The mesh network's calculators write to standard error with the first face.
+        with silenced():
             result = self._mesh.run(image)
         boxes = _boxes(result["all_face_detections"], width, height)
         if not result["multi_face_landmarks"]:
             return None, boxes
-        self._has_found = True
         # The depth is in units of the image's width.
         return _points(result["multi_face_landmarks"][0]) * (width, height, width), boxes
 
