@@ -200,6 +200,17 @@ def test_a_killed_run_goes_on_to_the_same_bytes(made, trained, tmp_path):
     assert contents(out) == contents(made[0])
 
 
+def test_the_claim_of_a_run_killed_after_its_last_shard_goes(made, trained, tmp_path):
+    out = tmp_path / "out"
+    write_dataset(trained, out, **small())
+    program = "import os, sys; from pathlib import Path; from nerfgen import storage\n"
+    program += "with storage.claim(Path(sys.argv[1])): os.kill(os.getpid(), 9)"
+    subprocess.run([sys.executable, "-c", program, str(out / "shard-00001")], check=False)
+    assert (out / ".shard-00001.writer").exists()
+    assert write_dataset(trained, out, **small())["rendered"] == 0
+    assert contents(out).keys() == contents(made[0]).keys()
+
+
 def test_shards_of_other_settings_are_refused_until_overwrite(made, trained, tmp_path):
     out = tmp_path / "out"
     write_dataset(trained, out, **small(4, views=1))

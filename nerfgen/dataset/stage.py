@@ -141,6 +141,7 @@ def _existing(
         if overwrite and folder.name in replaced:
             storage.remove_folder(folder)
         else:
+            storage.remove_void_claim(folder)
             kept.add(folder.name)
     return kept
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from nerfgen.storage.schema import ROOT_ATTRIBUTES, Attribute, Dataset, Schema
     from nerfgen.storage.schemas import SCHEMAS
     from nerfgen.storage.seal import check_seal
-    from nerfgen.storage.single_writer import OutputBusyError, claim
+    from nerfgen.storage.single_writer import OutputBusyError, claim, remove_void_claim
     from nerfgen.storage.stage import (
         ELSEWHERE,
         REPLACE,
@@ -93,6 +93,7 @@ __all__ = [
     "reading",
     "remove_abandoned",
     "remove_folder",
+    "remove_void_claim",
     "renew",
     "schema_of",
     "short_name",

@@ -44,7 +44,7 @@ def claim(output: Path) -> Iterator[None]:
     if key in _held:
         yield
         return
-    path = output.with_name(short_name(f".{output.name}", ".writer"))
+    path = _note(output)
     content = json.dumps({"host": socket.gethostname(), "token": secrets.token_hex(8), **_process()}).encode()
     done = threading.Event()
     beat = threading.Thread(target=_beat, args=(path, done), daemon=True)
@@ -64,6 +64,17 @@ def claim(output: Path) -> Iterator[None]:
             with contextlib.suppress(OSError):
                 if path.read_bytes() == content:
                     path.unlink()
+
+
+def remove_void_claim(output: Path) -> None:
+    """Remove the claim of a process that was killed as soon as ``output`` was finished."""
+    with contextlib.suppress(OutputBusyError):
+        _remove_void(_note(output), output)
+
+
+def _note(output: Path) -> Path:
+    """The file beside ``output`` that says who works on it."""
+    return output.with_name(short_name(f".{output.name}", ".writer"))
 
 
 def _take(path: Path, content: bytes, output: Path) -> None:
