@@ -18,7 +18,16 @@ if TYPE_CHECKING:
     from nerfgen.render.settings import KINDS, MAX_SAMPLES, ChosenCameras, Kind, RenderSettings, ViewCameras
     from nerfgen.render.stage import render_to_file
     from nerfgen.render.view_files import ViewFiles
-    from nerfgen.render.views import Views, render_views, surface_depths, to_uint8
+    from nerfgen.render.views import (
+        Part,
+        Views,
+        render_part,
+        render_views,
+        require_views,
+        samples_of,
+        surface_depths,
+        to_uint8,
+    )
 
 __getattr__ = lazy_imports(__name__)
 
@@ -29,6 +38,7 @@ __all__ = [
     "ChosenCameras",
     "Kind",
     "ObjectRenderer",
+    "Part",
     "RenderSettings",
     "ViewCameras",
     "ViewFiles",
@@ -37,8 +47,11 @@ __all__ = [
     "framed_image",
     "input_images",
     "preview_sheet",
+    "render_part",
     "render_to_file",
     "render_views",
+    "require_views",
+    "samples_of",
     "save_pngs",
     "surface_depths",
     "to_uint8",
