@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -25,7 +26,7 @@ from nerfgen.data import FramedImages, frame_mask
 from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras, window_intrinsics
 from nerfgen.image import InputImage, UnreadableImageError, find_images
-from nerfgen.inversion.latent_fitting import fit_latents
+from nerfgen.inversion.latent_fitting import Fitted, fit_latents
 from nerfgen.inversion.settings import FitSettings
 from nerfgen.inversion.tuning import Tuned, tune_networks
 from nerfgen.landmark import Detection, estimator_for, map_landmarks
@@ -93,20 +94,66 @@ def fit_images(
         workers=fitting.workers,
         warn=warn,
     )
-    framed, seed = prepared.framed, fitting.seed
+    fitted = fit_prepared(model, prepared, fitting, progress)
+    return tune_prepared(model, prepared, fitted, fitting, progress) if fitting.tune else fitted.objects
+
+
+class FittedImages(NamedTuple):
+    """Prepared images with latent codes.
+
+    Attributes:
+        objects: as :func:`fit_images` returns them.
+        fitted: of the usable images.
+    """
+
+    objects: Objects
+    fitted: Fitted
+
+
+def fit_prepared(
+    model: Model,
+    prepared: PreparedImages,
+    fitting: FitSettings = FitSettings(),
+    progress: Progress = silent,
+) -> FittedImages:
+    """Latent codes of prepared images, and cameras if they are to be refined; the networks are not tuned."""
     fitted = fit_latents(
         model,
-        framed,
+        prepared.framed,
         steps=fitting.steps,
         start=fitting.start,
         refine_cameras=fitting.refine_cameras,
-        seed=seed,
+        seed=fitting.seed,
         progress=progress,
     )
-    tuned = Tuned({}, fitted.psnr)
-    if fitting.tune:
-        tuned = tune_networks(model, framed, fitted, steps=fitting.tune_steps, seed=seed, progress=progress)
-    count, index, status = len(prepared.names), prepared.index, list(prepared.status)
+    return FittedImages(_as_objects(model, prepared, fitted, Tuned({}, fitted.psnr)), fitted)
+
+
+def tune_prepared(
+    model: Model,
+    prepared: PreparedImages,
+    found: FittedImages,
+    fitting: FitSettings = FitSettings(),
+    progress: Progress = silent,
+    *,
+    shared: bool = False,
+) -> Objects:
+    """The objects of fitted images with the networks tuned to them, see :func:`nerfgen.inversion.tune_networks`."""
+    tuned = tune_networks(
+        model,
+        prepared.framed,
+        found.fitted,
+        steps=fitting.tune_steps,
+        seed=fitting.seed,
+        shared=shared,
+        progress=progress,
+    )
+    return _as_objects(model, prepared, found.fitted, tuned)
+
+
+def _as_objects(model: Model, prepared: PreparedImages, fitted: Fitted, tuned: Tuned) -> Objects:
+    framed, index, status = prepared.framed, prepared.index, list(prepared.status)
+    count = len(prepared.names)
     latents = np.tile(model.latents.mean(0), (count, 1)).astype(np.float32)
     intrinsics, poses = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))
     quality, iterations = np.full(count, np.nan, np.float32), np.zeros(count, np.int32)

@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -240,7 +240,9 @@ class RenderQueue:
         for request in self._waiting:
             if request.deadline < now and not request.is_over:
                 self.statistics.expired += 1
-                request.fail(ExpiredError("the deadline passed while the request was waiting; try again later"))
+                request.fail(
+                    ExpiredError("the deadline passed while the request was waiting; try again later")
+                )
         self._waiting = [request for request in self._waiting if not request.is_over]
 
     def _run(self) -> None:
@@ -300,7 +302,7 @@ class RenderQueue:
 
     def _matching(self, first: _Request) -> list[tuple[_Request, int]]:
         shape = first.views[first.taken].shape
-        found = []
+        found: list[tuple[_Request, int]] = []
         for request in sorted(self._waiting, key=_order):
             for place in range(request.taken, len(request.views)):
                 if request.urgency is not first.urgency or request.views[place].shape != shape:

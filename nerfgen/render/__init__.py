@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         input_images,
         preview_sheet,
         save_pngs,
+        show,
         video_frames,
         views_sheet,
     )
@@ -53,6 +54,7 @@ __all__ = [
     "require_views",
     "samples_of",
     "save_pngs",
+    "show",
     "surface_depths",
     "to_uint8",
     "video_frames",

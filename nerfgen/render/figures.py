@@ -8,7 +8,7 @@ from typing import Literal
 
 import h5py
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 
 from nerfgen.geometry import turned_views, yaw_pitch_roll
 from nerfgen.image import (
@@ -137,8 +137,16 @@ def video_frames(
 
 
 def _shown(file: h5py.File, kind: Kind, number: int, view: int, limits: Limits) -> Picture:
-    """One view as a colour image."""
-    values = file[kind][number, view]
+    """One view of a views file as a colour image."""
+    return show(kind, file[kind][number, view], limits)
+
+
+def show(kind: Kind, values: Shaped[np.ndarray, "height width *channels"], limits: Limits) -> Picture:
+    """Values of one kind, as a views file holds them, as a colour image.
+
+    Args:
+        limits: nearest and farthest depth, for depth.
+    """
     match kind:
         case "rgb":
             return values

@@ -13,8 +13,8 @@ from nerfgen.geometry import Cameras, yaw_pitch_roll
 from nerfgen.memory import require_memory
 from nerfgen.model import Model, Objects
 from nerfgen.parallel import Progress, silent
-from nerfgen.render.settings import RenderSettings
-from nerfgen.render.views import render_views, require_views, to_uint8
+from nerfgen.render.settings import KINDS, RenderSettings
+from nerfgen.render.views import render_views, require_views
 
 # Cameras of a view.
 _BYTES_PER_VIEW = 8 * (9 + 16)
@@ -98,9 +98,8 @@ def render_to_file(
                     antialias=antialias,
                     with_normals=True,
                 )
-                stored["opacity"][number] = to_uint8(rendered.opacity)
-                for name in ("rgb", "rgba", "depth", "normals"):
-                    stored[name][number] = getattr(rendered, name)
+                for kind in KINDS:
+                    stored[kind][number] = rendered.of_kind(kind)
             progress(number + 1, count)
         storage.put(file, "intrinsics", matrices)
         storage.put(file, "cam_to_world", poses)

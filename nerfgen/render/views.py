@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from nerfgen.errors import InputError
 from nerfgen.geometry import optical_axis, pixel_centers, pixel_rays
@@ -14,6 +14,7 @@ from nerfgen.memory import require_memory
 from nerfgen.model import Model
 from nerfgen.parallel import Progress, silent
 from nerfgen.render.object_renderer import ObjectRenderer, RayValues
+from nerfgen.render.settings import Kind
 
 # Samples of a ray that meets the object. Planes are smooth: 16 come within about 50 dB of the limit of many samples.
 # The published network is rough along the ray: 32 are nearer to that limit than 128 evenly spaced ones.
@@ -58,6 +59,21 @@ class Views:
         """Straight (not premultiplied) colour of the object alone, and opacity times 255."""
         color = self.foreground / np.maximum(self.opacity, 1e-6)[..., None]
         return to_uint8(np.concatenate([color, self.opacity[..., None]], axis=-1))
+
+    def of_kind(
+        self, kind: Kind
+    ) -> Shaped[np.ndarray, "*views height width"] | Shaped[np.ndarray, "*views height width channels"]:
+        """Values of one kind as files hold them: opacity times 255, all others as they are here.
+
+        Raises:
+            InputError: normals, which were not requested.
+        """
+        if kind == "opacity":
+            return to_uint8(self.opacity)
+        values = getattr(self, kind)
+        if values is None:
+            raise InputError("normals were not rendered; render them with `with_normals`")
+        return np.asarray(values)
 
 
 def to_uint8(values: Float[np.ndarray, "*shape"]) -> UInt8[np.ndarray, "*shape"]:

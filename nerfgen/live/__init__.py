@@ -1,0 +1,41 @@
+"""Models in memory that answer many at once: one queue of renderings, long tasks beside it, and who may ask."""
+
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.live.access import Access, is_loopback
+    from nerfgen.live.jobs import Job, Jobs
+    from nerfgen.live.objects import LiveModel, LiveObject, ModelHost, TunedModel
+    from nerfgen.live.render_queue import (
+        BusyError,
+        ClosedError,
+        ExpiredError,
+        RenderQueue,
+        Statistics,
+        Urgency,
+        View,
+    )
+    from nerfgen.live.uploads import Uploads
+
+__getattr__ = lazy_imports(__name__)
+
+__all__ = [
+    "Access",
+    "BusyError",
+    "ClosedError",
+    "ExpiredError",
+    "Job",
+    "Jobs",
+    "LiveModel",
+    "LiveObject",
+    "ModelHost",
+    "RenderQueue",
+    "Statistics",
+    "TunedModel",
+    "Uploads",
+    "Urgency",
+    "View",
+    "is_loopback",
+]
