@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import threading
 import time
 from concurrent.futures import CancelledError
@@ -365,7 +366,7 @@ def test_photographs_are_decoded_elsewhere_and_within_limits():
                 uploads.decode(content)
             assert refused.value.status == status
         # A process that was killed is replaced.
-        uploads._process._server.kill()
+        uploads._process.submit(os._exit, [3])
         with pytest.raises(UnreadableImageError, match="limits"):
             uploads.decode(png(30, 20))
         assert uploads.decode(png(30, 20)).shape == (20, 30, 3)
