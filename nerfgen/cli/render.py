@@ -42,7 +42,7 @@ def render(
 ) -> None:
     """Render views of a model's objects; writes views.h5 (fitted.h5 with --image) beside the model.
 
-    Without --rows, --codes and --image, the first eight rows of the table are rendered. Each object is shown from the
+    Without a choice of objects, the first eight rows of the table are rendered. Each object is shown from the
     camera of its own image, then from every chosen camera. New images first pass through landmarks, cameras, masks and
     latent fitting, all together. The output holds the latent code of each; --codes and other commands use it.
     """
@@ -68,6 +68,7 @@ def render(
     parameters = {
         "rows": rows,
         "codes": [f"{file.name}:{which}" for file, which in references],
+        **objects.parameters,
         **chosen.parameters,
         **rendering.parameters(trained),
     }

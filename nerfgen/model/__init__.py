@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     )
     from nerfgen.model.preparation import Preparation, recorded_preparation
     from nerfgen.model.recipe import PRESETS, Recipe, recorded_recipe
-    from nerfgen.model.settings import SampleSettings, WalkSettings
+    from nerfgen.model.settings import SampleSettings, WalkSettings, parse_coordinates
     from nerfgen.model.trained import InitialGuess, Model, load_model, model_file, save_model
-    from nerfgen.model.walk import great_arc, walk_axis, walk_between
+    from nerfgen.model.walk import great_arc, mean_object, move_to, walk_axis, walk_between
 
 __getattr__ = lazy_imports(__name__)
 
@@ -45,8 +45,11 @@ __all__ = [
     "find_objects",
     "great_arc",
     "load_model",
+    "mean_object",
     "model_file",
+    "move_to",
     "neighbours",
+    "parse_coordinates",
     "parse_numbers",
     "principal_axes",
     "recorded_preparation",
