@@ -29,6 +29,7 @@ from nerfgen.cli import (
     train,
     train_landmarker,
     verify,
+    view,
 )
 from nerfgen.compilation_cache import VARIABLE, use_compilation_cache
 from nerfgen.untrusted import FOLLOW_LINKS, READ_LIMIT, read_limit
@@ -53,6 +54,7 @@ for panel, module, function in (
     (PIPELINE, train, train.train),
     (PIPELINE, render, render.render),
     (PIPELINE, sample, sample.sample),
+    (AROUND, view, view.view),
     (AROUND, evaluate, evaluate.evaluate),
     (AROUND, export, export.export),
     (AROUND, export_cameras, export_cameras.export_cameras),

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from nerfgen.inversion.latent_fitting import Fitted, fit_latents
     from nerfgen.inversion.new_images import (
         FittedImages,
+        NoUsableImageError,
         PreparedImages,
         fit_images,
         fit_prepared,
@@ -26,6 +27,7 @@ __all__ = [
     "FitSettings",
     "Fitted",
     "FittedImages",
+    "NoUsableImageError",
     "PreparedImages",
     "Tuned",
     "fit_images",

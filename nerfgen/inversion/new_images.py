@@ -44,6 +44,22 @@ _LISTED = 3
 _MIN_MASK_SIZE = 64
 
 
+class NoUsableImageError(InputError):
+    """None of some images can be fitted.
+
+    Attributes:
+        status: of each image, why.
+    """
+
+    def __init__(self, names: Sequence[str], status: Sequence[str], class_name: str) -> None:
+        reasons = [f"{name}: {value}" for name, value in zip(names, status, strict=True)]
+        more = f"; and {len(reasons) - _LISTED} more" if len(reasons) > _LISTED else ""
+        super().__init__(
+            f"no image is usable ({'; '.join(reasons[:_LISTED])}{more}); is there a {class_name} in it?"
+        )
+        self.status = list(status)
+
+
 @dataclass(frozen=True)
 class PreparedImages:
     """Images with landmarks, cameras and masks, ready to be fitted.
@@ -84,7 +100,8 @@ def fit_images(
         An object for each image, with its framed image; unusable images have a status that says why.
 
     Raises:
-        InputError: a path does not exist, or no image is usable.
+        InputError: a path does not exist.
+        NoUsableImageError: no image is usable.
     """
     prepared = prepare_images(
         model,
@@ -186,7 +203,8 @@ def prepare_images(
     """Estimate landmarks, camera and mask of each image, and frame it, with the settings of the model's training.
 
     Raises:
-        InputError: a path does not exist, or no image is usable.
+        InputError: a path does not exist.
+        NoUsableImageError: no image is usable.
     """
     inputs, names = name_images(images)
     detections, mesh_index = _landmarks(model, inputs, landmarker, models, workers, warn)
@@ -214,7 +232,7 @@ def prepare_images(
             rasters.append(raster)
     index = np.flatnonzero(storage.usable(status))
     if not len(index):
-        raise InputError(_none_usable(names, status, model.object_class.name))
+        raise NoUsableImageError(names, status, model.object_class.name)
     framed = FramedImages(
         images=[names[place] for place in index],
         rgb=np.stack(rgb),
@@ -369,9 +387,3 @@ def _distinct_names(files: Sequence[Path], lengths: Sequence[int]) -> list[str]:
         used.add(distinct)
         names[place] = distinct
     return names
-
-
-def _none_usable(names: Sequence[str], status: Sequence[str], class_name: str) -> str:
-    reasons = [f"{name}: {value}" for name, value in zip(names, status, strict=True)]
-    more = f"; and {len(reasons) - _LISTED} more" if len(reasons) > _LISTED else ""
-    return f"no image is usable ({'; '.join(reasons[:_LISTED])}{more}); is there a {class_name} in it?"

@@ -7,7 +7,7 @@ from nerfgen.lazy import lazy_imports
 if TYPE_CHECKING:
     from nerfgen.live.access import Access, is_loopback
     from nerfgen.live.jobs import Job, Jobs
-    from nerfgen.live.objects import LiveModel, LiveObject, ModelHost, TunedModel
+    from nerfgen.live.objects import LiveModel, LiveObject, ModelHost, TunedModel, model_name
     from nerfgen.live.render_queue import (
         BusyError,
         ClosedError,
@@ -17,17 +17,20 @@ if TYPE_CHECKING:
         Urgency,
         View,
     )
+    from nerfgen.live.settings import TOKEN_VARIABLE, Listening
     from nerfgen.live.uploads import Uploads
 
 __getattr__ = lazy_imports(__name__)
 
 __all__ = [
+    "TOKEN_VARIABLE",
     "Access",
     "BusyError",
     "ClosedError",
     "ExpiredError",
     "Job",
     "Jobs",
+    "Listening",
     "LiveModel",
     "LiveObject",
     "ModelHost",
@@ -38,4 +41,5 @@ __all__ = [
     "Urgency",
     "View",
     "is_loopback",
+    "model_name",
 ]

@@ -1,0 +1,13 @@
+"""The viewer in the browser: pictures of a model's objects that follow the hand."""
+
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.view.settings import ViewerSettings
+    from nerfgen.view.viewer import Viewer, compile_programs
+
+__getattr__ = lazy_imports(__name__)
+
+__all__ = ["Viewer", "ViewerSettings", "compile_programs"]
