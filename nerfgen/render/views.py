@@ -55,7 +55,7 @@ class Views:
         )
 
     @property
-    def rgba(self) -> UInt8[np.ndarray, "*views size size 4"]:
+    def rgba(self) -> UInt8[np.ndarray, "*views height width 4"]:
         """Straight (not premultiplied) colour of the object alone, and opacity times 255."""
         color = self.foreground / np.maximum(self.opacity, 1e-6)[..., None]
         return to_uint8(np.concatenate([color, self.opacity[..., None]], axis=-1))

@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
+    from nerfgen.view.picture import MOVING_SIZES
     from nerfgen.view.settings import ViewerSettings
     from nerfgen.view.viewer import Viewer, compile_programs
 
 __getattr__ = lazy_imports(__name__)
 
-__all__ = ["Viewer", "ViewerSettings", "compile_programs"]
+__all__ = ["MOVING_SIZES", "Viewer", "ViewerSettings", "compile_programs"]

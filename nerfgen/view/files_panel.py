@@ -59,9 +59,9 @@ class FilesPanel:
         with gui.add_folder("Camera path"):
             self._said = gui.add_markdown("No keyframes.")
             add = gui.add_button("Add this camera", icon=viser.Icon.CAMERA_PLUS)
-            add.on_click(visitor.guarded(self._add_keyframe))
+            add.on_click(visitor.in_order(self._add_keyframe))
             clear = gui.add_button("Clear", icon=viser.Icon.TRASH)
-            clear.on_click(visitor.guarded(self._clear_keyframes))
+            clear.on_click(visitor.in_order(self._clear_keyframes))
             self._seconds = gui.add_slider("Seconds a part", 0.5, 10.0, 0.5, 2.0)
             self._button("Path (nerfstudio JSON)", viser.Icon.ROUTE, self._save_path)
         self._keyframes: list[Cameras] = []
@@ -79,7 +79,7 @@ class FilesPanel:
             finally:
                 button.disabled = False
 
-        button.on_click(self._visitor.guarded(run))
+        button.on_click(self._visitor.beside(run))
 
     @property
     def _pixels(self) -> int:
@@ -194,7 +194,8 @@ class FilesPanel:
     @property
     def _name(self) -> str:
         """The name of a file for the object, which may come from a file of a stranger."""
-        plain = "".join(sign if sign.isalnum() else "_" for sign in Path(self._objects.names[0]).stem)
+        name = Path(self._visitor.chosen.start.names[0]).stem
+        plain = "".join(sign if sign.isascii() and sign.isalnum() else "_" for sign in name)
         return plain[:40].strip("_") or "object"
 
     def _run(self, work: Callable[[Progress], bytes], name: str) -> None:

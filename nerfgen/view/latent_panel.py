@@ -14,6 +14,8 @@ from nerfgen.view.visitor import Visitor, set_value
 _FIRST, _MOST = 8, 32
 _REACH, _STEP = 3.0, 0.05
 _MOST_TRUNCATION = 3.0
+# Nearer to the mean than this, in standard deviations, an object resembles no row more than others.
+_NOBODY = 0.1
 
 
 class LatentPanel:
@@ -36,10 +38,10 @@ class LatentPanel:
         )
         again = gui.add_button("New object", icon=viser.Icon.DICE, hint="Draws with the next seed")
         back = gui.add_button("Back to the mean", icon=viser.Icon.ARROW_BACK_UP)
-        again.on_click(visitor.guarded(self._draw_next))
-        back.on_click(visitor.guarded(lambda: visitor.choose(objects.mean(visitor.studio.live))))
-        self._seed.on_update(visitor.guarded(self._draw))
-        self._truncation.on_update(visitor.guarded(self._draw))
+        again.on_click(visitor.in_order(self._draw_next))
+        back.on_click(visitor.in_order(lambda: visitor.choose(objects.mean(visitor.studio.live))))
+        self._seed.on_update(visitor.in_order(self._draw))
+        self._truncation.on_update(visitor.in_order(self._draw))
         count = min(self._principal.varying, _MOST)
         self._sliders = [self._slider(axis) for axis in range(1, min(count, _FIRST) + 1)]
         if count > _FIRST:
@@ -63,7 +65,7 @@ class LatentPanel:
             self._visitor.move(axis, float(np.clip(slider.value, -_REACH, _REACH)))
             self._show_typical()
 
-        slider.on_update(self._visitor.guarded(move))
+        slider.on_update(self._visitor.in_order(move))
         return slider
 
     def _draw(self) -> None:
@@ -90,10 +92,8 @@ class LatentPanel:
         nearer = float(np.searchsorted(live.typical, norm) / len(live.typical))
         distance, row = live.neighbours.nearest(latent[None])
         set_value(self._gauge, 100.0 * (1 - nearer))
-        self._typical.content = (
-            f"**Typical:** nearer to the mean than {1 - nearer:.0%} of the table. Nearest row {row[0]}, "
-            f"at {distance[0]:.2f}."
-        )
+        near = f" Nearest row: {row[0]}, at {distance[0]:.2f}." if norm > _NOBODY else ""
+        self._typical.content = f"**Typical:** nearer to the mean than {1 - nearer:.0%} of the table.{near}"
 
 
 def _escaped(name: str) -> str:

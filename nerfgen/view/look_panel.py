@@ -37,9 +37,11 @@ class LookPanel:
         self._split = gui.add_slider("Border", 0.0, 1.0, 0.01, 0.5, visible=False)
         self._background = gui.add_checkbox("Background", True)
         for handle in (self._kind, self._second, self._split, self._background):
-            handle.on_update(visitor.guarded(self._apply))
+            handle.on_update(visitor.in_order(self._apply))
         front = gui.add_button("Look from the front", icon=viser.Icon.FOCUS_CENTERED)
-        front.on_click(visitor.guarded(lambda: visitor.look_through(front_camera(visitor.studio.live.model))))
+        front.on_click(
+            visitor.in_order(lambda: visitor.look_through(front_camera(visitor.studio.live.model)))
+        )
         self._frusta: list[viser.CameraFrustumHandle] = []
         initial = initial_cameras(visitor.studio.live)
         self._after = gui.add_checkbox("Training cameras", False, hint="A click on one takes its row")
@@ -51,8 +53,8 @@ class LookPanel:
             if initial is not None
             else "The cameras file that the model was trained with is not beside it",
         )
-        self._after.on_update(visitor.guarded(lambda: self._show_cameras(initial)))
-        self._before.on_update(visitor.guarded(lambda: self._show_cameras(initial)))
+        self._after.on_update(visitor.in_order(lambda: self._show_cameras(initial)))
+        self._before.on_update(visitor.in_order(lambda: self._show_cameras(initial)))
 
     def _apply(self) -> None:
         second = _KINDS.get(self._second.value)
@@ -107,7 +109,7 @@ class LookPanel:
         return handle
 
     def _taker(self, row: int) -> Callable[[Any], None]:
-        return self._visitor.guarded(
+        return self._visitor.in_order(
             lambda: self._visitor.choose(objects.row(self._visitor.studio.live, row), with_camera=True)
         )
 

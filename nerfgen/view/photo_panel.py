@@ -69,9 +69,9 @@ class PhotoPanel:
         self._job: Job[Any] | None = None
         self._fitted: _Fitted | None = None
         self._lock = threading.Lock()
-        self._upload.on_upload(visitor.guarded(self._fit))
-        self._cancel.on_click(visitor.guarded(self._stop))
-        self._tune.on_click(visitor.guarded(self._start_tuning))
+        self._upload.on_upload(visitor.beside(self._fit))
+        self._cancel.on_click(visitor.in_order(self._stop))
+        self._tune.on_click(visitor.beside(self._start_tuning))
         visitor.on_leaving.append(self._stop)
 
     def _stop(self) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -202,9 +203,9 @@ class Picture:
             self._wanted = shot
             if self._is_moving or not self._is_open:
                 return  # it follows the one that is being rendered
-            if self._pending:
-                self._pending.cancel()
-            self._move()
+            is_sharpening = self._pending is not None and self._pending.cancel()
+            # A tile that is being rendered delays this picture, not those that follow.
+            self._move(adapts=not is_sharpening)
 
     def close(self) -> None:
         """Show nothing more."""
@@ -213,8 +214,8 @@ class Picture:
             if self._pending:
                 self._pending.cancel()
 
-    def _move(self) -> None:
-        """Render the wanted view at a small size."""
+    def _move(self, *, adapts: bool = True) -> None:
+        """Render the wanted view at a small size, which may adapt to the time that it takes."""
         shot, started = self._wanted, time.monotonic()
         assert shot is not None
         height, width = shot.camera.raster(MOVING_SIZES[self._size])
@@ -225,7 +226,8 @@ class Picture:
                 self._is_moving = False
                 if not self._is_usable(rendered):
                     return
-                self._adapt(time.monotonic() - started)
+                if adapts:
+                    self._adapt(time.monotonic() - started)
                 views = rendered.result()[0]
                 if self._wanted is not shot:
                     self._move()
@@ -290,7 +292,13 @@ class Picture:
         except ClosedError:
             self._is_open = False
         else:
-            self._pending.add_done_callback(done)
+            self._pending.add_done_callback(partial(self._reported, done))
+
+    def _reported(self, done: Callable[[Future[list[Views]]], None], rendered: Future[list[Views]]) -> None:
+        try:
+            done(rendered)
+        except Exception as error:
+            self._pool.submit(self._fail, error)
 
     def _adapt(self, seconds: float) -> None:
         """Choose the size of moving pictures by the time that they take."""

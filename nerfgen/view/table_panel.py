@@ -72,16 +72,16 @@ class TablePanel:
         self._visitor, self._thumbnails, gui = visitor, thumbnails, visitor.client.gui
         self._count = len(visitor.studio.live.model.images)
         self._row = gui.add_number("Row", 0, min=0, max=self._count - 1, step=1)
-        self._row.on_update(visitor.guarded(lambda: self._take(int(self._row.value))))
+        self._row.on_update(visitor.in_order(lambda: self._take(int(self._row.value))))
         turn = gui.add_button_group("Page", ["◀", "▶"])
-        turn.on_click(visitor.guarded(lambda: self._turn(-1 if turn.value == "◀" else 1)))
+        turn.on_click(visitor.in_order(lambda: self._turn(-1 if turn.value == "◀" else 1)))
         self._place = gui.add_markdown("")
         blank = np.full((_SIZE, _COLUMNS * _SIZE, 3), 230, np.uint8)
         self._strips, self._groups = [], []
         for _ in range(min(_LINES, -(-self._count // _COLUMNS))):
             self._strips.append(gui.add_image(blank))
             group = gui.add_button_group("", [" "] * _COLUMNS)
-            group.on_click(visitor.guarded(lambda group=group: self._take_word(group.value)))  # type: ignore[misc]
+            group.on_click(visitor.in_order(lambda group=group: self._take_word(group.value)))  # type: ignore[misc]
             self._groups.append(group)
         self._page = 0
         self._pending: list[Future[list[Views]]] = []

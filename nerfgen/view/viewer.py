@@ -114,7 +114,9 @@ class Viewer:
     def _arrange(self) -> None:
         """What is the same for all visitors, and what happens when one comes or leaves."""
         server = self._server
-        server.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=_COLOR)
+        server.gui.configure_theme(
+            show_logo=False, show_share_button=False, control_width="large", brand_color=_COLOR
+        )
         server.scene.set_up_direction("+y")
         camera = front_camera(self._live.model)
         server.initial_camera.position = camera.cam_to_world[0, :3, 3]

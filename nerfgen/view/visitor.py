@@ -6,7 +6,7 @@ import contextlib
 import threading
 import traceback
 from collections.abc import Callable
-from concurrent.futures import CancelledError, Executor
+from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -75,6 +75,7 @@ class Visitor:
         self.on_choice: list[Callable[[], None]] = []
         self.on_leaving: list[Callable[[], None]] = []
         self._lock = threading.RLock()
+        self._calls = ThreadPoolExecutor(1)
         self._picture = Picture(studio.queue, studio.pool, self._send, self.report, studio.sharp_sizes)
         self._camera: ViewerCamera | None = None
 
@@ -139,6 +140,7 @@ class Visitor:
     def leave(self) -> None:
         """Free what the visitor holds."""
         self._picture.close()
+        self._calls.shutdown(wait=False, cancel_futures=True)
         for call in self.on_leaving:
             call()
 
@@ -157,18 +159,33 @@ class Visitor:
             if self.studio.debug:
                 traceback.print_exception(error)
 
-    def guarded(self, call: Callable[[], None]) -> Callable[[Any], None]:
-        """A callback of viser that runs ``call`` when the visitor, not the program, changes something."""
+    def in_order(self, call: Callable[[], None]) -> Callable[[Any], Any]:
+        """A callback of viser that runs ``call`` when the visitor, not the program, changes something.
 
-        def run(event: Any) -> None:
-            if event.client is None:
-                return
-            try:
-                call()
-            except Exception as error:
-                self.report(error)
+        Calls run one after the other, in the order of what the visitor did.
+        """
+
+        async def run(event: Any) -> None:
+            if event.client is not None:
+                with contextlib.suppress(RuntimeError):  # they have just left
+                    self._calls.submit(self._reported, call)
 
         return run
+
+    def beside(self, call: Callable[[], None]) -> Callable[[Any], Any]:
+        """The same for a call that waits for something: what else the visitor does goes on."""
+
+        def run(event: Any) -> None:
+            if event.client is not None:
+                self._reported(call)
+
+        return run
+
+    def _reported(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self.report(error)
 
     def _send(self, frame: Frame) -> None:
         with contextlib.suppress(RuntimeError):  # they have just left

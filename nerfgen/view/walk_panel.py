@@ -24,11 +24,11 @@ class WalkPanel:
         self._said = gui.add_markdown("Pick two objects: any row, new object or photograph that is shown.")
         for name in ("A", "B"):
             button = gui.add_button(f"Pick what is shown as {name}", icon=viser.Icon.POINT)
-            button.on_click(visitor.guarded(lambda name=name: self._pick(name)))  # type: ignore[misc]
+            button.on_click(visitor.in_order(lambda name=name: self._pick(name)))  # type: ignore[misc]
         self._slider = gui.add_slider("From A to B", 0, _FRAMES - 1, 1, 0, disabled=True)
-        self._slider.on_update(visitor.guarded(self._show))
+        self._slider.on_update(visitor.in_order(self._show))
         self._play = gui.add_button("Play", icon=viser.Icon.PLAYER_PLAY, disabled=True)
-        self._play.on_click(visitor.guarded(self._toggle))
+        self._play.on_click(visitor.in_order(self._toggle))
         self._stopping = threading.Event()
         self._player: threading.Thread | None = None
         visitor.on_leaving.append(self._stopping.set)
