@@ -73,6 +73,12 @@ class Access:
             target: path and query.
             port: of the server, which names its cookie.
         """
+        if refusal := self.refusal_of_site(headers):
+            return refusal
+        return "" if self.has_token(headers, target, port) else "the token is missing or wrong"
+
+    def refusal_of_site(self, headers: Mapping[str, str]) -> str:
+        """Why a request is refused whatever its token: it comes from another site. Empty if it does not."""
         host = headers.get("host", "")
         if not self._is_own(host):
             return f"Host {host!r} is not a name of this server"
@@ -83,9 +89,11 @@ class Access:
         is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin") and not is_link:
             return "the request comes from a page of another site"
-        if self.token and not any(_equal(given, self.token) for given in _tokens(headers, target, port)):
-            return "the token is missing or wrong"
         return ""
+
+    def has_token(self, headers: Mapping[str, str], target: str, port: int) -> bool:
+        """Whether a request carries the token, or none is needed; see :meth:`refusal`."""
+        return not self.token or any(_equal(given, self.token) for given in _tokens(headers, target, port))
 
     def cookie(self, target: str, port: int) -> str:
         """The cookie that keeps the token which an address carries; empty where it carries none."""
