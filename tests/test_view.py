@@ -155,7 +155,7 @@ def test_looks_differ(page):
     page.set("Beside it", "One picture")
     page.set("Background", False)
     plain = still(page)
-    assert plain[0, 0].min() > 250
+    assert plain[0, 0].min() > 245
 
 
 def test_a_walk_between_two_objects(page):

@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from concurrent.futures import Future
 
+import cv2
 import numpy as np
 from jaxtyping import UInt8
 
@@ -19,9 +20,9 @@ from nerfgen.view.visitor import Visitor, set_value
 
 _COLUMNS, _LINES = 4, 4
 _PAGE = _COLUMNS * _LINES
-_SIZE = 64
-# Thumbnails that are kept: 50 MB.
-_KEPT = 4096
+_SIZE = 96
+# Thumbnails that are kept: 56 MB.
+_KEPT = 2048
 
 Thumbnail = UInt8[np.ndarray, "size size 3"]
 
@@ -76,10 +77,9 @@ class TablePanel:
         turn = gui.add_button_group("Page", ["◀", "▶"])
         turn.on_click(visitor.in_order(lambda: self._turn(-1 if turn.value == "◀" else 1)))
         self._place = gui.add_markdown("")
-        blank = np.full((_SIZE, _COLUMNS * _SIZE, 3), 230, np.uint8)
         self._strips, self._groups = [], []
         for _ in range(min(_LINES, -(-self._count // _COLUMNS))):
-            self._strips.append(gui.add_image(blank))
+            self._strips.append(gui.add_image(_blank(_COLUMNS)))
             group = gui.add_button_group("", [" "] * _COLUMNS)
             group.on_click(visitor.in_order(lambda group=group: self._take_word(group.value)))  # type: ignore[misc]
             self._groups.append(group)
@@ -139,9 +139,19 @@ class TablePanel:
         return range(first, first + _COLUMNS)
 
     def _paint(self, line: int) -> None:
-        blank = np.full((_SIZE, _SIZE, 3), 230, np.uint8)
-        cells = []
-        for row in self._rows(line):
-            known = self._thumbnails.known(row) if row < self._count else None
-            cells.append(blank if known is None else known)
-        self._strips[line].image = contact_sheet(cells, columns=_COLUMNS)
+        self._strips[line].image = contact_sheet(
+            [self._cell(row) for row in self._rows(line)], columns=_COLUMNS
+        )
+
+    def _cell(self, row: int) -> Thumbnail:
+        """A thumbnail with its number; grey until it is rendered, and where there is no row."""
+        known = self._thumbnails.known(row) if row < self._count else None
+        cell = _blank(1) if known is None else known.copy()
+        if row < self._count:
+            for color, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
+                cv2.putText(cell, str(row), (4, _SIZE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, width)
+        return cell
+
+
+def _blank(columns: int) -> UInt8[np.ndarray, "height width 3"]:
+    return np.full((_SIZE, columns * _SIZE, 3), 230, np.uint8)

@@ -130,17 +130,17 @@ class Viewer:
         with self._lock:
             self.visitors[client.client_id] = visitor
         tabs = client.gui.add_tab_group()
-        with tabs.add_tab("Object", viser.Icon.ADJUSTMENTS_HORIZONTAL):
+        with tabs.add_tab("Object"):
             LatentPanel(visitor)
-        with tabs.add_tab("Table", viser.Icon.GRID_DOTS):
+        with tabs.add_tab("Table"):
             TablePanel(visitor, self._thumbnails)
-        with tabs.add_tab("Walk", viser.Icon.ARROWS_RIGHT_LEFT):
+        with tabs.add_tab("Walk"):
             WalkPanel(visitor)
-        with tabs.add_tab("Photo", viser.Icon.PHOTO_UP):
+        with tabs.add_tab("Photo"):
             PhotoPanel(visitor, self._max_bytes)
-        with tabs.add_tab("Look", viser.Icon.EYE):
+        with tabs.add_tab("Look"):
             LookPanel(visitor)
-        with tabs.add_tab("Files", viser.Icon.DOWNLOAD):
+        with tabs.add_tab("Files"):
             FilesPanel(visitor)
         visitor.look_through(front_camera(self._live.model))
         visitor.refresh()
