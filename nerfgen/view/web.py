@@ -15,6 +15,7 @@ import http.client
 import io
 import os
 import socket
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -56,6 +57,8 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _TRIAL_SECONDS = 10
+# viser warns of each message to a visitor who has just left.
+warnings.filterwarnings("ignore", message="Queued a .* on a closed connection")
 _FORGED = "http://forged.invalid"
 
 
