@@ -81,7 +81,7 @@ def rendered_bytes(rendered: Rendered, media: str, kind: Kind, fps: float) -> by
     """
     if media == NPZ:
         return pack(_view_arrays(rendered))
-    values = [[view.of_kind(kind) for view in views] for views in rendered.views]
+    values = [[_stored(view, kind) for view in views] for views in rendered.views]
     if media == JSON:
         images = [[base64.b64encode(_png(kind, each)).decode() for each in row] for row in values]
         size = rendered.views[0][0].rgb.shape[0]
@@ -107,6 +107,12 @@ def _view_arrays(rendered: Rendered) -> Arrays:
         "intrinsics": rendered.intrinsics,
         "cam_to_world": rendered.cam_to_world,
     }
+
+
+def _stored(view: Views, kind: Kind) -> np.ndarray:
+    """Values of one kind as a views file holds them, whose normals have 16 bits: images are the same as of files."""
+    values = view.of_kind(kind)
+    return values.astype(np.float16) if kind == "normals" else values
 
 
 def _png(kind: Kind, values: np.ndarray) -> bytes:

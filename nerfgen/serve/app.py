@@ -21,6 +21,7 @@ from starlette.formparsers import MultiPartParser
 
 import nerfgen
 from nerfgen.errors import InputError, MissingDependencyError, NerfgenError
+from nerfgen.image import UnreadableImageError
 from nerfgen.inversion import NoUsableImageError
 from nerfgen.live import Access, BusyError, ClosedError, ExpiredError
 from nerfgen.parallel import core_count
@@ -132,8 +133,10 @@ async def _failed(request: Request, error: Exception) -> Response:
             "msg": message.replace("`", ""),
             "type": "value_error",
         }
-        if isinstance(error, NoUsableImageError):
-            detail |= {"type": UNUSABLE, "status": error.status}
+        if isinstance(error, NoUsableImageError | UnreadableImageError):
+            status_of_images = error.status if isinstance(error.status, list) else [error.status]
+            field = "images" if request.url.path.endswith("/personalise") else "image"
+            detail |= {"loc": ["body", field], "type": UNUSABLE, "status": status_of_images}
         return _refusal([detail])
     headers = {}
     if isinstance(error, BusyError):

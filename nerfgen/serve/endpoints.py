@@ -22,7 +22,6 @@ from fastapi import (
     UploadFile,
 )
 
-from nerfgen.inversion import FitSettings
 from nerfgen.live import ClosedError, ExpiredError, Job
 from nerfgen.serve.answers import (
     choose_type,
@@ -61,8 +60,8 @@ Owner = Annotated[
 ]
 ModelName = Annotated[str, Path(description="Name of a model.", max_length=1000)]
 ModelField = Annotated[str, Form(description="Name of the model; by default the first one.", max_length=1000)]
-Steps = Annotated[int, Form(description="Steps of latent fitting.")]
-TuneSteps = Annotated[int, Form(description="Steps of tuning.")]
+Steps = Annotated[int | None, Form(description="Steps of latent fitting; 100 by default.")]
+TuneSteps = Annotated[int | None, Form(description="Steps of tuning; 100 by default.")]
 RefineCameras = Annotated[bool | None, Form(description="Refine the cameras; by default if training did.")]
 Seed = Annotated[int, Form(description="Seed of all random numbers.")]
 
@@ -145,19 +144,19 @@ async def fit(
     service: Served,
     image: Annotated[UploadFile, File(description="A photograph.")],
     model: ModelField = "",
-    steps: Steps = 100,
+    steps: Steps = None,
     refine_cameras: RefineCameras = None,
     tune: Annotated[
         bool, Form(description="Tune the networks to the photograph; the change is kept for its owner.")
     ] = False,
-    tune_steps: TuneSteps = 100,
+    tune_steps: TuneSteps = None,
     seed: Seed = 0,
     accept: Accept = "*/*",
 ) -> Response:
     """The latent code and the camera of a photograph, and how well it is reconstructed."""
     media = _media(accept, _VALUES)
-    fitting = FitSettings(
-        steps=steps, refine_cameras=refine_cameras, tune=tune, tune_steps=tune_steps, seed=seed
+    fitting = service.fitting(
+        steps=steps, tune_steps=tune_steps, refine_cameras=refine_cameras, tune=tune, seed=seed
     )
     contents = [await image.read()]
     job = await _in_thread(request, lambda: service.fit(model, contents, fitting))
@@ -171,9 +170,9 @@ async def personalise(
     service: Served,
     images: Annotated[list[UploadFile], File(description="Photographs of one object.")],
     model: ModelField = "",
-    steps: Steps = 100,
+    steps: Steps = None,
     refine_cameras: RefineCameras = None,
-    tune_steps: TuneSteps = 100,
+    tune_steps: TuneSteps = None,
     seed: Seed = 0,
     accept: Accept = "*/*",
 ) -> Response:
@@ -183,8 +182,8 @@ async def personalise(
     networks, and name the photographs' objects as `fitted`.
     """
     media = _media(accept, _VALUES)
-    fitting = FitSettings(
-        steps=steps, refine_cameras=refine_cameras, tune=True, tune_steps=tune_steps, seed=seed
+    fitting = service.fitting(
+        steps=steps, tune_steps=tune_steps, refine_cameras=refine_cameras, tune=True, seed=seed
     )
     contents = [await image.read() for image in images]
     job = await _in_thread(request, lambda: service.fit(model, contents, fitting, shared=True))

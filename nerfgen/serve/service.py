@@ -211,6 +211,17 @@ class Service:
 
         return self.jobs.submit(make, seconds=self.capacity.fit_deadline)
 
+    def fitting(self, *, steps: int | None, tune_steps: int | None, **given: Any) -> FitSettings:
+        """Settings of a fit; steps that are not given are the usual ones, within the limits.
+
+        Raises:
+            InputError: a value is wrong or beyond the limits; names the field in backticks.
+        """
+        for name, value in (("steps", steps), ("tune_steps", tune_steps)):
+            require_at_most(name, value or 0, self.limits.max_steps)
+            given[name] = min(getattr(FitSettings, name), self.limits.max_steps) if value is None else value
+        return FitSettings(**given)
+
     def fit(
         self, name: str, contents: Sequence[bytes], fitting: FitSettings, *, shared: bool = False
     ) -> Job[Fit]:
@@ -231,9 +242,7 @@ class Service:
             raise MissingDependencyError(
                 f"photographs can't be fitted to {live.name}: {self._lacking[live.name]}"
             )
-        require_at_most("images", len(contents), self.limits.max_images)
-        require_at_most("steps", fitting.steps, self.limits.max_steps)
-        require_at_most("tune_steps", fitting.tune_steps, self.limits.max_steps)
+        require_at_most("images", len(contents), self.limits.max_images, "photographs")
 
         def work(progress: Progress) -> Fit:
             images = [self._decoded(number, content, progress) for number, content in enumerate(contents)]
@@ -259,7 +268,7 @@ class Service:
         try:
             return self._uploads.decode(content)
         except UnreadableImageError as error:
-            raise UnreadableImageError(f"photograph {number}: {error.reason}", error.status) from error
+            raise UnreadableImageError(f"image {number}: {error.reason}", error.status) from error
 
     def restore(self, name: str, content: bytes) -> str:
         """Keep a change of the networks that a client holds; its owner's token.
