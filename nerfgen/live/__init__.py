@@ -7,7 +7,7 @@ from nerfgen.lazy import lazy_imports
 if TYPE_CHECKING:
     from nerfgen.live.access import Access, is_loopback
     from nerfgen.live.jobs import Job, Jobs
-    from nerfgen.live.objects import LiveModel, LiveObject, ModelHost, TunedModel, model_name
+    from nerfgen.live.model_host import LiveModel, LiveObject, ModelHost, TunedModel, model_name
     from nerfgen.live.render_queue import (
         BusyError,
         ClosedError,

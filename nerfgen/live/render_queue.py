@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float
 
 from nerfgen.errors import NerfgenError
-from nerfgen.live.objects import LiveObject
+from nerfgen.live.model_host import LiveObject
 from nerfgen.render import ObjectRenderer, Part, Views, render_part
 
 # Weight of the newest view in the average time of a ray.
