@@ -53,8 +53,9 @@ class LookPanel:
             if initial is not None
             else "The cameras file that the model was trained with is not beside it",
         )
-        self._after.on_update(visitor.in_order(lambda: self._show_cameras(initial)))
-        self._before.on_update(visitor.in_order(lambda: self._show_cameras(initial)))
+        self._initial = initial
+        self._after.on_update(visitor.in_order(self._show_cameras))
+        self._before.on_update(visitor.in_order(self._show_cameras))
 
     def _apply(self) -> None:
         second = _KINDS.get(self._second.value)
@@ -66,7 +67,9 @@ class LookPanel:
             background=bool(self._background.value),
         )
 
-    def _show_cameras(self, initial: Float[np.ndarray, "rows 4 4"] | None) -> None:
+    def _show_cameras(self) -> None:
+        if not self._frusta:
+            self._visitor.step_back()  # from among them
         for frustum in self._frusta:
             frustum.remove()
         model = self._visitor.studio.live.model
@@ -79,9 +82,9 @@ class LookPanel:
                 picture = framed_image(model, int(row), data, _THUMBNAIL)
                 frustum = self._frustum("after", cameras, model.cam_to_world, int(row), _AFTER, picture)
                 frustum.on_click(self._taker(int(row)))
-        if self._before.value and initial is not None:
+        if self._before.value and self._initial is not None:
             for row in rows:
-                self._frustum("before", cameras, initial, int(row), _BEFORE, None)
+                self._frustum("before", cameras, self._initial, int(row), _BEFORE, None)
         self._visitor.shows_depth = bool(self._frusta)
         self._visitor.refresh()
 

@@ -149,7 +149,9 @@ class TablePanel:
         cell = _blank(1) if known is None else known.copy()
         if row < self._count:
             for color, width in (((0, 0, 0), 3), ((255, 255, 255), 1)):
-                cv2.putText(cell, str(row), (4, _SIZE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, color, width)
+                cv2.putText(
+                    cell, str(row), (4, _SIZE - 6), cv2.FONT_HERSHEY_SIMPLEX, 0.4, color, width, cv2.LINE_AA
+                )
         return cell
 
 

@@ -25,8 +25,9 @@ from nerfgen.view.picture import Frame, Look, Picture, Shot, ViewerCamera
 
 _MOVING_QUALITY, _SHARP_QUALITY = 80, 93
 _NOTICE_SECONDS = 8.0
-# Where the camera starts: the class from a little to the side and above, as a person holds an object to look at it.
+# Least distance of the point that a visitor turns about, and depth of what has none, world units.
 _NEAR, _FAR = 1.05, 40.0
+_BACK = 2.2
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,15 @@ class Visitor:
             camera.look_at = _closest_to_origin(pose)
             narrow = min(self.camera.aspect, 1.0)
             camera.fov = float(2 * np.arctan(np.tan(vertical / 2) / narrow))
+        self._camera = _camera_of(camera)
+
+    def step_back(self) -> None:
+        """Look from farther away, in the same direction."""
+        camera = self.client.camera
+        target, position = np.array(camera.look_at), np.array(camera.position)
+        with self.client.atomic():
+            camera.position = target + _BACK * (position - target)
+            camera.look_at = target
         self._camera = _camera_of(camera)
 
     def refresh(self) -> None:
