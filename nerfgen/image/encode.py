@@ -108,8 +108,8 @@ def png_bytes(
     """The content of the PNG that :func:`save_image` writes.
 
     Args:
-        compression: from 0 (none) to 9 (slow); -1 for zlib's default. 1 takes a quarter of the default's time, for files
-            a fifth larger.
+        compression: from 0 (none) to 9 (slow); -1 for zlib's default. 1 takes a quarter of the default's time, and the
+            file is a fifth larger.
     """
     return _encoded(image, "PNG", compress_level=compression, **_png_text(text or {}))
 

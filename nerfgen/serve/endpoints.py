@@ -83,6 +83,12 @@ async def models(service: Served) -> Response:
     return _answer(JSON, json_bytes({"models": service.models(), "limits": vars(service.limits)}))
 
 
+@router.get("/models/{name}")
+async def model(request: Request, service: Served, name: ModelName) -> Response:
+    """One model, with the description of its class, the digest of its file, and the shapes of its networks."""
+    return _answer(JSON, json_bytes(await _in_thread(request, lambda: service.details(name))))
+
+
 @router.get("/models/{name}/principal", responses=_answers(JSON, NPZ))
 async def principal(request: Request, service: Served, name: ModelName, accept: Accept = "*/*") -> Response:
     """The table of latent codes as a Gaussian: mean, principal axes, standard deviations."""

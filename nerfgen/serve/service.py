@@ -32,7 +32,7 @@ from nerfgen.serve.selection import (
     select_objects,
 )
 from nerfgen.serve.settings import Capacity, Limits
-from nerfgen.serve.wire import Arrays, bytes_of, check_delta, pack, unpack, unpack_delta
+from nerfgen.serve.wire import Arrays, bytes_of, check_delta, pack, pack_delta, unpack, unpack_delta
 from nerfgen.untrusted import excerpt
 
 # Programs are compiled for up to so many rays at a time, all that there are.
@@ -132,6 +132,17 @@ class Service:
             {**record, "loaded": self.host.is_loaded(name), "fits": name not in self._lacking}
             for name, record in self._records.items()
         ]
+
+    def details(self, name: str) -> dict[str, Any]:
+        """What a client needs to know of a model, as JSON: its class, its file, and the shapes of its networks."""
+        live = self._live(name)
+        shapes = {path: array.shape for path, array in pack_delta(live.model.parameters, "").items()}
+        return {
+            **self._records[live.name],
+            "class_description": live.model.object_class.text,
+            "file": live.record,
+            "parameters": shapes,
+        }
 
     def principal(self, name: str) -> Arrays:
         """The Gaussian of a model's table."""
@@ -316,7 +327,6 @@ def _record(live: LiveModel) -> dict[str, Any]:
     return {
         "name": live.name,
         "class": model.object_class.name,
-        "class_description": model.object_class.text,
         "rows": len(model.images),
         "size": model.size,
         "code_size": model.config.code_size,
@@ -324,5 +334,4 @@ def _record(live: LiveModel) -> dict[str, Any]:
         "axes": principal.varying,
         "spectrum": [round(float(value), 6) for value in principal.spectrum],
         "distance": model.distance,
-        "input": live.record,
     }
