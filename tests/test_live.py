@@ -1,4 +1,4 @@
-"""Models in memory: the queue of renderings, long tasks, who may ask, and photographs that others send."""
+"""Models in memory: the queue of renderings, long tasks, who may ask, and images that others send."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_a_full_queue_says_when_to_come_back(model):
         with pytest.raises(BusyError) as refused:
             queue.submit(views_of(model, [3]))
         assert refused.value.retry_seconds >= 1
-        # Moving pictures replace each other: there is one for each visitor at most.
+        # Moving frames replace each other: there is one for each visitor at most.
         moving = queue.submit(views_of(model, [4]), urgency=Urgency.MOVING)
         queue.turnstile.release(10)
         for future in [*waiting, moving]:
@@ -351,7 +351,7 @@ def png(width, height, kind="PNG"):
     return stream.getvalue()
 
 
-def test_photographs_are_decoded_elsewhere_and_within_limits():
+def test_images_are_decoded_elsewhere_and_within_limits():
     with Uploads(max_bytes=1 << 20, max_pixels=10_000_000) as uploads:
         assert uploads.decode(png(30, 20)).shape == (20, 30, 3)
         assert uploads.decode(png(3000, 100)).shape == (68, 2048, 3)

@@ -1,4 +1,4 @@
-"""The viewer, by a page that speaks the messages of the browser's: pictures, panels, visitors, and who is let in."""
+"""The viewer, by a page that speaks the messages of the browser's: frames, panels, visitors, and who is let in."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from nerfgen.live import Listening, LiveModel
 from nerfgen.model import find_objects
 from nerfgen.view import Viewer, ViewerSettings, compile_programs
 from nerfgen.view.keyframes import path_through
-from nerfgen.view.picture import Part, ViewerCamera, tiles
+from nerfgen.view.screen import Part, ViewerCamera, tiles
 
 DATA = Path(__file__).parent / "data"
 WINDOW = (320, 240)
@@ -70,11 +70,11 @@ def pose(yaw, distance=4.0):
 
 
 def still(page, quiet=1.0):
-    """The last picture when nothing comes any more."""
+    """The last frame when nothing comes any more."""
     last = None
     while True:
         try:
-            last = page.pictures.get(timeout=quiet if last is not None else 30).pixels
+            last = page.frames.get(timeout=quiet if last is not None else 30).pixels
         except queue.Empty:
             return last
 
@@ -83,15 +83,15 @@ def differs(one, other):
     return float(np.abs(one.astype(float) - other.astype(float)).mean())
 
 
-def test_a_picture_is_quick_then_sharp(page):
+def test_a_frame_is_quick_then_sharp(page):
     page.look(pose(30.0), FOV)
-    first = page.pictures.get(timeout=30).pixels
+    first = page.frames.get(timeout=30).pixels
     assert min(first.shape[:2]) <= 128
     assert first.shape[1] / first.shape[0] == pytest.approx(4 / 3, abs=0.02)
     assert still(page).shape == (256, 341, 3)
 
 
-def test_pictures_are_those_of_render(page, live):
+def test_frames_are_those_of_render(page, live):
     page.look(pose(20.0), FOV)
     shown = still(page)
     model = nerfgen.load(live.path)
@@ -139,20 +139,20 @@ def test_a_row_has_its_code_and_camera(page, live):
 
 
 def test_looks_differ(page):
-    pictures = {}
+    frames = {}
     for kind in ("Depth", "Normals", "Opacity", "Colour"):
         page.set("Show", kind)
-        pictures[kind] = still(page)
-    names = list(pictures)
+        frames[kind] = still(page)
+    names = list(frames)
     for number, name in enumerate(names):
         for other in names[number + 1 :]:
-            assert differs(pictures[name], pictures[other]) > 2, (name, other)
+            assert differs(frames[name], frames[other]) > 2, (name, other)
     page.set("Beside it", "Depth")
     split = still(page)
     half = split.shape[1] // 2 - 4
-    assert differs(split[:, :half], pictures["Colour"][:, :half]) < 2
-    assert differs(split[:, -half:], pictures["Depth"][:, -half:]) < 2
-    page.set("Beside it", "One picture")
+    assert differs(split[:, :half], frames["Colour"][:, :half]) < 2
+    assert differs(split[:, -half:], frames["Depth"][:, -half:]) < 2
+    page.set("Beside it", "One view")
     page.set("Background", False)
     plain = still(page)
     assert plain[0, 0].min() > 245
@@ -187,19 +187,19 @@ def test_files_to_take_away(page, live, run, tmp_path):
     page.look(pose(25.0), FOV)
     still(page)
     page.set("Size", "128")
-    page.press("Picture (PNG)")
-    picture = downloaded(page, "sample_0.png")
+    page.press("View (PNG)")
+    frame = downloaded(page, "sample_0.png")
     page.press("Command for")
     assert page.wait(lambda: "```" in page.words())
     command = page.words().split("```")[1].strip()
-    # The command makes exactly this picture.
+    # The command makes exactly this frame.
     words = [str(live.path) if word == "model.h5" else word for word in command.split()]
     assert words[:2] == ["nerfgen", "render"]
     words[words.index("--png") + 1] = str(tmp_path / "views")
     done = run(*words[1:], "-o", tmp_path / "v.h5")
     assert done.code == 0, done.err
     written = (tmp_path / "views" / "0000_000.png").read_bytes()
-    with Image.open(io.BytesIO(picture)) as one, Image.open(io.BytesIO(written)) as other:
+    with Image.open(io.BytesIO(frame)) as one, Image.open(io.BytesIO(written)) as other:
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
     page.set("Mesh grid", "64")
     page.press("Mesh (GLB)")
@@ -255,7 +255,7 @@ def test_visitors_have_their_own_state_and_leave(viewer, page):
         page.set("1 ·", 2.0)
         still(page)
         assert other.value("1 ·") == 0
-        assert other.pictures.empty()
+        assert other.frames.empty()
     deadline = time.monotonic() + 10
     while len(viewer.visitors) > 1 and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -273,8 +273,8 @@ def noise(size=(64, 64)):
     ("content", "words"),
     [(b"no image at all", "can't be used (unreadable)"), (noise(), "can't be fitted (no_object)")],
 )
-def test_photographs_that_can_not_be_fitted_say_why(page, content, words):
-    page.upload("Choose a photo", "me.png", content)
+def test_images_that_can_not_be_fitted_say_why(page, content, words):
+    page.upload("Choose an image", "me.png", content)
     assert page.wait(lambda: words in page.words(), 90), page.words()
 
 
@@ -357,7 +357,7 @@ def test_messages_that_no_page_sends_end_the_connection(viewer, message):
 def test_a_part_that_exceeds_its_file_ends_the_connection(viewer):
     with Page(viewer.url, WINDOW) as page:
         page.look(pose(0.0), FOV)
-        button = page.input("Choose a photo")
+        button = page.input("Choose an image")
         start = {"source_component_uuid": button, "transfer_uuid": "x", "filename": "a", "mime_type": ""}
         page.send("FileTransferStartUpload", **start, part_count=2, size_bytes=3)
         page.send(
@@ -371,7 +371,7 @@ def test_a_port_that_is_taken(viewer, live):
         Viewer(live, Listening(port=viewer.port))
 
 
-def test_tiles_cover_a_picture_once_and_begin_in_the_middle():
+def test_tiles_cover_a_frame_once_and_begin_in_the_middle():
     count = np.zeros((300, 500), int)
     found = list(tiles(300, 500))
     for part in found:

@@ -67,14 +67,14 @@ def page(browser, viewer):
 
 
 def screen(page):
-    """What is seen of the picture, left of the panels."""
+    """What is seen of the frame, left of the panels."""
     content = page.screenshot(clip={"x": 400, "y": 200, "width": 400, "height": 400})
     with Image.open(io.BytesIO(content)) as image:
         return np.asarray(image.convert("RGB"), float)
 
 
 def still(page, seconds=30.0):
-    """The picture when it changes no more."""
+    """The frame when it changes no more."""
     before, deadline = screen(page), time.monotonic() + seconds
     while time.monotonic() < deadline:
         time.sleep(1.5)
@@ -82,7 +82,7 @@ def still(page, seconds=30.0):
         if np.abs(now - before).mean() < 0.1:
             return now
         before = now
-    raise AssertionError("the picture does not settle")
+    raise AssertionError("the frame does not settle")
 
 
 def differs(one, other):
@@ -129,18 +129,18 @@ def test_a_mesh_is_downloaded(page):
 
 
 @pytest.mark.mediapipe
-@pytest.mark.skipif(not PHOTOS.is_dir(), reason="no photographs: set NERFGEN_DATA")
-def test_a_photograph_is_fitted(page):
+@pytest.mark.skipif(not PHOTOS.is_dir(), reason="no images: set NERFGEN_DATA")
+def test_an_image_is_fitted(page):
     before = still(page)
-    page.get_by_role("tab", name="Photo").click()
+    page.get_by_role("tab", name="Image").click()
     with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Choose a photo").click()
+        page.get_by_role("button", name="Choose an image").click()
     chooser.value.set_files(sorted(PHOTOS.glob("*_a.jpg"))[0])
     page.get_by_text("Fitted:").wait_for(timeout=180_000)
     fitted = still(page)
     assert differs(fitted, before) > 3
     page.get_by_role("tab", name="Object").click()
-    assert page.get_by_text("your photo").is_visible()
+    assert page.get_by_text("your image").is_visible()
     move_first_axis(page)
     assert differs(still(page), fitted) > 0.5
 
@@ -153,9 +153,9 @@ def test_all_panels_can_be_reached(browser, viewer, width):
     for name, words in (
         ("Table", "Rows 0 to 13 of 14"),
         ("Walk", "Pick what is shown as A"),
-        ("Photo", "Choose a photo"),
+        ("Image", "Choose an image"),
         ("Look", "Training cameras"),
-        ("Files", "Command for this picture"),
+        ("Files", "Command for this view"),
         ("Object", "Back to the mean"),
     ):
         page.get_by_role("tab", name=name).click()

@@ -24,7 +24,7 @@ _MOST_BYTES = 1 << 26
 
 
 class Received(NamedTuple):
-    """A picture that arrived.
+    """A frame that arrived.
 
     Attributes:
         pixels: of the whole window.
@@ -60,7 +60,7 @@ class Page:
         self.nodes: dict[str, str] = {}
         self.said: list[tuple[str, str]] = []
         self.closed = ""
-        self.pictures: queue.Queue[Received] = queue.Queue()
+        self.frames: queue.Queue[Received] = queue.Queue()
         self._transfers: dict[str, dict[str, Any]] = {}
         self._changed = threading.Condition()
         self._connection = connect(
@@ -210,7 +210,7 @@ class Page:
         if kind == "BackgroundImageMessage" and message["rgb_data"]:
             at = time.monotonic()
             with Image.open(io.BytesIO(message["rgb_data"])) as image:
-                self.pictures.put(Received(np.asarray(image.convert("RGB")), at))
+                self.frames.put(Received(np.asarray(image.convert("RGB")), at))
         elif kind == "GuiUpdateMessage" and message["uuid"] in self.inputs:
             own = self.inputs[message["uuid"]]
             for name, value in message["updates"].items():

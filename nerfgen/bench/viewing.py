@@ -1,4 +1,4 @@
-"""How soon the viewer's picture follows: by a page that turns the camera and waits for pictures."""
+"""How soon the viewer's frame follows: by a page that turns the camera and waits for frames."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SWING, _STEPS = 40.0, 200
 _EVENTS_PER_SECOND = 50.0
 _PATIENCE = 30.0
 _SETTLE_SECONDS = 2.0
-# Between single moves: the picture is being sharpened when the next one comes.
+# Between single moves: the frame is being sharpened when the next one comes.
 _PAUSE_SECONDS = 0.1
 
 
@@ -29,7 +29,7 @@ def measure_viewing(model: Path, *, events: int, seconds: float, size: int, say:
 
     Args:
         model: the file.
-        events: camera events whose first picture is awaited, one after the other.
+        events: camera events whose first frame is awaited, one after the other.
         seconds: of turning without a pause.
         size: width and height of the window, pixels.
     """
@@ -51,9 +51,9 @@ def measure_viewing(model: Path, *, events: int, seconds: float, size: int, say:
         for number in range(events):
             began = time.monotonic()
             page.look(cameras.cam_to_world[(number + 1) % _STEPS], fov)
-            found = page.pictures.get(timeout=_PATIENCE)
+            found = page.frames.get(timeout=_PATIENCE)
             while min(found.pixels.shape[:2]) > MOVING_SIZES[-1]:  # a tile of the view before
-                found = page.pictures.get(timeout=_PATIENCE)
+                found = page.frames.get(timeout=_PATIENCE)
             single.append(found.at - began)
             sizes.append(min(found.pixels.shape[:2]))
             time.sleep(_PAUSE_SECONDS)
@@ -68,20 +68,20 @@ def measure_viewing(model: Path, *, events: int, seconds: float, size: int, say:
         "device": jax.devices()[0].device_kind,
         "latency_ms_median": 1e3 * float(np.median(single)),
         "latency_ms_95": 1e3 * float(np.percentile(single, 95)),
-        "size_of_moving_pictures": [int(min(sizes)), int(np.median(sizes))],
+        "size_of_moving_frames": [int(min(sizes)), int(np.median(sizes))],
         "sharp_after_seconds": sharp - began,
-        "pictures_per_second": (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]),
+        "frames_per_second": (len(arrivals) - 1) / (arrivals[-1] - arrivals[0]),
         "gap_ms_95": 1e3 * float(np.percentile(gaps, 95)),
-        "size_of_turning_pictures": int(np.median(moving)),
+        "size_of_turning_frames": int(np.median(moving)),
     }
 
 
 def _drain(page: Page, quiet: float) -> float:
-    """Take pictures until none came for so many seconds; when the last one came."""
+    """Take frames until none came for so many seconds; when the last one came."""
     last = time.monotonic()
     while True:
         try:
-            last = page.pictures.get(timeout=quiet or None, block=quiet > 0).at
+            last = page.frames.get(timeout=quiet or None, block=quiet > 0).at
         except queue.Empty:
             return last
 
@@ -89,7 +89,7 @@ def _drain(page: Page, quiet: float) -> float:
 def _turn(
     page: Page, poses: Float[np.ndarray, "steps 4 4"], fov: float, seconds: float
 ) -> tuple[list[float], list[int]]:
-    """When pictures came while the camera turned, and their shorter sides."""
+    """When frames came while the camera turned, and their shorter sides."""
     began = time.monotonic()
     arrivals: list[float] = []
     sizes: list[int] = []
@@ -100,7 +100,7 @@ def _turn(
         due = began + number / _EVENTS_PER_SECOND
         while (left := due - time.monotonic()) > 0:
             try:
-                found = page.pictures.get(timeout=left)
+                found = page.frames.get(timeout=left)
             except queue.Empty:
                 break
             arrivals.append(found.at)

@@ -30,10 +30,10 @@ def view(
     *,
     listening: Listening,
     settings: ViewerSettings,
-    fitting: Annotated[dict[str, object], options.Fields(FitSettings, _FITTING, "Fitting of photographs")],
+    fitting: Annotated[dict[str, object], options.Fields(FitSettings, _FITTING, "Fitting of images")],
     messages: Messages,
 ) -> None:
-    """Show a model in the browser: turn its objects, move along its axes, fit photographs, take files away.
+    """Show a model in the browser: turn its objects, move along its axes, fit images, take files away.
 
     Runs until Ctrl-C. Each visitor has objects, camera and settings of their own.
     """

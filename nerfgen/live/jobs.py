@@ -15,7 +15,7 @@ from nerfgen.parallel import Progress, silent
 
 Result = TypeVar("Result")
 
-# How long a step of a task waits for moving pictures at most.
+# How long a step of a task waits for moving frames at most.
 _COURTESY_SECONDS = 1.0
 _POLL_SECONDS = 0.01
 # Of a task, before one has been done.
@@ -61,7 +61,7 @@ class Job(Generic[Result]):
 class Jobs:
     """Runs long tasks one after the other; a context manager that ends it.
 
-    Between its steps, a task lets views of moving pictures go first.
+    Between its steps, a task lets views of moving frames go first.
 
     Args:
         queue: that renders.

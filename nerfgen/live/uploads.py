@@ -1,4 +1,4 @@
-"""Photographs that others send: decoded in a process of limited memory, within limits of bytes and pixels."""
+"""Images that others send: decoded in a process of limited memory, within limits of bytes and pixels."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Refused:
 
 
 class Uploads:
-    """Decodes photographs; a context manager that ends its process.
+    """Decodes images; a context manager that ends its process.
 
     Args:
         max_bytes, max_pixels: of an image file.

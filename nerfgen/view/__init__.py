@@ -1,11 +1,11 @@
-"""The viewer in the browser: pictures of a model's objects that follow the hand."""
+"""The viewer in the browser: frames of a model's objects that follow the hand."""
 
 from typing import TYPE_CHECKING
 
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.view.picture import MOVING_SIZES
+    from nerfgen.view.screen import MOVING_SIZES
     from nerfgen.view.settings import ViewerSettings
     from nerfgen.view.viewer import Viewer, compile_programs
 

@@ -14,7 +14,7 @@ from nerfgen.model import Objects, Principal, drawn_objects, mean_object, move_t
 from nerfgen.provenance import Call
 from nerfgen.render import ViewCameras
 from nerfgen.storage import Record
-from nerfgen.view.picture import Look, ViewerCamera
+from nerfgen.view.screen import Look, ViewerCamera
 
 # Decimals of coordinates along axes: those of the sliders.
 DECIMALS = 2
@@ -100,7 +100,7 @@ def _rounded(vector: Float[np.ndarray, "3"]) -> tuple[float, float, float]:
 
 
 def render_call(model: Path, chosen: Chosen, camera: ViewerCamera, look: Look, size: int) -> Call:
-    """The command that writes the same picture."""
+    """The command that writes the same frame."""
     square = square_camera(camera)
     kind = look.kind if look.background or look.kind != "rgb" else "rgba"
     options = {

@@ -1,4 +1,4 @@
-"""The panel of files: pictures, turntables, meshes, camera paths and commands to take away."""
+"""The panel of files: frames, turntables, meshes, camera paths and commands to take away."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ class FilesPanel:
         self._visitor, gui = visitor, visitor.client.gui
         self._live = visitor.studio.live
         self._size = gui.add_dropdown(
-            "Size", _SIZES, initial_value="512", hint="Of pictures and videos, pixels"
+            "Size", _SIZES, initial_value="512", hint="Of frames and videos, pixels"
         )
-        self._button("Picture (PNG)", viser.Icon.PHOTO_DOWN, self._save_picture)
+        self._button("View (PNG)", viser.Icon.PHOTO_DOWN, self._save_view)
         self._button("Turntable (MP4)", viser.Icon.MOVIE, self._save_turntable)
         self._resolution = gui.add_dropdown(
             "Mesh grid", _RESOLUTIONS, initial_value="128", hint="Cells along the longest side"
@@ -65,7 +65,7 @@ class FilesPanel:
             self._seconds = gui.add_slider("Seconds a part", 0.5, 10.0, 0.5, 2.0)
             self._button("Path (nerfstudio JSON)", viser.Icon.ROUTE, self._save_path)
         self._keyframes: list[Cameras] = []
-        self._button("Command for this picture", viser.Icon.TERMINAL_2, self._show_command)
+        self._button("Command for this view", viser.Icon.TERMINAL_2, self._show_command)
         self._command = gui.add_markdown("")
         self._progress = gui.add_progress_bar(0.0, animated=True, visible=False)
 
@@ -102,7 +102,7 @@ class FilesPanel:
     def _of_class(self, cameras: ViewCameras) -> Cameras:
         return cameras.of(self._live.model.object_class, self._live.model.distance).path.cameras
 
-    def _save_picture(self) -> None:
+    def _save_view(self) -> None:
         look, size = self._visitor.look, self._pixels
         kind: Kind = "rgba" if look.kind == "rgb" and not look.background else look.kind
         cameras = self._of_class(square_camera(self._visitor.camera))
@@ -199,7 +199,7 @@ class FilesPanel:
         return plain[:40].strip("_") or "object"
 
     def _run(self, work: Callable[[Progress], bytes], name: str) -> None:
-        """Make a file beside the rendering of pictures, then send it."""
+        """Make a file beside the rendering of frames, then send it."""
 
         def watch(done: int, total: int, note: str = "") -> None:
             set_value(self._progress, 100.0 * done / max(total, 1))

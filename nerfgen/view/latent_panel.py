@@ -61,11 +61,12 @@ class LatentPanel:
             hint=f"Principal axis {axis}, in standard deviations; it has {share:.1%} of the variance",
         )
 
-        def move() -> None:
-            self._visitor.move(axis, float(np.clip(slider.value, -_REACH, _REACH)))
+        def move(value: float) -> None:
+            set_value(slider, round(float(np.clip(value, -_REACH, _REACH)), objects.DECIMALS))
+            self._visitor.move(axis, slider.value)
             self._show_typical()
 
-        slider.on_update(self._visitor.in_order(move))
+        slider.on_update(self._visitor.follow(move))
         return slider
 
     def _draw(self) -> None:

@@ -20,7 +20,7 @@ from nerfgen.view import chosen as objects
 from nerfgen.view.visitor import Visitor
 
 _KINDS: dict[str, Kind] = {"Colour": "rgb", "Depth": "depth", "Normals": "normals", "Opacity": "opacity"}
-_NONE = "One picture"
+_NONE = "One view"
 _MOST_CAMERAS = 512
 _THUMBNAIL = 32
 _SCALE = 0.12
@@ -79,8 +79,8 @@ class LookPanel:
         if self._after.value:
             data = self._visitor.studio.live.path.parent
             for row in rows:
-                picture = framed_image(model, int(row), data, _THUMBNAIL)
-                frustum = self._frustum("after", cameras, model.cam_to_world, int(row), _AFTER, picture)
+                frame = framed_image(model, int(row), data, _THUMBNAIL)
+                frustum = self._frustum("after", cameras, model.cam_to_world, int(row), _AFTER, frame)
                 frustum.on_click(self._taker(int(row)))
         if self._before.value and self._initial is not None:
             for row in rows:
@@ -95,7 +95,7 @@ class LookPanel:
         poses: Float[np.ndarray, "rows 4 4"],
         row: int,
         color: tuple[int, int, int],
-        picture: UInt8[np.ndarray, "size size 3"] | None,
+        frame: UInt8[np.ndarray, "size size 3"] | None,
     ) -> viser.CameraFrustumHandle:
         handle = self._visitor.client.scene.add_camera_frustum(
             f"/{group}/{row}",
@@ -104,7 +104,7 @@ class LookPanel:
             scale=_SCALE,
             thickness=0.002,
             color=color,
-            image=picture,
+            image=frame,
             wxyz=transforms.SO3.from_matrix(poses[row][:3, :3]).wxyz,
             position=poses[row][:3, 3],
         )

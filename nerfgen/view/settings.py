@@ -16,7 +16,7 @@ class ViewerSettings(Settings, title="Viewer"):
         minimum=128,
         maximum=1024,
         unit="pixels",
-        help="Shorter side up to which pictures are sharpened when nothing moves: 256, 512 or 1024.",
+        help="Shorter side up to which frames are sharpened when nothing moves: 256, 512 or 1024.",
     )
     browser: bool = setting(
         True, option="--browser/--no-browser", help="Open the viewer in the browser, where there is one."

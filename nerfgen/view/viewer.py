@@ -18,23 +18,23 @@ from nerfgen.provenance import Call
 from nerfgen.render import ObjectRenderer, samples_of
 from nerfgen.view import chosen as objects
 from nerfgen.view.files_panel import FilesPanel
+from nerfgen.view.image_panel import ImagePanel
 from nerfgen.view.latent_panel import LatentPanel
 from nerfgen.view.look_panel import LookPanel, front_camera
-from nerfgen.view.photo_panel import PhotoPanel
-from nerfgen.view.picture import MOST_RAYS, SHARP_SIZES
+from nerfgen.view.screen import MOST_RAYS, SHARP_SIZES
 from nerfgen.view.settings import ViewerSettings
 from nerfgen.view.table_panel import TablePanel, Thumbnails
 from nerfgen.view.visitor import Studio, Visitor
 from nerfgen.view.walk_panel import WalkPanel
 from nerfgen.view.web import ViewerServer, url_name
 
-# That prepare and send pictures.
+# That prepare and send frames.
 _THREADS = 2
 _COLOR = (196, 90, 20)
 
 
 def compile_programs(live: LiveModel, progress: Progress = silent) -> None:
-    """Compile all that pictures of a model's objects need, before the first visitor waits for it."""
+    """Compile all that frames of a model's objects need, before the first visitor waits for it."""
     shown = objects.mean(live).live(live)
     renderer = ObjectRenderer(shown.model, shown.latent)
     for done, with_normals in enumerate((False, True)):
@@ -49,7 +49,7 @@ class Viewer:
         live: the model.
         listening: where, and who may visit.
         settings: what is shown.
-        fitting: how visitors' photographs are fitted.
+        fitting: how visitors' images are fitted.
         as_line: a command as the words of a command line.
         debug: print the tracebacks of faults.
 
@@ -136,8 +136,8 @@ class Viewer:
             TablePanel(visitor, self._thumbnails)
         with tabs.add_tab("Walk"):
             WalkPanel(visitor)
-        with tabs.add_tab("Photo"):
-            PhotoPanel(visitor, self._max_bytes)
+        with tabs.add_tab("Image"):
+            ImagePanel(visitor, self._max_bytes)
         with tabs.add_tab("Look"):
             LookPanel(visitor)
         with tabs.add_tab("Files"):

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from nerfgen.inversion import FitSettings
 from nerfgen.live import Jobs, LiveModel, RenderQueue, Uploads
 from nerfgen.provenance import Call
 from nerfgen.view.chosen import Chosen, mean
-from nerfgen.view.picture import Frame, Look, Picture, Shot, ViewerCamera
+from nerfgen.view.screen import Frame, Look, Screen, Shot, ViewerCamera
 
 _MOVING_QUALITY, _SHARP_QUALITY = 80, 93
 _NOTICE_SECONDS = 8.0
@@ -38,11 +39,11 @@ class Studio:
         live: the model.
         queue: renders.
         jobs: long tasks.
-        uploads: decodes photographs.
+        uploads: decodes images.
         pool: threads for short work.
-        fitting: how photographs are fitted.
+        fitting: how images are fitted.
         as_line: a command as the words of a command line.
-        max_size: shorter side of the sharpest picture, pixels.
+        max_size: shorter side of the sharpest frame, pixels.
         debug: whether errors that are no user's are printed with their traceback.
     """
 
@@ -77,7 +78,7 @@ class Visitor:
         self.on_leaving: list[Callable[[], None]] = []
         self._lock = threading.RLock()
         self._calls = ThreadPoolExecutor(1)
-        self._picture = Picture(studio.queue, studio.pool, self._send, self.report, studio.sharp_sizes)
+        self._screen = Screen(studio.queue, studio.pool, self._send, self.report, studio.sharp_sizes)
         self._camera: ViewerCamera | None = None
 
         async def moved(handle: viser.CameraHandle) -> None:
@@ -145,11 +146,11 @@ class Visitor:
             return
         with self._lock:
             shot = Shot(self.chosen.live(self.studio.live), self._camera, self.look)
-        self._picture.show(shot)
+        self._screen.show(shot)
 
     def leave(self) -> None:
         """Free what the visitor holds."""
-        self._picture.close()
+        self._screen.close()
         self._calls.shutdown(wait=False, cancel_futures=True)
         for call in self.on_leaving:
             call()
@@ -174,11 +175,16 @@ class Visitor:
 
         Calls run one after the other, in the order of what the visitor did.
         """
+        return self.follow(lambda value: call())
+
+    def follow(self, call: Callable[[Any], None]) -> Callable[[Any], Any]:
+        """The same with the value that an input was given, which later calls may have changed since."""
 
         async def run(event: Any) -> None:
             if event.client is not None:
+                value = getattr(event.target, "value", None)
                 with contextlib.suppress(RuntimeError):  # they have just left
-                    self._calls.submit(self._reported, call)
+                    self._calls.submit(self._reported, partial(call, value))
 
         return run
 

@@ -21,7 +21,7 @@ class WalkPanel:
         self._visitor, gui = visitor, visitor.client.gui
         self._picks: dict[str, Objects] = {}
         self._frames: Objects | None = None
-        self._said = gui.add_markdown("Pick two objects: any row, new object or photograph that is shown.")
+        self._said = gui.add_markdown("Pick two objects: any row, new object or image that is shown.")
         for name in ("A", "B"):
             button = gui.add_button(f"Pick what is shown as {name}", icon=viser.Icon.POINT)
             button.on_click(visitor.in_order(lambda name=name: self._pick(name)))  # type: ignore[misc]

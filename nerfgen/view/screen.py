@@ -1,4 +1,4 @@
-"""The picture of one visitor: quick while something moves, then sharper tile by tile."""
+"""The frame of one visitor: quick while something moves, then sharper tile by tile."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from nerfgen.render import Kind, Part, Views, samples_of, show
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 
-# Shorter sides of a picture while it moves, pixels: as large as the machine renders in time.
+# Shorter sides of a frame while it moves, pixels: as large as the machine renders in time.
 MOVING_SIZES = (48, 64, 96, 128)
-# Of tiles, and of the sharper pictures that they make up.
+# Of tiles, and of the sharper frames that they make up.
 TILE = 128
 SHARP_SIZES = (256, 512, 1024)
-# A picture is at most this many times as wide as high, or as high as wide.
+# A frame is at most this many times as wide as high, or as high as wide.
 _MOST_ASPECT = 3.0
-# Of a picture or tile.
+# Of a frame or tile.
 MOST_RAYS = round(MOVING_SIZES[-1] ** 2 * _MOST_ASPECT)
-# A moving picture that takes longer than the first is made smaller, one that takes less than the second larger.
+# A moving frame that takes longer than the first is made smaller, one that takes less than the second larger.
 _SLOW_SECONDS, _FAST_SECONDS = 0.08, 0.03
 _NEWEST = 0.3
-# Between two pictures that show more tiles of the same view.
+# Between two frames that show more tiles of the same view.
 _TILES_SECONDS = 0.15
 
 
@@ -42,7 +42,7 @@ class Look:
 
     Attributes:
         kind: what is shown.
-        second: shown in the right part of the picture; None where there is one part.
+        second: shown in the right part of the frame; None where there is one part.
         split: where that part begins, a fraction of the width.
         background: whether colours include the background; white otherwise.
     """
@@ -73,12 +73,12 @@ class ViewerCamera:
     aspect: float
 
     def raster(self, shorter: int) -> tuple[int, int]:
-        """Height and width in pixels of a picture with a given shorter side."""
+        """Height and width in pixels of a frame with a given shorter side."""
         aspect = min(max(self.aspect, 1 / _MOST_ASPECT), _MOST_ASPECT)
         return (shorter, round(shorter * aspect)) if aspect >= 1 else (round(shorter / aspect), shorter)
 
     def intrinsics(self, height: int, width: int) -> Float[np.ndarray, "3 3"]:
-        """Pinhole matrix of a picture, in its pixels; the window is stretched where its aspect is extreme."""
+        """Pinhole matrix of a frame, in its pixels; the window is stretched where its aspect is extreme."""
         focal = 0.5 * height / np.tan(self.fov / 2)
         matrix = intrinsic_matrix(focal, [width / 2, height / 2])
         matrix[0, 0] = 0.5 * width / (np.tan(self.fov / 2) * self.aspect)
@@ -92,14 +92,14 @@ class ViewerCamera:
 
 @dataclass(frozen=True)
 class Shot:
-    """What a picture shows."""
+    """What a frame shows."""
 
     shown: LiveObject
     camera: ViewerCamera
     look: Look
 
     def view(self, height: int, width: int, part: Part) -> View:
-        """A part of the picture, to be rendered."""
+        """A part of the frame, to be rendered."""
         return View(
             self.shown,
             self.camera.intrinsics(height, width),
@@ -112,7 +112,7 @@ class Shot:
 
 @dataclass(frozen=True)
 class Frame:
-    """A picture to be sent.
+    """A frame to be sent.
 
     Attributes:
         pixels: of the window.
@@ -126,11 +126,11 @@ class Frame:
 
 
 def compose(views: Views, shot: Shot, left: int, width: int) -> Pixels:
-    """A part of a picture as it looks.
+    """A part of a frame as it looks.
 
     Args:
-        left: column of the picture where the part begins.
-        width: of the picture.
+        left: column of the frame where the part begins.
+        width: of the frame.
     """
     look = shot.look
     first = _looks(views, look.kind, shot)
@@ -148,7 +148,7 @@ def _looks(views: Views, kind: Kind, shot: Shot) -> Pixels:
 
 
 def tiles(height: int, width: int) -> Iterator[Part]:
-    """Parts of a picture, those in the middle first."""
+    """Parts of a frame, those in the middle first."""
     found = [
         Part(top, left, min(TILE, height - top), min(TILE, width - left))
         for top in range(0, height, TILE)
@@ -163,7 +163,7 @@ def tiles(height: int, width: int) -> Iterator[Part]:
     )
 
 
-class Picture:
+class Screen:
     """What one visitor sees.
 
     Each change is rendered as a whole at a small size: one at a time, the newest first. When nothing has changed since,
@@ -171,10 +171,10 @@ class Picture:
 
     Args:
         queue: that renders.
-        pool: threads that prepare and send pictures.
-        send: called with each picture, one at a time.
+        pool: threads that prepare and send frames.
+        send: called with each frame, one at a time.
         fail: called with an error that ended a rendering.
-        sharp_sizes: shorter sides of the sharper pictures, ascending.
+        sharp_sizes: shorter sides of the sharper frames, ascending.
     """
 
     def __init__(
@@ -204,7 +204,7 @@ class Picture:
             if self._is_moving or not self._is_open:
                 return  # it follows the one that is being rendered
             is_sharpening = self._pending is not None and self._pending.cancel()
-            # A tile that is being rendered delays this picture, not those that follow.
+            # A tile that is being rendered delays this frame, not those that follow.
             self._move(adapts=not is_sharpening)
 
     def close(self) -> None:
@@ -301,7 +301,7 @@ class Picture:
             self._pool.submit(self._fail, error)
 
     def _adapt(self, seconds: float) -> None:
-        """Choose the size of moving pictures by the time that they take."""
+        """Choose the size of moving frames by the time that they take."""
         self._seconds += _NEWEST * (seconds - self._seconds)
         if self._seconds > _SLOW_SECONDS and self._size:
             self._size -= 1

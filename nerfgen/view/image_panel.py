@@ -1,4 +1,4 @@
-"""The panel of photographs: a visitor's own, fitted so that the sliders move it."""
+"""The panel of images: a visitor's own, fitted so that the sliders move it."""
 
 from __future__ import annotations
 
@@ -42,29 +42,29 @@ class _Fitted:
     found: FittedImages
 
 
-class PhotoPanel:
+class ImagePanel:
     """Upload, progress, result, tuning."""
 
     def __init__(self, visitor: Visitor, max_bytes: int) -> None:
         self._visitor, gui = visitor, visitor.client.gui
         described = visitor.studio.live.model.object_class
         self._upload = gui.add_upload_button(
-            "Choose a photo",
+            "Choose an image",
             icon=viser.Icon.PHOTO_UP,
             mime_type="image/*",
-            hint=f"A photo of a {described.name}, up to {max_bytes >> 20} MiB; it stays on the server",
+            hint=f"An image of a {described.name}, up to {max_bytes >> 20} MiB; it stays on the server",
         )
         self._said = gui.add_markdown(
-            f"A photo of one {described.name} is fitted in some seconds; then the sliders move it."
+            f"An image of one {described.name} is fitted in some seconds; then the sliders move it."
         )
         self._progress = gui.add_progress_bar(0.0, animated=True, visible=False)
         self._cancel = gui.add_button("Cancel", icon=viser.Icon.X, visible=False)
         self._preview = gui.add_image(np.full((8, 8, 3), 255, np.uint8), visible=False)
         self._tune = gui.add_button(
-            "Tune to this photo",
+            "Tune to this image",
             icon=viser.Icon.ADJUSTMENTS,
             disabled=True,
-            hint="Adjusts the networks to the photo: nearer to it from the front, a little less sure from the side",
+            hint="Adjusts the networks to the image: nearer to it from the front, a little less sure from the side",
         )
         self._job: Job[Any] | None = None
         self._fitted: _Fitted | None = None
@@ -79,13 +79,13 @@ class PhotoPanel:
             job.cancel()
 
     def _fit(self) -> None:
-        """Fit the photo that was just uploaded."""
+        """Fit the image that was just uploaded."""
         studio = self._visitor.studio
-        self._say("Reading the photo…")
+        self._say("Reading the image…")
         try:
             image = studio.uploads.decode(self._upload.value.content)
         except UnreadableImageError as error:
-            self._say(f"This photo can't be used ({error.status}): {error.reason}.")
+            self._say(f"This image can't be used ({error.status}): {error.reason}.")
             return
 
         def work(progress: Progress) -> _Fitted:
@@ -160,12 +160,12 @@ class PhotoPanel:
         return progress
 
     def _take(self, objects: Objects, framed: UInt8[np.ndarray, "size size 3"]) -> None:
-        """Show a fitted object, from its photo's camera."""
+        """Show a fitted object, from its image's camera."""
         quality, is_tuned = float(objects.extra["fit_psnr"][0]), bool(objects.tuned)
         if objects.status[0] not in storage.USABLE:
             self._say(self._refusal(objects.status[0]))
             return
-        named = replace(objects, names=["your photo, tuned" if is_tuned else "your photo"])
+        named = replace(objects, names=["your image, tuned" if is_tuned else "your image"])
         self._visitor.choose(Chosen(named, None), with_camera=True)
         self._preview.image = framed
         self._preview.visible = True
@@ -175,7 +175,7 @@ class PhotoPanel:
 
     def _refusal(self, status: str) -> str:
         name = self._visitor.studio.live.model.object_class.name
-        return f"This photo can't be fitted ({status}): {storage.STATUSES[status]}. Try another photo of one {name}."
+        return f"This image can't be fitted ({status}): {storage.STATUSES[status]}. Try another image of one {name}."
 
     def _say(self, words: str) -> None:
         self._said.content = words
