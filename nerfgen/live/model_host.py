@@ -62,8 +62,8 @@ class LiveModel:
 
     def __init__(self, name: str, path: Path) -> None:
         self.name, self.path = name, path
-        self.record = storage.file_record(path)
         self.model = load_model(path)
+        self.record = storage.file_record(path)
 
     @cached_property
     def neighbours(self) -> Neighbours:
