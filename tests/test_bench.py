@@ -92,6 +92,14 @@ def test_convergence(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_viewing(run, trained):
+    pytest.importorskip("viser")
+    result = measured(run, "viewing", trained, "--events", 3, "--seconds", 1, "--size", 128)
+    assert 0 < result["latency_ms_median"] <= result["latency_ms_95"]
+    assert result["size_of_turning_frames"] <= 128
+    assert result["frames_per_second"] > 0
+
+
 def test_rendering(run, trained):
     result = measured(run, "rendering", "--model", trained, "--objects", 1, "--sizes", "16,32", "--rounds", 1)
     assert result["frames_per_second"].keys() == {"16", "32"}

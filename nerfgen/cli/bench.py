@@ -346,6 +346,32 @@ def rendering(
     _print(reporter, measured)
 
 
+def viewing(
+    model: runtime.ModelFile,
+    *,
+    events: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Single moves of the camera, whose frame is awaited.")
+    ] = 100,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Time of turning without a pause.")
+    ] = 10.0,
+    size: Annotated[
+        int, typer.Option(min=128, max=4096, help="Width and height of the window, in pixels.")
+    ] = 512,
+    messages: Messages,
+) -> None:
+    """The viewer: from a move of the camera to its frame, and frames per second while the object turns.
+
+    A page without a browser sends the messages of the viewer's page and receives its frames. Needs the extra `view`.
+    """
+    from nerfgen.bench.viewing import measure_viewing
+    from nerfgen.model import model_file
+
+    reporter = messages.reporter()
+    measured = measure_viewing(model_file(model), events=events, seconds=seconds, size=size, say=reporter.say)
+    _print(reporter, measured)
+
+
 for function, lines in (
     (
         training,
@@ -362,5 +388,6 @@ for function, lines in (
         rendering,
         ("nerfgen bench rendering", "nerfgen bench rendering --model photos/model.h5 --sizes 64,1024"),
     ),
+    (viewing, ("nerfgen bench viewing photos/model.h5",)),
 ):
     app.command(epilog=runtime.examples("Examples", *lines), cls=options.Command)(options.command(function))

@@ -301,8 +301,8 @@ class Screen:
             self._pool.submit(self._fail, error)
 
     def _adapt(self, seconds: float) -> None:
-        """Choose the size of moving frames by the time that they take."""
-        self._seconds += _NEWEST * (seconds - self._seconds)
+        """Choose the size of moving frames by the time that they take; a single slow one does not change it."""
+        self._seconds += _NEWEST * (min(seconds, 2 * _SLOW_SECONDS) - self._seconds)
         if self._seconds > _SLOW_SECONDS and self._size:
             self._size -= 1
             self._seconds = (_SLOW_SECONDS + _FAST_SECONDS) / 2
