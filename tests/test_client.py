@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+from PIL import Image
 
 import nerfgen
 from nerfgen import MeshSettings, RenderSettings, SampleSettings, serve
@@ -55,7 +58,7 @@ def local():
 def heads(tmp_path_factory):
     """Portraits."""
     folder = tmp_path_factory.mktemp("heads")
-    synthesize("heads", folder, SynthSettings(num_images=3, size=64, views=0, heldout_objects=0, seed=3))
+    synthesize("heads", folder, SynthSettings(num_images=2, size=64, views=0, heldout_objects=0, seed=3))
     (folder / "truth.h5").unlink()
     return folder
 
@@ -131,12 +134,12 @@ def test_fits(remote, local, heads, tmp_path):
     steps = []
     found = remote.fit(heads, FEW, progress=lambda done, total, note="": steps.append((done, total)))
     expected = local.fit(heads, FEW)
-    assert steps == [(1, 3), (2, 3), (3, 3)]
+    assert steps == [(1, 2), (2, 2)]
     assert (found.names, found.status) == (expected.names, expected.status)
     # A batch of images is rounded in another way than each alone.
     np.testing.assert_allclose(found.latents, expected.latents, atol=1e-3)
     np.testing.assert_allclose(found.extra["fit_psnr"], expected.extra["fit_psnr"], atol=0.01)
-    for number in range(3):
+    for number in range(2):
         np.testing.assert_array_equal(found.images[number], expected.images[number])
     blank = np.full((64, 64, 3), 128, np.uint8)
     mixed = remote.fit([heads / "000001.png", blank], FEW)
@@ -167,6 +170,87 @@ def test_changes_of_networks_are_sent_where_the_server_lacks_them(server, remote
     assert_same(remote.render(shown, cameras, SMALL), expected)
     server.service.owners._kept.clear()
     assert_same(remote.render(shown, cameras, SMALL), expected)
+
+
+def contents(path):
+    """All attributes and datasets of a file."""
+    with h5py.File(path) as file:
+        found = dict(file.attrs)
+        file.visititems(
+            lambda name, item: found.update({name: item[()]} if isinstance(item, h5py.Dataset) else {})
+        )
+        return found
+
+
+def assert_same_files(one, other):
+    first, second = contents(one), contents(other)
+    assert first.keys() == second.keys()
+    for name, value in first.items():
+        np.testing.assert_array_equal(second[name], value, err_msg=name)
+
+
+def both(call, server, tmp_path, *words):
+    """The files that a command writes here, and with a server."""
+    with contextlib.chdir(tmp_path):
+        call("render", PLANES, *words, "-o", "local.h5", "-q")
+        call(
+            "render",
+            "model_planes",
+            "--server",
+            server.url,
+            "--token",
+            "secret",
+            *words,
+            "-o",
+            "remote.h5",
+            "-q",
+        )
+    return tmp_path / "local.h5", tmp_path / "remote.h5"
+
+
+@pytest.mark.parametrize(
+    "choice", [["--rows", "0,3"], ["--new", 4, "--axes", "1=0.5"], []], ids=["rows", "new", "default"]
+)
+def test_the_command_writes_the_same_file(call, server, tmp_path, choice):
+    assert_same_files(*both(call, server, tmp_path, *choice, "--yaw", "-20,20", "--size", 12, "--png", "png"))
+    assert len(list((tmp_path / "png").iterdir())) == (2 if "--new" in choice else 6 if choice else 24)
+
+
+@pytest.mark.mediapipe
+def test_the_command_fits_and_tunes_on_the_server(call, server, heads, tmp_path, monkeypatch):
+    fit = [
+        "--image",
+        heads / "000000.png",
+        "--fit-steps",
+        5,
+        "--tune",
+        "--tune-steps",
+        5,
+        "--size",
+        12,
+        "--yaw",
+        20,
+    ]
+    files = both(call, server, tmp_path, *fit, "--sheet", "me.png")
+    assert_same_files(*files)
+    with Image.open(tmp_path / "me.png") as sheet:
+        assert sheet.size == (3 * 14 - 2, 12)
+    monkeypatch.setenv("NERFGEN_TOKEN", "secret")
+    with contextlib.chdir(tmp_path):
+        call("render", PLANES, "--codes", "local.h5:0", "--yaw", 5, "--size", 12, "-o", "again.h5", "-q")
+        turn = ["--codes", "local.h5:0", "--yaw", 5, "--size", 12, "-o", "there.h5"]
+        call("render", "model_planes", "--server", server.url, *turn, "-q")
+    assert_same_files(tmp_path / "again.h5", tmp_path / "there.h5")
+
+
+def test_the_command_refuses_what_a_server_does_not_take(run, server):
+    alone = run("render", PLANES, "--token", "secret")
+    assert (alone.code, alone.err) == (2, "nerfgen: --token has an effect with --server only\n")
+    wrong = run("render", "absent", "--server", server.url, "--token", "secret")
+    assert (wrong.code, "there is no model 'absent'" in wrong.err) == (2, True)
+    workers = ["--image", PLANES, "--workers", 2]
+    server_choice = run("render", "model_planes", "--server", server.url, "--token", "secret", *workers)
+    assert (server_choice.code, "--workers is the server's choice" in server_choice.err) == (2, True)
 
 
 def test_errors_are_one_line(server, remote):

@@ -26,13 +26,18 @@ from nerfgen.geometry import turned_cameras
 from nerfgen.live import Listening
 from nerfgen.model import load_model
 from nerfgen.render import render_views
+from nerfgen.synth import SynthSettings, synthesize
 
 httpx = pytest.importorskip("httpx")
 pytest.importorskip("fastapi")
 pytest.importorskip("fastapi_offline")
 pytest.importorskip("prometheus_client")
-hypothesis = pytest.importorskip("hypothesis")
+pytest.importorskip("hypothesis")
 
+from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+
+from nerfgen import serve  # noqa: E402
 from nerfgen.serve import Capacity, Limits, Server  # noqa: E402
 
 DATA = Path(__file__).parent / "data"
@@ -45,8 +50,8 @@ PNG, JSON, NPZ = "image/png", "application/json", "application/x-npz"
 @contextlib.contextmanager
 def serving(*paths, listening=ANY_PORT, limits=Limits(), ready=True, **capacity):
     """A server that listens, and a client of it."""
-    settings = Capacity(**{"grace": 1.0, **capacity})
-    with Server(paths or (PLANES,), listening, settings, limits) as server:
+    held = Capacity(**{"grace": 1.0, **capacity})
+    with Server(paths or (PLANES,), listening, held, limits) as server:
         if ready:
             server.warm_up()
         with httpx.Client(base_url=server.url, timeout=60) as client:
@@ -463,6 +468,194 @@ def test_models_leave_the_memory():
 def test_a_taken_port_is_one_clear_line():
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(InputError, match="choose another"):
         Server([PLANES], Listening(port=taken.getsockname()[1]))
+
+
+@pytest.fixture(scope="module")
+def portraits(tmp_path_factory):
+    """Image files of two heads."""
+    folder = tmp_path_factory.mktemp("heads")
+    synthesize("heads", folder, SynthSettings(num_images=2, size=64, views=0, heldout_objects=0, seed=3))
+    return [(folder / f"00000{number}.png").read_bytes() for number in range(2)]
+
+
+def delta_of(planes, value):
+    """A change of the networks as a client sends it."""
+    layers = serve.pack_delta(planes.parameters)
+    path = next(path for path in layers if path.endswith("bias"))
+    return serve.pack({path: np.full(layers[path].shape, value, np.float16)})
+
+
+def test_owners_are_isolated(client, planes):
+    body = {"rows": [3], "cameras": FRONT, "size": 12}
+    plain = picture(render(client, body, PNG))
+    owners = [
+        client.put("/v1/personalise", content=delta_of(planes, value)).json()["owner"] for value in (0.4, 0.8)
+    ]
+    own = [picture(render(client, body, PNG, **{"X-Nerfgen-Owner": owner})) for owner in owners]
+    assert len({image.tobytes() for image in (plain, *own)}) == 3
+    assert np.array_equal(plain, picture(render(client, body, PNG)))
+    for wrong in ("", owners[0][:-1], owners[0].swapcase(), "é".encode(), b"x" * 200):
+        answer = client.delete("/v1/personalise", headers={"X-Nerfgen-Owner": wrong})
+        assert answer.status_code == 404
+    assert render(client, body, PNG, **{"X-Nerfgen-Owner": "guess"}).status_code == 404
+    other = {**body, "model": "model_mlp"}
+    assert render(client, other, PNG, **{"X-Nerfgen-Owner": owners[0]}).status_code == 404
+    assert client.delete("/v1/personalise", headers={"X-Nerfgen-Owner": owners[0]}).status_code == 204
+    assert render(client, body, PNG, **{"X-Nerfgen-Owner": owners[0]}).status_code == 404
+    assert np.array_equal(picture(render(client, body, PNG, **{"X-Nerfgen-Owner": owners[1]})), own[1])
+
+
+def test_changes_that_do_not_fit_are_refused(client, planes):
+    good = delta_of(planes, 0.1)
+    (path,) = serve.unpack(good)
+    stream = io.BytesIO()
+    np.savez_compressed(stream, **{path: np.zeros((1 << 13, 1 << 13), np.float16)})
+    for content in (
+        b"",
+        b"PK",
+        good[:-30],
+        serve.pack({path: np.zeros(3)}),
+        serve.pack({path: np.full(serve.unpack(good)[path].shape, np.nan, np.float16)}),
+        serve.pack({path: np.zeros(serve.unpack(good)[path].shape, np.int8)}),
+        serve.pack({"tuned/absent": np.zeros(3)}),
+        serve.pack({"tuned/../../x": np.zeros(3)}),
+        serve.pack({path.rpartition("/")[0]: np.zeros(3), path: np.zeros(3)}),
+        stream.getvalue(),
+    ):
+        answer = client.put("/v1/personalise", content=content)
+        assert answer.status_code == 422, answer.text
+        assert len(answer.json()["detail"][0]["msg"]) < 300
+
+
+def test_the_least_recently_used_personalisations_leave(planes):
+    with serving(personal=2) as (_, client):
+        owners = [
+            client.put("/v1/personalise", content=delta_of(planes, 0.1)).json()["owner"] for _ in range(3)
+        ]
+        known = [
+            render(client, {"rows": [0], "size": 8}, PNG, **{"X-Nerfgen-Owner": owner}).status_code
+            for owner in owners
+        ]
+        assert known == [404, 200, 200]
+        assert "nerfgen_personalisations 2.0" in client.get("/metrics").text
+
+
+@pytest.mark.mediapipe
+def test_photographs_are_fitted(client, portraits):
+    form = {"steps": 10}
+    found = client.post("/v1/fit", files={"image": portraits[0]}, data=form).json()
+    (image,) = found["images"]
+    assert (found["owner"], image["status"], image["tuned"]) == (None, image["status"], False)
+    assert image["status"] in ("ok", "not_converged")
+    assert 5 < image["psnr_db"] < 60
+    camera = {name: [part] for name, part in image["camera"].items()}
+    body = {"latents": [image["latent"]], "cameras": camera, "size": 32}
+    assert picture(render(client, body, PNG)).shape == (32, 32, 3)
+
+
+@pytest.mark.mediapipe
+def test_photographs_of_one_person_tune_the_networks(client, portraits):
+    files = [("images", content) for content in portraits]
+    answer = client.post("/v1/personalise", files=files, data={"steps": 10, "tune_steps": 10})
+    assert answer.status_code == 200, answer.text
+    found = answer.json()
+    assert [each["tuned"] for each in found["images"]] == [True, True]
+    owner = {"X-Nerfgen-Owner": found["owner"]}
+    own = picture(render(client, {"fitted": [0, 1], "size": 16}, PNG, **owner))
+    assert own.shape == (2 * 18 - 2, 16, 3)
+    body = {"latents": [each["latent"] for each in found["images"]], "cameras": FRONT, "size": 16}
+    assert not np.array_equal(
+        picture(render(client, body, PNG)), picture(render(client, body, PNG, **owner))
+    ), "the networks are tuned"
+    assert field_of(render(client, {"fitted": [2], "size": 16}, PNG, **owner)) == "fitted"
+    mesh = client.post("/v1/mesh", json={"fitted": [0], "resolution": 24, "level": 1.0}, headers=owner)
+    assert mesh.content.startswith(b"glTF")
+
+
+HOSTILE = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**70), 2**70)
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["all", "0-5", "../..", "rgb", "\x00", "é" * 50]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+NAMES = [
+    "model",
+    "rows",
+    "latents",
+    "coordinates",
+    "sample",
+    "fitted",
+    "cameras",
+    "size",
+    "samples",
+    "antialias",
+]
+NAMES += [
+    "kind",
+    "with_normals",
+    "fps",
+    "resolution",
+    "level",
+    "faces",
+    "count",
+    "truncation",
+    "seed",
+    "components",
+]
+CAMERA_NAMES = ["yaw", "pitch", "orbit", "distance", "fov", "position", "look", "intrinsics", "cam_to_world"]
+NUMBERS = st.one_of(st.integers(-2, 300), st.floats(-1e3, 1e3), st.sampled_from([0, 1, -0.0, 1e-300, 1e300]))
+LISTS = st.recursive(NUMBERS, lambda inner: st.lists(inner, min_size=1, max_size=5), max_leaves=8)
+PLAUSIBLE = st.fixed_dictionaries(
+    {},
+    optional={
+        **{name: st.one_of(LISTS, HOSTILE) for name in NAMES},
+        "rows": st.one_of(st.lists(st.integers(-1, 15), max_size=3), st.sampled_from(["0", "1-2", "all"])),
+        "latents": st.lists(st.lists(NUMBERS, min_size=4, max_size=4), max_size=2),
+        "cameras": st.fixed_dictionaries({}, optional={name: LISTS for name in CAMERA_NAMES}),
+        "size": st.integers(-1, 12),
+        "resolution": st.integers(7, 16),
+    },
+)
+BODIES = st.one_of(
+    PLAUSIBLE.map(lambda value: json.dumps(value).encode()),
+    HOSTILE.map(lambda value: json.dumps(value).encode()),
+    st.binary(max_size=60),
+)
+REQUESTS = [
+    ("POST", "/v1/render"),
+    ("POST", "/v1/mesh"),
+    ("POST", "/v1/sample"),
+    ("POST", "/v1/fit"),
+    ("POST", "/v1/personalise"),
+    ("PUT", "/v1/personalise"),
+    ("DELETE", "/v1/personalise"),
+    ("GET", "/v1/models/model_planes/rows"),
+]
+KINDS = [JSON, "multipart/form-data; boundary=x", "application/x-www-form-urlencoded", NPZ, "a", ""]
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    request=st.sampled_from(REQUESTS),
+    body=BODIES,
+    kind=st.sampled_from([JSON] * 6 + KINDS),
+    accept=st.sampled_from(["*/*", PNG, NPZ, "video/mp4", "image/*;q=x", ";;,", "a/b"]),
+    owner=st.sampled_from([""] * 8 + ["x", "x" * 300]),
+    query=st.sampled_from(["", "?rows=0", "?rows=%00", "?model=..%2f..", "?rows=" + "9" * 30, "?=&&=%ff"]),
+)
+def test_hostile_requests_are_refused(client, request, body, kind, accept, owner, query):
+    method, path = request
+    if kind.startswith("multipart") and len(body) % 2:
+        head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="../a"\r\n\r\n'
+        body = head + body + b"\r\n--x--\r\n"
+    headers = {"Content-Type": kind, "Accept": accept, "X-Nerfgen-Owner": owner}
+    answer = client.request(method, path + query, content=body, headers=headers)
+    assert answer.status_code in (200, 204, 400, 404, 406, 422, 501), (answer.status_code, answer.text)
+    assert client.get("/healthz").status_code == 200
 
 
 @contextlib.contextmanager

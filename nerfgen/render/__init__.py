@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from nerfgen.render.object_renderer import ObjectRenderer
     from nerfgen.render.settings import KINDS, MAX_SAMPLES, ChosenCameras, Kind, RenderSettings, ViewCameras
-    from nerfgen.render.stage import render_to_file
+    from nerfgen.render.stage import render_to_file, write_views
     from nerfgen.render.view_files import ViewFiles
     from nerfgen.render.views import (
         Part,
@@ -63,4 +63,5 @@ __all__ = [
     "to_uint8",
     "video_frames",
     "views_sheet",
+    "write_views",
 ]

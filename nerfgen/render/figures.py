@@ -75,17 +75,18 @@ def png_pixels(
     return color_normals(values) if kind == "normals" else values, {}
 
 
-def input_images(file: h5py.File, model: Model, data: Path, size: int) -> Iterator[Picture | None]:
+def input_images(file: h5py.File, model: Model | None, data: Path, size: int) -> Iterator[Picture | None]:
     """The framed input image of each object of a views file; None for objects without one.
 
     Args:
+        model: of the objects; None if it is elsewhere, and with it the images of its rows.
         data: folder of the images of the model's rows; missing ones are grey.
         size: of the result, pixels.
     """
     fitted = file.get("photographs", {})
     for number, row in enumerate(file["row"][:]):
         if row >= 0:
-            yield framed_image(model, int(row), data, size)
+            yield framed_image(model, int(row), data, size) if model else None
         elif str(number) in fitted:
             picture = fitted[str(number)][:]
             yield resample_window(picture, (0, 0, picture.shape[0]), size)[0]
