@@ -372,6 +372,41 @@ def viewing(
     _print(reporter, measured)
 
 
+def serving(
+    model: runtime.ModelFile,
+    *,
+    clients: Annotated[int, typer.Option(min=1, max=400, help="Clients that ask at a time.")] = 16,
+    objects: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Training objects, each shown from eight sides.")
+    ] = 8,
+    size: Annotated[int, typer.Option(min=1, max=1024, help="Size of the views, in pixels.")] = 128,
+    media: Annotated[
+        str, typer.Option("--accept", metavar="TYPE", help="Media type of the answers.")
+    ] = "image/png",
+    rounds: Rounds = 7,
+    seconds: Seconds = 60.0,
+    messages: Messages,
+) -> None:
+    """The rendering service: views per second for many clients against `render_views` in the same process.
+
+    Each client asks for one view at a time, from another process. Needs the extra `serve`.
+    """
+    from nerfgen.bench.serving import measure_serving
+
+    reporter = messages.reporter()
+    measured = measure_serving(
+        model,
+        clients=clients,
+        objects=objects,
+        size=size,
+        media=media,
+        rounds=rounds,
+        seconds=seconds,
+        say=reporter.say,
+    )
+    _print(reporter, measured)
+
+
 for function, lines in (
     (
         training,
@@ -389,5 +424,12 @@ for function, lines in (
         ("nerfgen bench rendering", "nerfgen bench rendering --model photos/model.h5 --sizes 64,1024"),
     ),
     (viewing, ("nerfgen bench viewing photos/model.h5",)),
+    (
+        serving,
+        (
+            "nerfgen bench serving photos/model.h5",
+            "nerfgen bench serving photos/model.h5 --clients 64 --size 256",
+        ),
+    ),
 ):
     app.command(epilog=runtime.examples("Examples", *lines), cls=options.Command)(options.command(function))

@@ -46,7 +46,7 @@ _GONE = 499
 router = APIRouter(prefix="/v1")
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:
     return request.app.state.service
 
 
