@@ -1,16 +1,16 @@
 """Load for a server of `nerfgen serve`, as a locustfile.
 
     pip install locust
-    locust -f examples/load_service.py --host http://localhost:8080 --headless --users 64 --spawn-rate 64 --run-time 60s
+    locust -f examples/load_service.py --host http://localhost:8080 --headless -u 256 -r 256 --run-time 60s --rate 0.2
 
-Users ask for views of random rows from random sides, `--rate` a second each. A server that is asked for more than it
-renders refuses the rest: these answers (429) are listed as `refused`, and all others but 200 are failures.
+Users ask for views of random rows from random sides, each `--rate` times a second on average. A server that is asked
+for more than it renders refuses the rest: these answers (429) are listed as `refused`. All others but 200 are failures.
 """
 
 import os
 import random
 
-from locust import FastHttpUser, constant_throughput, events, task
+from locust import FastHttpUser, events, task
 
 
 @events.init_command_line_parser.add_listener
@@ -25,8 +25,8 @@ class Viewer(FastHttpUser):
     """A program that shows objects."""
 
     def wait_time(self):
-        """Seconds until the next request."""
-        return constant_throughput(self.environment.parsed_options.rate)(self)
+        """Seconds until the next request: users do not ask all at once."""
+        return random.expovariate(self.environment.parsed_options.rate)
 
     def on_start(self):
         """Find out how many objects there are."""

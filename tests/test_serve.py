@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import csv
 import io
 import json
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -662,6 +664,25 @@ def test_hostile_requests_are_refused(client, request):
     if answer.status_code == 422:
         assert all({"loc", "msg", "type"} <= each.keys() for each in answer.json()["detail"])
     assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("locust"), reason="locust is not installed")
+def test_more_load_than_the_server_takes_is_refused(tmp_path):
+    script = Path(__file__).parents[1] / "examples" / "load_service.py"
+    with serving(queue=4) as (server, client):
+        load = ["--host", server.url, "--headless", "-u", "40", "-r", "40", "--run-time", "6s", "--rate", "4"]
+        command = ["locust", "-f", str(script), *load, "--size", "48", "--csv", "load"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        with (tmp_path / "load_stats.csv").open(encoding="utf-8") as file:
+            found = {row["Name"]: row for row in csv.DictReader(file)}
+        assert int(found["view"]["Request Count"]) > 0
+        assert int(found["refused"]["Request Count"]) > 0
+        assert found["Aggregated"]["Failure Count"] == "0"
+        assert set(re.findall(r'path="/v1/render",status="(\d+)"', client.get("/metrics").text)) <= {
+            "200", "429", "499",
+        }  # fmt: skip
 
 
 @contextlib.contextmanager

@@ -126,6 +126,7 @@ async def render(
 ) -> Response:
     """Views of objects: a picture, a contact sheet with a row for each object, a video, PNGs in JSON, or arrays."""
     media = _media(accept, _VIEWS)
+    service.require_room()
     plan = await _in_thread(request, lambda: service.plan(body, owner))
     future = service.render(plan)
     views = await _finished(request, future, future.cancel, service.capacity.deadline)

@@ -21,7 +21,9 @@ from nerfgen.serve.service import Service
 from nerfgen.serve.settings import Capacity, Limits
 
 # Connections at a time: each takes a file descriptor, of which programs have 1024.
-_CONNECTIONS = 512
+_CONNECTIONS = 800
+# Of a connection without requests: longer than programs wait between two of them.
+_IDLE_SECONDS = 75
 _BACKLOG = 2048
 # After the grace time, for answers on their way.
 _CLOSING_SECONDS = 5
@@ -68,6 +70,7 @@ class Server:
                 server_header=False,
                 limit_concurrency=_CONNECTIONS,
                 backlog=_BACKLOG,
+                timeout_keep_alive=_IDLE_SECONDS,
                 timeout_graceful_shutdown=max(1, round(self._grace)),
             )
         )

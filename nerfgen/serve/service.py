@@ -15,7 +15,7 @@ from nerfgen.errors import MissingDependencyError, NerfgenError
 from nerfgen.image import UnreadableImageError
 from nerfgen.inversion import FitSettings, fit_prepared, prepare_images, tune_prepared
 from nerfgen.landmark import estimator_for
-from nerfgen.live import Job, Jobs, LiveModel, ModelHost, RenderQueue, TunedModel, Uploads
+from nerfgen.live import BusyError, Job, Jobs, LiveModel, ModelHost, RenderQueue, TunedModel, Uploads
 from nerfgen.mask import MaskSettings, SegmenterSpec
 from nerfgen.mesh import MESH_SCHEMA, MeshSettings, object_surface, surface_bytes
 from nerfgen.model import Model, Objects, table_objects
@@ -80,6 +80,7 @@ class Service:
             limit=capacity.queue,
             max_batch=capacity.max_batch,
             batch_seconds=capacity.batch_wait_ms / 1000,
+            cache_bytes=int(capacity.cache_mib * 2**20),
         )
         self.jobs = Jobs(self.queue, limit=capacity.fit_queue)
         self.is_ready = False
@@ -156,6 +157,14 @@ class Service:
     def sample(self, body: SampleBody) -> Objects:
         """New objects."""
         return draw_objects(body, self._live(body.model), self.limits)
+
+    def require_room(self) -> None:
+        """Raise :class:`BusyError` where the queue is full, before anything is computed for a request."""
+        waiting, done = len(self.queue), self.queue.statistics
+        if waiting >= self.capacity.queue:
+            done.refused += 1
+            seconds = waiting * done.busy_seconds / max(done.views, 1)
+            raise BusyError(f"{waiting} requests are waiting; try again later", seconds)
 
     def plan(self, body: RenderBody, owner: str) -> Plan:
         """What a rendering request asks for.

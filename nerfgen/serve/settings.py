@@ -19,6 +19,13 @@ class Capacity(Settings, title="Capacity"):
     batch_wait_ms: float = setting(
         2.0, minimum=0, maximum=1000, help="How long a view waits for others of its shape, in milliseconds."
     )
+    cache_mib: float = setting(
+        512.0,
+        minimum=0,
+        maximum=1e6,
+        unit="MiB",
+        help="Memory for what is computed once per object; the least recently rendered objects leave.",
+    )
     queue: int = setting(64, minimum=1, maximum=100_000, help="Rendering requests that wait.")
     fit_queue: int = setting(8, minimum=1, maximum=1000, help="Fits, personalisations and meshes that wait.")
     deadline: float = setting(
