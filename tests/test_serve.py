@@ -685,6 +685,46 @@ def test_more_load_than_the_server_takes_is_refused(tmp_path):
         }  # fmt: skip
 
 
+PAGE = Path(__file__).parents[1] / "docs" / "serving.md"
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+@pytest.mark.skipif(not (shutil.which("curl") and shutil.which("bash")), reason="curl is not installed")
+def test_the_page_is_as_shown(portraits, tmp_path, capsys):
+    """Every command and the Python of docs/serving.md, with a server that the page starts elsewhere."""
+    text = PAGE.read_text(encoding="utf-8")
+    lines = "\n".join(re.findall(r"^```sh\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)).replace(
+        "\\\n", " "
+    )
+    lines = [line for line in lines.splitlines() if re.match(r"(curl|OWNER=|nerfgen render) ?", line)]
+    (tmp_path / "photos").mkdir()
+    shutil.copy(PLANES, tmp_path / "photos" / "model.h5")
+    for name, content in zip(("me.jpg", "me2.jpg"), portraits, strict=True):
+        (tmp_path / name).write_bytes(content)
+    with serving(tmp_path / "photos") as (server, _):
+        start = f"""
+            set -eu
+            NERFGEN_TOKEN=
+            curl() {{ command curl --fail-with-body -sS "$@"; echo; }}
+            python() {{ {sys.executable} "$@"; }}
+            nerfgen() {{ python -m nerfgen "$@" --size 16 --quiet; }}
+        """
+        script = start + "\n".join(lines).replace("http://localhost:8080", server.url)
+        done = subprocess.run(
+            ["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        (snippet,) = re.findall(r"^```python\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+        with contextlib.chdir(tmp_path):
+            exec(compile(snippet.replace("http://localhost:8080", server.url), PAGE.name, "exec"), {})
+        assert capsys.readouterr().out.startswith("(2, 3, 32, 32, 3) ['")
+    for name in re.findall(r"(?:-o|--sheet|--video) ([\w.]+)", "\n".join(lines)):
+        assert (tmp_path / name).stat().st_size > 0, name
+    with Image.open(tmp_path / "view.png") as view:
+        assert view.size == (128, 128)
+
+
 @contextlib.contextmanager
 def program(*options):
     """The command as a user starts it, when it is ready: its process, and the line that it prints."""
@@ -731,6 +771,7 @@ def test_sigterm_ends_the_program_after_its_work(monkeypatch):
         assert ends_after_its_work(process, said["url"], signal.SIGTERM, headers) == 143
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_program_after_its_work():
     with program("--host", "0.0.0.0") as (process, line):
         url, token = re.search(r"at (\S+), token (\S+)", line).groups()
