@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from nerfgen.cli import options
 from nerfgen.inversion import FitSettings
-from nerfgen.model import SampleSettings, parse_coordinates
-from nerfgen.settings import MAX_SEED, SettingError, Settings, setting, settings_of
+from nerfgen.model import MAX_COORDINATE, SampleSettings, parse_coordinates
+from nerfgen.settings import MAX_COUNT, MAX_SEED, SettingError, Settings, setting, settings_of
 from nerfgen.storage import InputRecord, Record
 
 if TYPE_CHECKING:
@@ -46,6 +46,8 @@ class Selection(Settings, title="Objects"):
     )
     axes: tuple[tuple[int, float], ...] = setting(
         (),
+        minimum=-MAX_COORDINATE,
+        maximum=MAX_COUNT,
         parse=parse_coordinates,
         metavar="AXIS=VALUE,...",
         help="Move the objects along principal axes to these coordinates, in standard deviations, such as 1=0.5,3=-2; "

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     )
     from nerfgen.model.preparation import Preparation, recorded_preparation
     from nerfgen.model.recipe import PRESETS, Recipe, recorded_recipe
-    from nerfgen.model.settings import SampleSettings, WalkSettings, parse_coordinates
+    from nerfgen.model.settings import MAX_COORDINATE, SampleSettings, WalkSettings, parse_coordinates
     from nerfgen.model.trained import InitialGuess, Model, load_model, model_file, save_model
     from nerfgen.model.walk import great_arc, mean_object, move_to, walk_axis, walk_between
 
 __getattr__ = lazy_imports(__name__)
 
 __all__ = [
+    "MAX_COORDINATE",
     "PRESETS",
     "Drawn",
     "InitialGuess",
