@@ -433,6 +433,25 @@ def test_a_late_answer_is_504():
         assert client.post("/v1/mesh", json={"rows": [0], "resolution": 128}).status_code == 504
 
 
+def test_what_would_take_too_long_is_refused_at_once():
+    with serving(deadline=0.3) as (server, client):
+        assert render(client, {"rows": [0], "size": 8}, PNG).status_code == 200
+        answer = render(client, {"rows": [0], "cameras": {"orbit": 200}, "size": 64}, PNG)
+        assert answer.status_code == 504
+        assert "ask for less" in answer.json()["detail"]
+        assert server.service.queue.statistics.views == 1
+
+
+def test_a_request_that_does_not_arrive_is_given_up():
+    with (
+        serving(deadline=0.3) as (server, _),
+        socket.create_connection(("127.0.0.1", server.port), timeout=20) as slow,
+    ):
+        head = f"POST /v1/render HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {JSON}\r\nContent-Length: 50\r\n\r\n"
+        slow.sendall(head.encode() + b'{"rows"')
+        assert slow.recv(4096).startswith(b"HTTP/1.1 408")
+
+
 def test_who_has_gone_is_not_rendered_for():
     with serving(max_batch=1) as (server, client):
         queue = server.service.queue

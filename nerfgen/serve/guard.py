@@ -63,7 +63,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, or refuse it."""
-        if scope["type"] != "http":  # the start and the end of the program; there are no sockets
+        if scope["type"] != "http":  # the start and the end of the program
             await self._app(scope, receive, send)
             return
         started, answered = time.monotonic(), 0

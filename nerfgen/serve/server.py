@@ -65,6 +65,7 @@ class Server:
         self._server = uvicorn.Server(
             uvicorn.Config(
                 guarded_app(self.service, self.access, listening.max_bytes),
+                ws="none",
                 log_config=None,
                 access_log=False,
                 server_header=False,

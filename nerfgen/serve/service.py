@@ -15,7 +15,17 @@ from nerfgen.errors import MissingDependencyError, NerfgenError
 from nerfgen.image import UnreadableImageError
 from nerfgen.inversion import FitSettings, fit_prepared, prepare_images, tune_prepared
 from nerfgen.landmark import estimator_for
-from nerfgen.live import BusyError, Job, Jobs, LiveModel, ModelHost, RenderQueue, TunedModel, Uploads
+from nerfgen.live import (
+    BusyError,
+    ExpiredError,
+    Job,
+    Jobs,
+    LiveModel,
+    ModelHost,
+    RenderQueue,
+    TunedModel,
+    Uploads,
+)
 from nerfgen.mask import MaskSettings, SegmenterSpec
 from nerfgen.mesh import MESH_SCHEMA, MeshSettings, object_surface, surface_bytes
 from nerfgen.model import Model, Objects, table_objects
@@ -186,8 +196,15 @@ class Service:
 
         Raises:
             BusyError: the queue is full, or would not answer in time.
+            ExpiredError: rendering alone would take too long.
         """
-        return self.queue.submit(plan.views, seconds=self.capacity.deadline)
+        done, seconds = self.queue.statistics, self.capacity.deadline
+        rays = sum(view.shape.rays for view in plan.views)
+        if rays * done.busy_seconds > seconds * max(done.rays, 1):
+            raise ExpiredError(
+                f"{rays:,} rays take longer than {seconds:g} seconds here; ask for less at a time"
+            )
+        return self.queue.submit(plan.views, seconds=seconds)
 
     def mesh(self, body: MeshBody, owner: str, suffix: str) -> Job[bytes]:
         """Ask for the mesh of an object.
