@@ -69,7 +69,7 @@ def pose(yaw, distance=4.0):
     return turned_cameras(np.array([yaw]), 0.0, distance).cam_to_world[0]
 
 
-def still(page, quiet=1.0):
+def still(page, quiet=0.6):
     """The last frame when nothing comes any more."""
     last = None
     while True:
@@ -138,6 +138,7 @@ def test_a_row_has_its_code_and_camera(page, live):
     assert f"--position {position[0]:.4g}"[:15] in page.words()
 
 
+@pytest.mark.slow
 def test_looks_differ(page):
     frames = {}
     for kind in ("Depth", "Normals", "Opacity", "Colour"):
@@ -158,6 +159,7 @@ def test_looks_differ(page):
     assert plain[0, 0].min() > 245
 
 
+@pytest.mark.slow
 def test_a_walk_between_two_objects(page):
     page.set("Row", 1)
     first = still(page)
@@ -215,6 +217,7 @@ def test_files_to_take_away(page, live, run, tmp_path):
     assert expected.principal.coefficients(found.latents)[0, 1] == pytest.approx(1.2, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_camera_path(page, tmp_path):
     page.press("Path (nerfstudio")
     assert page.wait(lambda: any("two cameras" in body for _, body in page.said))
