@@ -45,7 +45,7 @@ def serve(
 
     Programs send JSON and photographs, and receive images, videos, arrays and meshes; /docs describes all requests.
     Requests are served when all programs are compiled. Runs until Ctrl-C or SIGTERM, then finishes what it has
-    accepted. Needs the extra `serve`: pip install 'nerfgen[serve]'.
+    accepted. Needs the extra `serve`.
     """
     from nerfgen.errors import MissingDependencyError
     from nerfgen.stopping import stop_signals

@@ -24,6 +24,17 @@ TOKEN = "token"
 _TOKEN_BYTES = 24
 
 
+def local_name(host: str) -> str:
+    """How programs of this machine reach a server that listens at ``host``."""
+    return "localhost" if host in ("", "0.0.0.0", "::") else host
+
+
+def local_url(host: str, port: int) -> str:
+    """The address of such a server, without a path."""
+    name = local_name(host)
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
 def is_loopback(host: str) -> bool:
     """Whether a server at this address can be reached from this machine only.
 

@@ -14,7 +14,7 @@ import uvicorn
 
 from nerfgen.errors import InputError, NerfgenError
 from nerfgen.inversion import FitSettings
-from nerfgen.live import Access, Listening
+from nerfgen.live import Access, Listening, local_url
 from nerfgen.parallel import Progress, silent
 from nerfgen.serve.app import guarded_app
 from nerfgen.serve.service import Service
@@ -85,9 +85,7 @@ class Server:
     @property
     def url(self) -> str:
         """The address by which programs of this machine reach it."""
-        host = self._listening.host
-        name = "localhost" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
-        return f"http://{name}:{self.port}"
+        return local_url(self._listening.host, self.port)
 
     def __enter__(self) -> Server:
         self._http.start()

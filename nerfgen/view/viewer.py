@@ -12,7 +12,7 @@ import viser
 
 from nerfgen.geometry import field_of_view
 from nerfgen.inversion import FitSettings
-from nerfgen.live import Access, Jobs, Listening, LiveModel, RenderQueue, Uploads
+from nerfgen.live import Access, Jobs, Listening, LiveModel, RenderQueue, Uploads, local_url
 from nerfgen.parallel import Progress, silent
 from nerfgen.provenance import Call
 from nerfgen.render import ObjectRenderer, samples_of
@@ -26,7 +26,7 @@ from nerfgen.view.settings import ViewerSettings
 from nerfgen.view.table_panel import TablePanel, Thumbnails
 from nerfgen.view.visitor import Studio, Visitor
 from nerfgen.view.walk_panel import WalkPanel
-from nerfgen.view.web import ViewerServer, url_name
+from nerfgen.view.web import ViewerServer
 
 # That prepare and send frames.
 _THREADS = 2
@@ -109,7 +109,7 @@ class Viewer:
     @property
     def url(self) -> str:
         """The address of the page on this machine."""
-        return f"http://{url_name(self._host)}:{self.port}/" + (f"?token={self.token}" if self.token else "")
+        return f"{local_url(self._host, self.port)}/" + (f"?token={self.token}" if self.token else "")
 
     def _arrange(self) -> None:
         """What is the same for all visitors, and what happens when one comes or leaves."""

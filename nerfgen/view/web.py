@@ -28,7 +28,7 @@ from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
 from nerfgen.errors import InputError, NerfgenError
-from nerfgen.live import Access
+from nerfgen.live import Access, local_name
 
 # What the viewer's page sends; the types of viser's messages.
 _ALLOWED = frozenset(
@@ -96,17 +96,6 @@ class ViewerServer(viser.ViserServer):
         """End the server and all connections."""
         with contextlib.redirect_stdout(io.StringIO()):
             super().stop()
-
-
-def local_name(host: str) -> str:
-    """How programs of this machine reach a server that listens at ``host``."""
-    return "localhost" if host in ("", "0.0.0.0", "::") else host
-
-
-def url_name(host: str) -> str:
-    """The same in an address."""
-    name = local_name(host)
-    return f"[{name}]" if ":" in name else name
 
 
 def require_port(host: str, port: int) -> None:
