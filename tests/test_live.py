@@ -250,7 +250,7 @@ def test_models_leave_the_memory(tmp_path):
     assert host.get("c") is host.get("c")
     assert host.get().name == "a"
     assert [host.is_loaded(name) for name in host.names] == [True, False, True, False]
-    with pytest.raises(InputError, match="no `model` '../a'"):
+    with pytest.raises(InputError, match=r"no `model` '\.\./a'"):
         host.get("../a")
     with pytest.raises(InputError, match="rename"):
         ModelHost([tmp_path / "a.h5", tmp_path / "a.h5"])
