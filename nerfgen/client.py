@@ -61,7 +61,7 @@ class _ForgottenError(InputError):
 
 
 class _Unusable(InputError):
-    """A photograph is unusable.
+    """An image is unusable.
 
     Attributes:
         status: why.

@@ -154,8 +154,8 @@ def test_answers_follow_accept(client, tmp_path):
     body = {"rows": [0, 1], "cameras": {"yaw": [-20, 0, 20]}, "size": 16}
     plain = render(client, body)
     assert plain.headers["content-type"] == JSON
-    assert (plain.json()["size"], len(plain.json()["images"])) == (16, 2)
-    first = np.asarray(Image.open(io.BytesIO(base64.b64decode(plain.json()["images"][0][0]))))
+    assert (plain.json()["size"], len(plain.json()["views"])) == (16, 2)
+    first = np.asarray(Image.open(io.BytesIO(base64.b64decode(plain.json()["views"][0][0]))))
     assert np.array_equal(first, arrays(render(client, body, NPZ))["rgb"][0, 0])
     sheet = picture(render(client, body, "text/html, image/png;q=0.9, */*;q=0.1"))
     assert sheet.shape == (2 * 18 - 2, 3 * 18 - 2, 3)
@@ -325,7 +325,7 @@ def test_wrong_requests_of_other_kinds(client):
     assert field_of(client.post("/v1/personalise", files=[("images", b"x")] * 17)) == "images"
 
 
-def test_a_blank_photograph_has_a_status(client):
+def test_a_blank_image_has_a_status(client):
     stream = io.BytesIO()
     Image.new("RGB", (64, 64), "gray").save(stream, "PNG")
     answer = client.post("/v1/fit", files={"image": stream.getvalue()})
@@ -562,7 +562,7 @@ def test_the_least_recently_used_personalisations_leave(planes):
 
 
 @pytest.mark.mediapipe
-def test_photographs_are_fitted(client, portraits):
+def test_images_are_fitted(client, portraits):
     form = {"steps": 10}
     found = client.post("/v1/fit", files={"image": portraits[0]}, data=form).json()
     (image,) = found["images"]
@@ -575,7 +575,7 @@ def test_photographs_are_fitted(client, portraits):
 
 
 @pytest.mark.mediapipe
-def test_photographs_of_one_person_tune_the_networks(client, portraits):
+def test_images_of_one_person_tune_the_networks(client, portraits):
     files = [("images", content) for content in portraits]
     answer = client.post("/v1/personalise", files=files, data={"steps": 10, "tune_steps": 10})
     assert answer.status_code == 200, answer.text
@@ -775,7 +775,7 @@ def ends_after_its_work(process, url, number, headers):
             time.sleep(0.02)
     asking.join()
     assert answers[0].status_code == 200
-    assert len(answers[0].json()["images"][0]) == 40
+    assert len(answers[0].json()["views"][0]) == 40
     code = process.wait(30)
     assert "Traceback" not in process.stderr.read()
     return code

@@ -38,12 +38,12 @@ def serve(
     listening: Listening,
     capacity: Capacity,
     limits: Limits,
-    fitting: Annotated[dict[str, object], options.Fields(FitSettings, _FITTING, "Fitting of photographs")],
+    fitting: Annotated[dict[str, object], options.Fields(FitSettings, _FITTING, "Fitting of images")],
     messages: Messages,
 ) -> None:
     """Serve renderings, fits and meshes of models to other programs over HTTP.
 
-    Programs send JSON and photographs, and receive images, videos, arrays and meshes; /docs describes all requests.
+    Programs send JSON and images, and receive views, videos, arrays and meshes; /docs describes all requests.
     Requests are served when all programs are compiled. Runs until Ctrl-C or SIGTERM, then finishes what it has
     accepted. Needs the extra `serve`.
     """

@@ -17,7 +17,7 @@ from nerfgen.model import Objects
 from nerfgen.render import Kind, Views, png_pixels, shared_limits, show
 from nerfgen.serve.wire import JPEG, JSON, MP4, NPZ, PNG, Arrays, pack, pack_delta
 
-Picture = UInt8[np.ndarray, "_ _ 3"]
+Raster = UInt8[np.ndarray, "_ _ 3"]
 
 # Of PNGs: fast. Their pixels are the same.
 _COMPRESSION = 1
@@ -83,12 +83,12 @@ def rendered_bytes(rendered: Rendered, media: str, kind: Kind, fps: float) -> by
         return pack(_view_arrays(rendered))
     values = [[_stored(view, kind) for view in views] for views in rendered.views]
     if media == JSON:
-        images = [[base64.b64encode(_png(kind, each)).decode() for each in row] for row in values]
+        encoded = [[base64.b64encode(_png(kind, each)).decode() for each in row] for row in values]
         size = rendered.views[0][0].rgb.shape[0]
-        return json_bytes({"names": rendered.names, "kind": kind, "size": size, "images": images})
+        return json_bytes({"names": rendered.names, "kind": kind, "size": size, "views": encoded})
     if media == PNG and len(values) == len(values[0]) == 1:
         return _png(kind, values[0][0])
-    shown = [_pictures(kind, row) for row in values]
+    shown = [_shown(kind, row) for row in values]
     if media == MP4:
         return _video([contact_sheet(column) for column in zip(*shown, strict=True)], fps)
     sheet = contact_sheet([contact_sheet(row, columns=len(row)) for row in shown], columns=1)
@@ -120,13 +120,13 @@ def _png(kind: Kind, values: np.ndarray) -> bytes:
     return png_bytes(pixels, text, compression=_COMPRESSION)
 
 
-def _pictures(kind: Kind, values: Sequence[np.ndarray]) -> list[Picture]:
+def _shown(kind: Kind, values: Sequence[np.ndarray]) -> list[Raster]:
     """Views of one object for people; their depths are shaded alike."""
     limits = shared_limits(values) if kind == "depth" else (np.nan, np.nan)
     return [show(kind, each, limits) for each in values]
 
 
-def _video(frames: Sequence[Picture], fps: float) -> bytes:
+def _video(frames: Sequence[Raster], fps: float) -> bytes:
     with tempfile.TemporaryDirectory(prefix="nerfgen-serve-") as folder:
         path = Path(folder) / "views.mp4"
         save_video(path, frames, fps)
@@ -134,7 +134,7 @@ def _video(frames: Sequence[Picture], fps: float) -> bytes:
 
 
 def objects_record(objects: Objects) -> list[dict[str, Any]]:
-    """Fitted photographs as JSON; what an unusable one lacks is null. Cameras are those of a view of size 1."""
+    """Fitted images as JSON; what an unusable one lacks is null. Cameras are those of a view of size 1."""
     cameras = objects.cameras
     assert cameras is not None
     found = []
@@ -165,7 +165,7 @@ def object_arrays(objects: Objects) -> Arrays:
 
 
 def fitted_arrays(objects: Objects, owner: str) -> Arrays:
-    """Fitted photographs as arrays: with the framed image of each that is usable, and the change of the networks."""
+    """Fitted images as arrays: with the framed image of each that is usable, and the change of the networks."""
     arrays = object_arrays(objects) | {"status": np.array(objects.status, str), "owner": np.array(owner, str)}
     for number, image in objects.images.items():
         arrays[f"image/{number}"] = image

@@ -43,7 +43,7 @@ _STATUS: dict[type[NerfgenError], HTTPStatus] = {
 }
 _RETRY_SECONDS = 5
 _UNLIMITED = 1 << 40
-_DESCRIPTION = """Renderings, new objects, meshes, and fits of photographs, by generative 3D models.
+_DESCRIPTION = """Renderings, new objects, meshes, and fits of images, by generative 3D models.
 
 The media type of an answer follows `Accept`."""
 
@@ -57,7 +57,7 @@ def guarded_app(service: Service, access: Access, max_bytes: int) -> Guard:
         access: who may use it.
         max_bytes: of a request.
     """
-    # Photographs stay in memory while they arrive; the guard limits their size.
+    # Images stay in memory while they arrive; the guard limits their size.
     MultiPartParser.spool_max_size = _UNLIMITED
     app = FastAPIOffline(
         redoc_url=None,
@@ -114,7 +114,7 @@ def _add_watching(app: FastAPI, service: Service, metrics: Metrics) -> None:
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
-    """Values of a wrong type: which field, and why. The values, which may be photographs, are not repeated."""
+    """Values of a wrong type: which field, and why. The values, which may be images, are not repeated."""
     assert isinstance(error, RequestValidationError)
     details = [{name: each[name] for name in ("loc", "msg", "type")} for each in error.errors()]
     return _refusal(details)

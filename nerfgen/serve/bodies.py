@@ -87,20 +87,18 @@ class ObjectsBody(ModelBody):
     )
     sample: Draw | None = Field(None, description="New objects.")
     fitted: Annotated[list[int], Field(max_length=_MOST)] | None = Field(
-        None, description="Fitted photographs of the owner that X-Nerfgen-Owner names, by number."
+        None, description="Fitted images of the owner that X-Nerfgen-Owner names, by number."
     )
 
 
 class RenderBody(ObjectsBody):
     """Views of objects from cameras."""
 
-    cameras: CamerasBody | None = Field(
-        None, description="By default each object's own, that of its photograph."
-    )
+    cameras: CamerasBody | None = Field(None, description="By default each object's own, that of its image.")
     size: int | None = Field(None, description="Size of a view, pixels; as trained by default.")
     samples: int | None = Field(None, description="Samples per ray that meets the object.")
     antialias: int | None = Field(None, description="Rays per pixel along each axis, which are averaged.")
-    kind: Kind = Field("rgb", description="What images and videos show.")
+    kind: Kind = Field("rgb", description="What PNGs, contact sheets and videos show.")
     with_normals: bool = Field(False, description="Also compute normals, for `application/x-npz`.")
     fps: float = Field(24.0, ge=0.01, le=120, description="Frames per second of a video.")
 

@@ -124,7 +124,7 @@ async def sample(request: Request, service: Served, body: SampleBody, accept: Ac
 async def render(
     request: Request, service: Served, body: RenderBody, accept: Accept = "*/*", owner: Owner = ""
 ) -> Response:
-    """Views of objects: a picture, a contact sheet with a row for each object, a video, PNGs in JSON, or arrays."""
+    """Views of objects: one view, a contact sheet with a row for each object, a video, PNGs in JSON, or arrays."""
     media = _media(accept, _VIEWS)
     service.require_room()
     plan = await _in_thread(request, lambda: service.plan(body, owner))
@@ -149,18 +149,18 @@ async def mesh(
 async def fit(
     request: Request,
     service: Served,
-    image: Annotated[UploadFile, File(description="A photograph.")],
+    image: Annotated[UploadFile, File(description="An image.")],
     model: ModelField = "",
     steps: Steps = None,
     refine_cameras: RefineCameras = None,
     tune: Annotated[
-        bool, Form(description="Tune the networks to the photograph; the change is kept for its owner.")
+        bool, Form(description="Tune the networks to the image; the change is kept for its owner.")
     ] = False,
     tune_steps: TuneSteps = None,
     seed: Seed = 0,
     accept: Accept = "*/*",
 ) -> Response:
-    """The latent code and the camera of a photograph, and how well it is reconstructed."""
+    """The latent code and the camera of an image, and how well it is reconstructed."""
     media = _media(accept, _VALUES)
     fitting = service.fitting(
         steps=steps, tune_steps=tune_steps, refine_cameras=refine_cameras, tune=tune, seed=seed
@@ -175,7 +175,7 @@ async def fit(
 async def personalise(
     request: Request,
     service: Served,
-    images: Annotated[list[UploadFile], File(description="Photographs of one object.")],
+    images: Annotated[list[UploadFile], File(description="Images of one object.")],
     model: ModelField = "",
     steps: Steps = None,
     refine_cameras: RefineCameras = None,
@@ -183,10 +183,10 @@ async def personalise(
     seed: Seed = 0,
     accept: Accept = "*/*",
 ) -> Response:
-    """Fit photographs of one object, and tune the networks once to all of them.
+    """Fit images of one object, and tune the networks once to all of them.
 
     The answer holds the token of their owner. Renderings and meshes that bring it as `X-Nerfgen-Owner` use the tuned
-    networks, and name the photographs' objects as `fitted`.
+    networks, and name the images' objects as `fitted`.
     """
     media = _media(accept, _VALUES)
     fitting = service.fitting(
@@ -283,7 +283,7 @@ def _values(media: str, arrays: Arrays) -> bytes:
 
 
 def _fitted(media: str, fit: Fit) -> bytes:
-    """Fitted photographs as an answer."""
+    """Fitted images as an answer."""
     if media == NPZ:
         return pack(fitted_arrays(fit.objects, fit.owner))
     return json_bytes({"owner": fit.owner or None, "images": objects_record(fit.objects)})

@@ -28,7 +28,7 @@ class Personal:
         model: name of its model.
         digest: SHA-256 of the model's file.
         delta: change of the networks; empty if there is none.
-        objects: fitted photographs; None if only the change is kept.
+        objects: fitted images; None if only the change is kept.
     """
 
     model: str

@@ -56,7 +56,7 @@ def plan_views(
 
     Args:
         tuned: the networks of the request's owner.
-        fitted: the photographs of the request's owner.
+        fitted: the images of the request's owner.
 
     Raises:
         InputError: a value is wrong or beyond the limits; names the field in backticks.
@@ -92,7 +92,7 @@ def select_objects(body: ObjectsBody, live: LiveModel, fitted: Objects | None, l
     """The objects that a request names.
 
     Args:
-        fitted: the photographs of the request's owner.
+        fitted: the images of the request's owner.
 
     Raises:
         InputError: a value is wrong or beyond the limits; names the field in backticks.
@@ -107,7 +107,7 @@ def select_objects(body: ObjectsBody, live: LiveModel, fitted: Objects | None, l
         return table_objects(model, numbers("rows", body.rows, len(model.images), limits))
     if body.fitted is not None:
         if fitted is None:
-            raise SettingError("`fitted` needs the owner of fitted photographs; send their token")
+            raise SettingError("`fitted` needs the owner of fitted images; send their token")
         return _some(fitted, numbers("fitted", body.fitted, len(fitted), limits))
     if body.sample is not None:
         return draw_objects(body.sample, live, limits)
@@ -189,7 +189,7 @@ def _codes(name: str, latents: Float[np.ndarray, "objects latent"]) -> Objects:
 
 
 def _some(objects: Objects, chosen: Sequence[int]) -> Objects:
-    """Some of fitted photographs, without what was tuned to each."""
+    """Some of fitted images, without what was tuned to each."""
     for number in chosen:
         if objects.status[number] not in ("ok", "not_converged"):
             raise SettingError(f"`fitted` {number} is unusable: its status is {objects.status[number]}")

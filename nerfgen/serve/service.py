@@ -54,7 +54,7 @@ class UnknownModelError(NerfgenError):
 
 
 class Fit(NamedTuple):
-    """Fitted photographs.
+    """Fitted images.
 
     Attributes:
         objects: one for each.
@@ -71,7 +71,7 @@ class Service:
     Args:
         paths: of model files, or of folders that hold ``model.h5``.
         fitting: where landmark estimators and MediaPipe's files are; its other fields are up to each request.
-        max_bytes: of one photograph.
+        max_bytes: of one image.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Service:
         self._uploads = Uploads(max_bytes=max_bytes)
         self._fitting = fitting
         self._records: dict[str, dict[str, Any]] = {}
-        # Why photographs can't be fitted, by the name of the model.
+        # Why images can't be fitted, by the name of the model.
         self._lacking: dict[str, str] = {}
 
     def __enter__(self) -> Service:
@@ -262,24 +262,22 @@ class Service:
     def fit(
         self, name: str, contents: Sequence[bytes], fitting: FitSettings, *, shared: bool = False
     ) -> Job[Fit]:
-        """Ask for the latent codes of photographs.
+        """Ask for the latent codes of images.
 
         Args:
             contents: the image files.
             fitting: with ``tune``, the change of the networks is kept.
-            shared: the photographs are of one object: keep all, with one change for all.
+            shared: the images are of one object: keep all, with one change for all.
 
         Raises:
             InputError: a value is beyond the limits; names the field in backticks.
-            MissingDependencyError: photographs can't be fitted to this model here.
+            MissingDependencyError: images can't be fitted to this model here.
             BusyError: too many tasks wait.
         """
         live = self._live(name)
         if live.name in self._lacking:
-            raise MissingDependencyError(
-                f"photographs can't be fitted to {live.name}: {self._lacking[live.name]}"
-            )
-        require_at_most("images", len(contents), self.limits.max_images, "photographs")
+            raise MissingDependencyError(f"images can't be fitted to {live.name}: {self._lacking[live.name]}")
+        require_at_most("images", len(contents), self.limits.max_images, "images")
 
         def work(progress: Progress) -> Fit:
             images = [self._decoded(number, content, progress) for number, content in enumerate(contents)]

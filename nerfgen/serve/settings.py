@@ -71,4 +71,4 @@ class Limits(Settings, title="Limits of a request"):
     max_resolution: int = setting(
         256, minimum=8, maximum=1024, help="Cells of a mesh's grid along the longest side."
     )
-    max_images: int = setting(16, minimum=1, maximum=1000, help="Photographs of a personalisation.")
+    max_images: int = setting(16, minimum=1, maximum=1000, help="Images of a personalisation.")

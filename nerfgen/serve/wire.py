@@ -18,7 +18,7 @@ PNG, JPEG, MP4 = "image/png", "image/jpeg", "video/mp4"
 GLB, OBJ, PLY = "model/gltf-binary", "model/obj", "application/x-ply"
 
 OWNER_HEADER = "X-Nerfgen-Owner"
-# The type of the error of photographs none of which is usable; their statuses come with it.
+# The type of the error of images none of which is usable; their statuses come with it.
 UNUSABLE = "unusable"
 # Prefix of the names of arrays that change the networks.
 _TUNED = "tuned/"
