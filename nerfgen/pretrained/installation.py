@@ -12,6 +12,7 @@ import importlib.metadata
 import os
 import re
 import sys
+import threading
 from collections.abc import Iterator
 
 from nerfgen.errors import MissingDependencyError
@@ -108,16 +109,30 @@ def installation_warnings() -> list[str]:
     return []
 
 
+class _Silence:
+    """How many threads want it, and where standard error leads when none does."""
+
+    lock = threading.Lock()
+    wanted = 0
+    kept = -1
+
+
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """Hold back what C++ libraries write to the process's standard error."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+    """Hold back what C++ libraries write to the process's standard error, as long as any thread is inside."""
     try:
-        os.dup2(nowhere, 2)
+        with _Silence.lock:
+            _Silence.wanted += 1
+            if _Silence.wanted == 1:
+                sys.stderr.flush()
+                _Silence.kept = os.dup(2)
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, 2)
+                os.close(nowhere)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        with _Silence.lock:
+            _Silence.wanted -= 1
+            if _Silence.wanted == 0:
+                os.dup2(_Silence.kept, 2)
+                os.close(_Silence.kept)

@@ -123,15 +123,12 @@ class Task:
         task.close = _nothing
         weakref.finalize(self, _quietly, close).atexit = False
         self._run = task.segment if hasattr(task, "segment") else task.detect
-        self._has_run = False
 
     def run(self, image: UInt8[np.ndarray, "height width 3"]) -> Any:
         """The task's result for one RGB image."""
         packed = _images.Image(_images.ImageFormat.SRGB, np.ascontiguousarray(image))
-        if self._has_run:
-            return self._run(packed)
-        self._has_run = True
-        with silenced():  # calculators write to standard error when they run for the first time
+        # Calculators warn when they run for the first time, and of memory that happens to be badly aligned at any time.
+        with silenced():
             return self._run(packed)
 
 
