@@ -28,7 +28,7 @@ from jaxtyping import Float
 
 from nerfgen import inversion, mesh, objectclass, render, serve, storage
 from nerfgen import model as models
-from nerfgen.errors import InputError, MissingDependencyError, NerfgenError
+from nerfgen.errors import InputError, NerfgenError, extra_imports
 from nerfgen.geometry import Cameras
 from nerfgen.image import InputImage, UnreadableImageError
 from nerfgen.interface import LatentModel, as_objects, cameras_of_each, one_object
@@ -96,12 +96,8 @@ class Client(LatentModel):
     """
 
     def __init__(self, url: str, token: str = "", model: str = "") -> None:
-        try:
+        with extra_imports("the client", "client"):
             import httpx
-        except ImportError as error:
-            raise MissingDependencyError(
-                f"the client needs httpx ({error}); install it: pip install 'nerfgen[client]'"
-            ) from error
         self.url = url.rstrip("/")
         self._errors = httpx.HTTPError
         headers = {"Authorization": f"Bearer {token}"} if token else {}

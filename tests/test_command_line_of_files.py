@@ -102,7 +102,9 @@ def test_meshes_and_datasets(made: Path, again, call) -> None:
     call("export", model, "--rows", 3, *small, "-o", made / "car.glb")
     assert again(made, "work/car.glb").endswith("--rows 3 --output work/car.glb")
     call("export", model, "--new", 4, "--axes", "1=1.0", *small, "-o", made / "drawn.glb")
-    assert again(made, "work/drawn.glb").endswith("--new 4 --truncation 0.7 --axes 1=1.0 --output work/drawn.glb")
+    assert again(made, "work/drawn.glb").endswith(
+        "--new 4 --truncation 0.7 --axes 1=1.0 --output work/drawn.glb"
+    )
     call("export", model, "--axes", "1=0.5", *small, "-o", made / "mean.glb")
     assert again(made, "work/mean.glb").endswith("--axes 1=0.5 --output work/mean.glb")
     call("sample", model, "-n", 2, "--yaw", 0, "--size", 8, "-o", made / "new.h5", "-q")

@@ -364,8 +364,11 @@ def viewing(
 
     A page without a browser sends the messages of the viewer's page and receives its frames. Needs the extra `view`.
     """
-    from nerfgen.bench.viewing import measure_viewing
+    from nerfgen.errors import extra_imports
     from nerfgen.model import model_file
+
+    with extra_imports("the viewer", "view"):
+        from nerfgen.bench.viewing import measure_viewing
 
     reporter = messages.reporter()
     measured = measure_viewing(model_file(model), events=events, seconds=seconds, size=size, say=reporter.say)
@@ -391,7 +394,10 @@ def serving(
 
     Each client asks for one view at a time, from another process. Needs the extra `serve`.
     """
-    from nerfgen.bench.serving import measure_serving
+    from nerfgen.errors import extra_imports
+
+    with extra_imports("the service", "serve"):
+        from nerfgen.bench.serving import measure_serving
 
     reporter = messages.reporter()
     measured = measure_serving(

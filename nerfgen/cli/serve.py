@@ -47,15 +47,11 @@ def serve(
     Requests are served when all programs are compiled. Runs until Ctrl-C or SIGTERM, then finishes what it has
     accepted. Needs the extra `serve`.
     """
-    from nerfgen.errors import MissingDependencyError
+    from nerfgen.errors import extra_imports
     from nerfgen.stopping import stop_signals
 
-    try:
+    with extra_imports("the service", "serve"):
         from nerfgen.serve import Server
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the service needs further packages ({error}); install them: pip install 'nerfgen[serve]'"
-        ) from error
     reporter = messages.reporter()
     given = FitSettings(**fitting)  # type: ignore[arg-type]
     with stop_signals() as stop, Server(model, listening, capacity, limits, fitting=given) as server:

@@ -37,24 +37,19 @@ def view(
 
     Runs until Ctrl-C. Each visitor has objects, camera and settings of their own.
     """
-    from nerfgen import view as rooms
     from nerfgen.cli.command_line import command_line
-    from nerfgen.errors import MissingDependencyError
+    from nerfgen.errors import extra_imports
     from nerfgen.live import LiveModel, model_name
     from nerfgen.model import model_file
 
-    try:
-        import viser  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"the viewer needs viser ({error}); install it: pip install 'nerfgen[view]'"
-        ) from error
+    with extra_imports("the viewer", "view"):
+        from nerfgen.view import Viewer, compile_programs
     # They tell of every request.
     logging.getLogger("websockets").setLevel(logging.ERROR)
     reporter = messages.reporter()
     path = model_file(model)
     live = LiveModel(model_name(path), path)
-    with rooms.Viewer(
+    with Viewer(
         live,
         listening,
         settings,
@@ -63,7 +58,7 @@ def view(
         debug="--debug" in sys.argv,
     ) as viewer:
         with reporter.progress("compiling", "programs") as progress:
-            rooms.compile_programs(live, progress)
+            compile_programs(live, progress)
         opened = settings.browser and _open_browser(viewer.url)
         lines = [f"{path} at {viewer.url} (Ctrl-C ends it)"]
         if not opened:
