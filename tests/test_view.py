@@ -26,6 +26,7 @@ from nerfgen.cli.command_line import command_line
 from nerfgen.cli.main import app
 from nerfgen.errors import InputError
 from nerfgen.geometry import camera_at, turned_cameras
+from nerfgen.inversion import FitSettings
 from nerfgen.live import Listening, LiveModel
 from nerfgen.model import find_objects
 from nerfgen.view import Viewer, ViewerSettings, compile_programs
@@ -281,6 +282,18 @@ def test_images_that_can_not_be_fitted_say_why(page, content, words):
     assert page.wait(lambda: words in page.words(), 90), page.words()
 
 
+def test_what_fitting_lacks_is_said_before_an_image_is_sent(live, tmp_path):
+    lacking = FitSettings(landmarker=tmp_path / "absent.h5")
+    with (
+        Viewer(live, Listening(port=0), ViewerSettings(), lacking) as viewer,
+        Page(viewer.url, WINDOW) as page,
+    ):
+        page.look(pose(0.0), FOV)
+        button = page.input("Choose an image")
+        assert page.inputs[button]["props"]["disabled"]
+        assert page.wait(lambda: "absent.h5" in page.words(), 10), page.words()
+
+
 def answer(port, target, headers=None):
     """The answer to a request, read."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
@@ -359,6 +372,7 @@ def test_messages_that_no_page_sends_end_the_connection(viewer, message):
 
 def test_a_part_that_exceeds_its_file_ends_the_connection(viewer):
     with Page(viewer.url, WINDOW) as page:
+        page.look(pose(0.0), FOV)
         page.look(pose(0.0), FOV)
         button = page.input("Choose an image")
         start = {"source_component_uuid": button, "transfer_uuid": "x", "filename": "a", "mime_type": ""}

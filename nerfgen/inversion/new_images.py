@@ -29,7 +29,7 @@ from nerfgen.image import InputImage, UnreadableImageError, find_images
 from nerfgen.inversion.latent_fitting import Fitted, fit_latents
 from nerfgen.inversion.settings import FitSettings
 from nerfgen.inversion.tuning import Tuned, tune_networks
-from nerfgen.landmark import Detection, estimator_for, map_landmarks
+from nerfgen.landmark import Detection, EstimatorSpec, estimator_for, map_landmarks
 from nerfgen.mask import MaskSettings, Segmentation, SegmentationRequest, SegmenterSpec, map_masks
 from nerfgen.model import Model, Objects
 from nerfgen.parallel import Progress, map_threads, silent
@@ -249,6 +249,36 @@ def prepare_images(
     return PreparedImages(names, status, framed, index, observed.points_of(index))
 
 
+def find_networks(
+    model: Model,
+    *,
+    landmarker: Path | None = None,
+    models: Path | None = None,
+    warn: Warn = lambda line: None,
+) -> None:
+    """Find, and download if need be, the networks by which images of a model's class are prepared.
+
+    Raises:
+        NerfgenError: images can't be prepared here; says what is missing.
+    """
+    _estimator_of(model, landmarker, models, warn)
+    if model.recipe.lambda_mask > 0:
+        _segmenter_of(model, models, warn)
+
+
+def _estimator_of(model: Model, landmarker: Path | None, models: Path | None, warn: Warn) -> EstimatorSpec:
+    return estimator_for(model.object_class, landmarker, models=models).prepared(warn)
+
+
+def _segmenter_of(model: Model, models: Path | None, warn: Warn) -> SegmenterSpec:
+    settings = model.preparation.masks
+    if settings is None:
+        method = f"the method of class {model.object_class.name}"
+        warn(f"the model's masks came from files; new images are segmented by {method}")
+        settings = MaskSettings()
+    return SegmenterSpec(settings, model.object_class, models).prepared(warn)
+
+
 def _landmarks(
     model: Model,
     inputs: Sequence[InputImage],
@@ -257,7 +287,7 @@ def _landmarks(
     workers: int | None,
     warn: Warn,
 ) -> tuple[list[Detection], Int[np.ndarray, "mesh"]]:
-    spec = estimator_for(model.object_class, landmarker, models=models).prepared(warn)
+    spec = _estimator_of(model, landmarker, models, warn)
     for line in spec.warnings():
         warn(line)
     return list(map_landmarks(inputs, spec, workers=workers)), spec.mesh_index
@@ -303,12 +333,7 @@ def _masks(
 ) -> dict[int, Segmentation]:
     """The segmentation of every image that has a camera, by its index."""
     usable = np.flatnonzero(storage.usable(cameras.status)).tolist()
-    settings = model.preparation.masks
-    if settings is None:
-        method = f"the method of class {model.object_class.name}"
-        warn(f"the model's masks came from files; new images are segmented by {method}")
-        settings = MaskSettings()
-    spec = SegmenterSpec(settings, model.object_class, models).prepared(warn)
+    spec = _segmenter_of(model, models, warn)
     requests = [
         SegmentationRequest(
             inputs[place],

@@ -13,8 +13,7 @@ import numpy as np
 from nerfgen import storage
 from nerfgen.errors import MissingDependencyError, NerfgenError
 from nerfgen.image import UnreadableImageError
-from nerfgen.inversion import FitSettings, fit_prepared, prepare_images, tune_prepared
-from nerfgen.landmark import estimator_for
+from nerfgen.inversion import FitSettings, find_networks, fit_prepared, prepare_images, tune_prepared
 from nerfgen.live import (
     BusyError,
     ExpiredError,
@@ -26,9 +25,8 @@ from nerfgen.live import (
     TunedModel,
     Uploads,
 )
-from nerfgen.mask import MaskSettings, SegmenterSpec
 from nerfgen.mesh import MESH_SCHEMA, MeshSettings, object_surface, surface_bytes
-from nerfgen.model import Model, Objects, table_objects
+from nerfgen.model import Objects, table_objects
 from nerfgen.parallel import Progress, silent
 from nerfgen.render import ObjectRenderer, Views, samples_of
 from nerfgen.serve.bodies import MeshBody, RenderBody, SampleBody
@@ -121,21 +119,14 @@ class Service:
             live = self.host.get(name)
             self._records[name] = _record(live)
             try:
-                self._find_networks(live.model)
+                given = self._fitting
+                find_networks(live.model, landmarker=given.landmarker, models=given.models)
             except NerfgenError as error:
                 self._lacking[name] = str(error)
             renderer = ObjectRenderer(live.model, live.model.latents[0])
             renderer.compile(_COMPILED_RAYS, samples=samples_of(live.model), with_normals=True)
             progress(done + 1, len(self.host.names), name)
         self.is_ready = True
-
-    def _find_networks(self, model: Model) -> None:
-        """Find, and download if need be, the networks that fits of a model need; requests never download."""
-        described, given = model.object_class, self._fitting
-        estimator_for(described, given.landmarker, models=given.models).prepared()
-        if model.recipe.lambda_mask > 0:
-            masks = model.preparation.masks or MaskSettings()
-            SegmenterSpec(masks, described, given.models).prepared()
 
     def models(self) -> list[dict[str, Any]]:
         """What is known of each model, as JSON."""

@@ -52,10 +52,13 @@ class ImagePanel:
             "Choose an image",
             icon=viser.Icon.PHOTO_UP,
             mime_type="image/*",
+            disabled=bool(visitor.studio.lacking),
             hint=f"An image of a {described.name}, up to {max_bytes >> 20} MiB; it stays on the server",
         )
+        lacking = visitor.studio.lacking and f"Images can't be fitted here: {visitor.studio.lacking}."
         self._said = gui.add_markdown(
-            f"An image of one {described.name} is fitted in some seconds; then the sliders move it."
+            lacking
+            or f"An image of one {described.name} is fitted in some seconds; then the sliders move it."
         )
         self._progress = gui.add_progress_bar(0.0, animated=True, visible=False)
         self._cancel = gui.add_button("Cancel", icon=viser.Icon.X, visible=False)

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import viser
 
+from nerfgen.errors import NerfgenError
 from nerfgen.geometry import field_of_view
-from nerfgen.inversion import FitSettings
+from nerfgen.inversion import FitSettings, find_networks
 from nerfgen.live import Access, Jobs, Listening, LiveModel, RenderQueue, Uploads, local_url
 from nerfgen.parallel import Progress, silent
 from nerfgen.provenance import Call
@@ -91,7 +92,9 @@ class Viewer:
             uploads = stack.enter_context(Uploads(max_bytes=listening.max_bytes))
             pool = stack.enter_context(ThreadPoolExecutor(_THREADS))
             sizes = tuple(size for size in SHARP_SIZES if size <= settings.size)
-            self._studio = Studio(live, queue, jobs, uploads, pool, fitting, as_line, sizes, debug)
+            self._studio = Studio(
+                live, queue, jobs, uploads, pool, fitting, _lacking(live, fitting), as_line, sizes, debug
+            )
             self._thumbnails = Thumbnails(live, queue)
             self._arrange()
             self._stack = stack.pop_all()
@@ -150,3 +153,12 @@ class Viewer:
             visitor = self.visitors.pop(client.client_id, None)
         if visitor:
             visitor.leave()
+
+
+def _lacking(live: LiveModel, fitting: FitSettings) -> str:
+    """Why images can't be fitted here, found before the first visitor comes; empty where they can."""
+    try:
+        find_networks(live.model, landmarker=fitting.landmarker, models=fitting.models)
+    except NerfgenError as error:
+        return str(error)
+    return ""

@@ -42,8 +42,9 @@ class Studio:
         uploads: decodes images.
         pool: threads for short work.
         fitting: how images are fitted.
+        lacking: why images can't be fitted; empty where they can.
         as_line: a command as the words of a command line.
-        max_size: shorter side of the sharpest frame, pixels.
+        sharp_sizes: shorter sides of frames at rest, pixels.
         debug: whether errors that are no user's are printed with their traceback.
     """
 
@@ -53,6 +54,7 @@ class Studio:
     uploads: Uploads
     pool: Executor
     fitting: FitSettings
+    lacking: str
     as_line: Callable[[Call], str]
     sharp_sizes: tuple[int, ...]
     debug: bool = False
