@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import csv
+import importlib.util
 import io
 import json
 import re
@@ -686,12 +687,12 @@ def test_hostile_requests_are_refused(client, request):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("locust"), reason="locust is not installed")
+@pytest.mark.skipif(not importlib.util.find_spec("locust"), reason="locust is not installed")
 def test_more_load_than_the_server_takes_is_refused(tmp_path):
     script = Path(__file__).parents[1] / "examples" / "load_service.py"
     with serving(queue=4) as (server, client):
         load = ["--host", server.url, "--headless", "-u", "40", "-r", "40", "--run-time", "6s", "--rate", "4"]
-        command = ["locust", "-f", str(script), *load, "--size", "48", "--csv", "load"]
+        command = [sys.executable, "-m", "locust", "-f", str(script), *load, "--size", "48", "--csv", "load"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         with (tmp_path / "load_stats.csv").open(encoding="utf-8") as file:
