@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.live.access import Access, is_loopback, local_name, local_url
+    from nerfgen.live.access import Access, is_loopback, listening_socket, local_name, local_url
     from nerfgen.live.jobs import Job, Jobs
     from nerfgen.live.model_host import LiveModel, LiveObject, ModelHost, TunedModel, model_name
     from nerfgen.live.render_queue import (
@@ -41,6 +41,7 @@ __all__ = [
     "Urgency",
     "View",
     "is_loopback",
+    "listening_socket",
     "local_name",
     "local_url",
     "model_name",

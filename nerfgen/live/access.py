@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import os
 import secrets
 import socket
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
+from nerfgen.errors import InputError
 from nerfgen.settings import SettingError
 
 LOOPBACK = "127.0.0.1"
@@ -33,6 +35,22 @@ def local_url(host: str, port: int) -> str:
     """The address of such a server, without a path."""
     name = local_name(host)
     return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def listening_socket(host: str, port: int, backlog: int = 1) -> socket.socket:
+    """A socket that listens at an address; any free port for 0.
+
+    Raises:
+        InputError: the address is none of this machine's, or the port is taken.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=backlog)
+    except (OSError, OverflowError) as error:
+        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
+        raise InputError(
+            f"`host` {host} `port` {port}: {reason}; choose another `port`, or 0 for any"
+        ) from error
 
 
 def is_loopback(host: str) -> bool:

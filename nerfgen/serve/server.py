@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,9 +10,9 @@ from types import TracebackType
 
 import uvicorn
 
-from nerfgen.errors import InputError, NerfgenError
+from nerfgen.errors import NerfgenError
 from nerfgen.inversion import FitSettings
-from nerfgen.live import Access, Listening, local_url
+from nerfgen.live import Access, Listening, listening_socket, local_url
 from nerfgen.parallel import Progress, silent
 from nerfgen.serve.app import guarded_app
 from nerfgen.serve.service import Service
@@ -55,7 +53,7 @@ class Server:
         fitting: FitSettings = FitSettings(),
     ) -> None:
         self.access = Access.of(listening.host, listening.allow_host, listening.given_token)
-        self._socket = _bound(listening.host, listening.port)
+        self._socket = listening_socket(listening.host, listening.port, _BACKLOG)
         self._listening, self._grace = listening, capacity.grace
         self._failure: BaseException | None = None
         with contextlib.ExitStack() as failed:
@@ -118,15 +116,3 @@ class Server:
             self._server.run(sockets=[self._socket])
         except BaseException as error:
             self._failure = error
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    """A socket that listens at an address."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
-    except (OSError, OverflowError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        raise InputError(
-            f"`host` {host} `port` {port}: {reason}; choose another `port`, or 0 for any"
-        ) from error

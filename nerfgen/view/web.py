@@ -14,7 +14,6 @@ import http
 import http.client
 import io
 import os
-import socket
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -27,8 +26,8 @@ from websockets.asyncio.server import ServerConnection
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
-from nerfgen.errors import InputError, NerfgenError
-from nerfgen.live import Access, local_name
+from nerfgen.errors import NerfgenError
+from nerfgen.live import Access, listening_socket, local_name
 
 # What the viewer's page sends; the types of viser's messages.
 _ALLOWED = frozenset(
@@ -77,7 +76,7 @@ class ViewerServer(viser.ViserServer):
     """
 
     def __init__(self, host: str, port: int, access: Access, *, max_upload: int, label: str) -> None:
-        require_port(host, port)
+        listening_socket(host, port).close()  # viser would take another port than a taken one
         # viser would listen at the port that this variable names.
         os.environ.pop("_VISER_PORT_OVERRIDE", None)
         with _checked(access, max_upload), contextlib.redirect_stdout(io.StringIO()):
@@ -96,20 +95,6 @@ class ViewerServer(viser.ViserServer):
         """End the server and all connections."""
         with contextlib.redirect_stdout(io.StringIO()):
             super().stop()
-
-
-def require_port(host: str, port: int) -> None:
-    """Raise :class:`InputError` if nothing can listen at an address."""
-    try:
-        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind((host, port))
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"`host` {host} `port` {port}: {reason}; choose another `port`, or 0 for any"
-        ) from error
 
 
 @contextlib.contextmanager
