@@ -17,7 +17,8 @@ from jaxtyping import Float
 
 from nerfgen.errors import NerfgenError
 from nerfgen.live.model_host import LiveObject
-from nerfgen.render import ObjectRenderer, Part, Views, render_part
+from nerfgen.parallel import Steps, in_turns
+from nerfgen.render import ObjectRenderer, Part, Views, part_steps, together
 
 # Weight of the newest view in the average time of a ray.
 _NEWEST = 0.2
@@ -249,7 +250,7 @@ class RenderQueue:
         while batch := self._next_batch():
             started = time.monotonic()
             try:
-                rendered = [self._render(request.views[place]) for request, place in batch]
+                rendered = self._render([request.views[place] for request, place in batch])
             except Exception as error:
                 for request, _ in batch:
                     request.fail(error)
@@ -267,8 +268,12 @@ class RenderQueue:
         statistics.rays += rays
         statistics.busy_seconds += seconds
 
-    def _render(self, view: View) -> Views:
-        return render_part(
+    def _render(self, views: list[View]) -> list[Views]:
+        """Views of one shape."""
+        return list(in_turns(map(self._steps, views), together(views[0].shape.rays)))
+
+    def _steps(self, view: View) -> Steps[Views]:
+        return part_steps(
             self._cache.get(view.shown),
             view.intrinsics,
             view.cam_to_world,

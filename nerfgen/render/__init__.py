@@ -24,12 +24,13 @@ if TYPE_CHECKING:
     from nerfgen.render.views import (
         Part,
         Views,
-        render_part,
+        part_steps,
         render_views,
         require_views,
         samples_of,
         surface_depths,
         to_uint8,
+        together,
     )
 
 __getattr__ = lazy_imports(__name__)
@@ -49,9 +50,9 @@ __all__ = [
     "flatness",
     "framed_image",
     "input_images",
+    "part_steps",
     "png_pixels",
     "preview_sheet",
-    "render_part",
     "render_to_file",
     "render_views",
     "require_views",
@@ -61,6 +62,7 @@ __all__ = [
     "show",
     "surface_depths",
     "to_uint8",
+    "together",
     "video_frames",
     "views_sheet",
     "write_views",

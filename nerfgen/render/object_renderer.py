@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from nerfgen.errors import InputError
 from nerfgen.field import FieldConfig, background_color, conditioned_field, latent_condition
 from nerfgen.model import Model
+from nerfgen.parallel import Steps, in_turns
 from nerfgen.render.settings import MAX_SAMPLES
 from nerfgen.volume import cell_centers, composite, estimated_weights, surface_samples
 
@@ -105,6 +106,16 @@ class ObjectRenderer:
         Raises:
             InputError: ``samples`` is out of range.
         """
+        return next(in_turns([self.trace_steps(origins, directions, samples, with_normals)], 1))
+
+    def trace_steps(
+        self,
+        origins: Float[np.ndarray, "rays 3"],
+        directions: Float[np.ndarray, "rays 3"],
+        samples: int,
+        with_normals: bool,
+    ) -> Steps[RayValues]:
+        """:meth:`trace` in steps, for :func:`nerfgen.parallel.in_turns`."""
         if not 1 <= samples <= MAX_SAMPLES:
             raise InputError(f"`samples` has to be from 1 to {MAX_SAMPLES}, not {samples}")
         values = RayValues(
@@ -120,12 +131,13 @@ class ObjectRenderer:
             weights, opacity, background = _estimate(
                 self._config, self._parameters, self._latent, self._grid, rays
             )
+            yield
             values.color[start:stop] = np.asarray(background)[: stop - start]
             met = np.flatnonzero(np.asarray(opacity)[: stop - start] > _MIN_OPACITY)
-            self._shade(values, start, rays, weights, met, samples)
+            yield from self._shade(values, start, rays, weights, met, samples)
             if with_normals:
                 solid = met[values.opacity[start + met] >= 0.5]
-                self._find_normals(values, start, rays, weights, solid)
+                yield from self._find_normals(values, start, rays, weights, solid)
         return values
 
     def _shade(
@@ -136,7 +148,7 @@ class ObjectRenderer:
         weights: Array,
         met: Int[np.ndarray, "met"],
         samples: int,
-    ) -> None:
+    ) -> Steps[None]:
         """Colour, opacity and distance of the rays ``met``, which are numbered from ``start``."""
         # All passes are started before the first result is read: the device does not wait for the host.
         pending = []
@@ -144,6 +156,7 @@ class ObjectRenderer:
             chosen = _chosen(rays, weights, indices)
             shaded = _shaded(self._config, samples, self._parameters, self._condition, *chosen)
             pending.append((part, shaded))
+        yield
         for part, results in pending:
             color, opacity, distance = (np.asarray(array)[: len(part)] for array in results)
             own = start + part
@@ -157,13 +170,14 @@ class ObjectRenderer:
         rays: _Rays,
         weights: Array,
         solid: Int[np.ndarray, "solid"],
-    ) -> None:
+    ) -> Steps[None]:
         """Normals of the rays ``solid``, which are numbered from ``start``."""
         pending = []
         for part, indices in _passes(solid, self._max_points // 6):
             some, _ = _chosen(rays, weights, indices)
             distances = jnp.asarray(values.distance[start + indices])
             pending.append((part, _normals(self._config, self._parameters, self._condition, some, distances)))
+        yield
         for part, normals in pending:
             values.normals[start + part] = np.asarray(normals)[: len(part)]
 

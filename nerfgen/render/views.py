@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from nerfgen.errors import InputError
 from nerfgen.geometry import optical_axis, pixel_centers, pixel_rays
 from nerfgen.memory import require_memory
 from nerfgen.model import Model
-from nerfgen.parallel import Progress, silent
+from nerfgen.parallel import Progress, Steps, in_turns, silent
 from nerfgen.render.object_renderer import ObjectRenderer, RayValues
 from nerfgen.render.settings import Kind
 
@@ -21,6 +22,8 @@ from nerfgen.render.settings import Kind
 _SAMPLES = {"planes": 16, "mlp": 32}
 # Camera and arrays of a view, and the rays that are traced for it.
 _BYTES_PER_VIEW, _BYTES_PER_PIXEL, _BYTES_PER_RAY = 200, 80, 150
+# Of views that are under way at a time.
+_RAYS_TOGETHER = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ def require_views(count: int, size: int, antialias: int) -> None:
     require_memory(
         _BYTES_PER_VIEW * count
         + _BYTES_PER_PIXEL * count * size**2
-        + _BYTES_PER_RAY * (size * antialias) ** 2,
+        + _BYTES_PER_RAY * max((size * antialias) ** 2, _RAYS_TOGETHER),
         f"{count:,} views of {size:,} x {size:,} pixels (`size`) with {antialias} x {antialias} rays per pixel "
         "(`antialias`)",
     )
@@ -111,7 +114,12 @@ class Part(NamedTuple):
     width: int
 
 
-def render_part(
+def together(rays: int) -> int:
+    """How many views of so many rays each may be under way at a time (:func:`nerfgen.parallel.in_turns`)."""
+    return max(1, _RAYS_TOGETHER // rays)
+
+
+def part_steps(
     renderer: ObjectRenderer,
     intrinsics: Float[np.ndarray, "3 3"],
     cam_to_world: Float[np.ndarray, "4 4"],
@@ -120,8 +128,8 @@ def render_part(
     samples: int,
     antialias: int = 1,
     with_normals: bool = False,
-) -> Views:
-    """Render a rectangle of one view of an object; all arrays of the result have the axes (line, column).
+) -> Steps[Views]:
+    """Render a rectangle of one view of an object, in steps; all arrays of the result have the axes (line, column).
 
     Args:
         intrinsics: of the whole view, in its pixels.
@@ -137,7 +145,7 @@ def render_part(
     centers = pixel_centers(height, width) + corner
     fine = intrinsics * np.array([[antialias], [antialias], [1.0]])
     origins, directions = pixel_rays(centers, fine, cam_to_world)
-    rays = renderer.trace(origins, directions, samples=samples, with_normals=with_normals)
+    rays = yield from renderer.trace_steps(origins, directions, samples, with_normals)
     along_axis = (directions @ optical_axis(cam_to_world)).astype(np.float32)
     pixels = _average(rays._replace(distance=rays.distance * along_axis), part, antialias)
     solid = pixels.opacity >= 0.5
@@ -180,18 +188,22 @@ def render_views(
     count = len(latents)
     require_views(count, size, max(antialias, 1))
     views = Views.empty(count, size, with_normals=with_normals)
-    for view in range(count):
-        if not view or not np.array_equal(latents[view], latents[view - 1]):
-            renderer = ObjectRenderer(model, latents[view])
-        rendered = render_part(
-            renderer,
-            np.asarray(intrinsics[view]),
-            cam_to_world[view],
-            Part(0, 0, size, size),
-            samples=samples_of(model, samples),
-            antialias=antialias,
-            with_normals=with_normals,
-        )
+
+    def tasks() -> Iterator[Steps[Views]]:
+        for view in range(count):
+            if not view or not np.array_equal(latents[view], latents[view - 1]):
+                renderer = ObjectRenderer(model, latents[view])
+            yield part_steps(
+                renderer,
+                np.asarray(intrinsics[view]),
+                cam_to_world[view],
+                Part(0, 0, size, size),
+                samples=samples_of(model, samples),
+                antialias=antialias,
+                with_normals=with_normals,
+            )
+
+    for view, rendered in enumerate(in_turns(tasks(), together((size * max(antialias, 1)) ** 2))):
         for name, values in vars(rendered).items():
             if values is not None:
                 getattr(views, name)[view] = values
