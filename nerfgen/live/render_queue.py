@@ -249,16 +249,15 @@ class RenderQueue:
     def _run(self) -> None:
         while batch := self._next_batch():
             started = time.monotonic()
-            try:
-                rendered = self._render([request.views[place] for request, place in batch])
-            except Exception as error:
-                for request, _ in batch:
-                    request.fail(error)
-                continue
-            rays = len(batch) * batch[0][0].views[batch[0][1]].shape.rays
-            self._count(len(batch), rays, time.monotonic() - started)
-            for (request, place), views in zip(batch, rendered, strict=True):
-                request.receive(place, views)
+            views = [request.views[place] for request, place in batch]
+            rays = views[0].shape.rays
+            rendered = in_turns(map(self._steps, views), together(rays))
+            for (request, place), result in zip(batch, rendered, strict=True):
+                if isinstance(result, Exception):
+                    request.fail(result)
+                else:
+                    request.receive(place, result)
+            self._count(len(batch), len(batch) * rays, time.monotonic() - started)
 
     def _count(self, views: int, rays: int, seconds: float) -> None:
         self._seconds_per_ray += _NEWEST * (seconds / rays - self._seconds_per_ray)
@@ -268,20 +267,22 @@ class RenderQueue:
         statistics.rays += rays
         statistics.busy_seconds += seconds
 
-    def _render(self, views: list[View]) -> list[Views]:
-        """Views of one shape."""
-        return list(in_turns(map(self._steps, views), together(views[0].shape.rays)))
-
-    def _steps(self, view: View) -> Steps[Views]:
-        return part_steps(
-            self._cache.get(view.shown),
-            view.intrinsics,
-            view.cam_to_world,
-            view.part,
-            samples=view.samples,
-            antialias=view.antialias,
-            with_normals=view.with_normals,
-        )
+    def _steps(self, view: View) -> Steps[Views | Exception]:
+        """Render a view in steps; what goes wrong is its result, and does not concern the others."""
+        try:
+            return (
+                yield from part_steps(
+                    self._cache.get(view.shown),
+                    view.intrinsics,
+                    view.cam_to_world,
+                    view.part,
+                    samples=view.samples,
+                    antialias=view.antialias,
+                    with_normals=view.with_normals,
+                )
+            )
+        except Exception as error:
+            return error
 
     def _next_batch(self) -> list[tuple[_Request, int]]:
         """Views of one shape, those of the most urgent request first, each with its place there; none at the end."""
@@ -326,15 +327,16 @@ class _RendererCache:
     """Renderers of objects, the most recently used last."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self._limit, self._used = limit, 0
         self._renderers: OrderedDict[str, ObjectRenderer] = OrderedDict()
 
     def get(self, shown: LiveObject) -> ObjectRenderer:
         if shown.key not in self._renderers:
-            self._renderers[shown.key] = ObjectRenderer(shown.model, shown.latent)
+            renderer = ObjectRenderer(shown.model, shown.latent)
+            self._renderers[shown.key] = renderer
+            self._used += renderer.nbytes
+            while self._used > self._limit and len(self._renderers) > 1:
+                _, oldest = self._renderers.popitem(last=False)
+                self._used -= oldest.nbytes
         self._renderers.move_to_end(shown.key)
-        used = sum(renderer.nbytes for renderer in self._renderers.values())
-        while used > self._limit and len(self._renderers) > 1:
-            _, oldest = self._renderers.popitem(last=False)
-            used -= oldest.nbytes
         return self._renderers[shown.key]
