@@ -6,7 +6,7 @@ import enum
 import itertools
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -24,6 +24,8 @@ from nerfgen.render import ObjectRenderer, Part, Views, part_steps, together
 _NEWEST = 0.2
 # Until a view has been rendered.
 _SECONDS_PER_RAY = 1e-6
+# Of a renderer, before it is made again: JAX 0.7 keeps some bytes for each of the last 1024 uses of an array on a CPU.
+_MOST_USES = 128
 _MIN_SECONDS = 1.0
 
 
@@ -329,14 +331,21 @@ class _RendererCache:
     def __init__(self, limit: int) -> None:
         self._limit, self._used = limit, 0
         self._renderers: OrderedDict[str, ObjectRenderer] = OrderedDict()
+        self._uses: Counter[str] = Counter()
 
     def get(self, shown: LiveObject) -> ObjectRenderer:
+        if self._uses[shown.key] == _MOST_USES:
+            self._forget(shown.key)
         if shown.key not in self._renderers:
             renderer = ObjectRenderer(shown.model, shown.latent)
             self._renderers[shown.key] = renderer
             self._used += renderer.nbytes
             while self._used > self._limit and len(self._renderers) > 1:
-                _, oldest = self._renderers.popitem(last=False)
-                self._used -= oldest.nbytes
+                self._forget(next(iter(self._renderers)))
+        self._uses[shown.key] += 1
         self._renderers.move_to_end(shown.key)
         return self._renderers[shown.key]
+
+    def _forget(self, key: str) -> None:
+        self._used -= self._renderers.pop(key).nbytes
+        del self._uses[key]

@@ -51,14 +51,14 @@ class LatentPanel:
         self._show()
 
     def _slider(self, axis: int) -> viser.GuiSliderHandle[float]:
-        share = self._principal.spectrum[axis - 1]
+        fraction = self._principal.spectrum[axis - 1]
         slider = self._visitor.client.gui.add_slider(
-            f"{axis} · {share:.0%}" if share >= 0.01 else f"{axis} · {share:.1%}",
+            f"{axis} · {fraction:.0%}" if fraction >= 0.01 else f"{axis} · {fraction:.1%}",
             -_REACH,
             _REACH,
             _STEP,
             0.0,
-            hint=f"Principal axis {axis}, in standard deviations; it has {share:.1%} of the variance",
+            hint=f"Principal axis {axis}, in standard deviations; it has {fraction:.1%} of the variance",
         )
 
         def move(value: float) -> None:
