@@ -24,8 +24,8 @@ from nerfgen.render import ObjectRenderer, Part, Views, part_steps, together
 _NEWEST = 0.2
 # Until a view has been rendered.
 _SECONDS_PER_RAY = 1e-6
-# Of a renderer, before it is made again: JAX 0.7 keeps some bytes for each of the last 1024 uses of an array on a CPU.
-_MOST_USES = 128
+# Of a renderer, before its arrays are renewed.
+_USES = 16
 _MIN_SECONDS = 1.0
 
 
@@ -334,18 +334,16 @@ class _RendererCache:
         self._uses: Counter[str] = Counter()
 
     def get(self, shown: LiveObject) -> ObjectRenderer:
-        if self._uses[shown.key] == _MOST_USES:
-            self._forget(shown.key)
         if shown.key not in self._renderers:
             renderer = ObjectRenderer(shown.model, shown.latent)
             self._renderers[shown.key] = renderer
             self._used += renderer.nbytes
             while self._used > self._limit and len(self._renderers) > 1:
-                self._forget(next(iter(self._renderers)))
-        self._uses[shown.key] += 1
+                key, oldest = self._renderers.popitem(last=False)
+                self._used -= oldest.nbytes
+                del self._uses[key]
         self._renderers.move_to_end(shown.key)
+        self._uses[shown.key] += 1
+        if self._uses[shown.key] % _USES == 0:
+            self._renderers[shown.key].renew()
         return self._renderers[shown.key]
-
-    def _forget(self, key: str) -> None:
-        self._used -= self._renderers.pop(key).nbytes
-        del self._uses[key]
