@@ -4,34 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from nerfgen import storage
-from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras
+from nerfgen.interface import LatentModel, as_objects, cameras_of_each, one_object
 from nerfgen.inversion import FitSettings, fit_images
 from nerfgen.mesh import MESH_SCHEMA, MeshSettings, Surface, check_mesh_name, object_surface, write_surface
-from nerfgen.model import (
-    Model,
-    Objects,
-    Principal,
-    SampleSettings,
-    drawn_objects,
-    find_objects,
-    load_model,
-    model_file,
-    walk_axis,
-    walk_between,
-)
+from nerfgen.model import Model, Objects, Principal, find_objects, load_model, model_file
+from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, silent
-from nerfgen.render import RenderSettings, ViewCameras, Views, render_views
+from nerfgen.render import RenderSettings, Views, render_views
 
-Image = Path | str | UInt8[np.ndarray, "height width 3"]
-Codes = Objects | Float[np.ndarray, "codes latent"] | Float[np.ndarray, "latent"]
+if TYPE_CHECKING:
+    from nerfgen.interface import Codes, Image
 
 
 def load(path: Path | str) -> GenerativeModel:
@@ -43,7 +33,7 @@ def load(path: Path | str) -> GenerativeModel:
     return GenerativeModel(model_file(Path(path)))
 
 
-class GenerativeModel:
+class GenerativeModel(LatentModel):
     """A trained model, ready to sample, fit and render.
 
     Attributes:
@@ -65,7 +55,17 @@ class GenerativeModel:
         """The path of each row's image."""
         return self.model.images
 
-    @cached_property
+    @property
+    def object_class(self) -> ObjectClass:
+        """The class of its objects."""
+        return self.model.object_class
+
+    @property
+    def distance(self) -> float:
+        """Median distance of the training cameras from the world origin, world units."""
+        return self.model.distance
+
+    @property
     def principal(self) -> Principal:
         """The table as a Gaussian: mean, principal axes, standard deviations."""
         return self.model.principal
@@ -73,20 +73,6 @@ class GenerativeModel:
     def objects(self, *references: str) -> Objects:
         """Objects as the command line names them: rows (``"0,5-9"``), files of latent codes (``"fitted.h5:0"``)."""
         return find_objects(self.model, storage.file_digest(self.path)[1], references)
-
-    def sample(self, sampling: SampleSettings = SampleSettings()) -> Float[np.ndarray, "samples latent"]:
-        """Latent codes of new objects, drawn from the table's Gaussian; sample i depends only on the seed and i."""
-        principal = self.principal.first(sampling.components or 0)
-        return drawn_objects(principal, sampling.count, sampling.truncation, sampling.seed).latents
-
-    def between(self, codes: Codes, frames: int) -> Objects:
-        """Objects on a path through given ones, see :func:`nerfgen.model.walk_between`."""
-        return walk_between(_as_objects(codes), self.principal, frames)
-
-    def along(self, axis: int, values: Sequence[float], start: Codes | None = None) -> Objects:
-        """Objects along a principal axis, counted from 1, see :func:`nerfgen.model.walk_axis`."""
-        first = None if start is None else _as_objects(start)
-        return walk_axis(self.principal, axis, np.asarray(values, float), first)
 
     def fit(
         self,
@@ -103,37 +89,6 @@ class GenerativeModel:
         given = [images] if isinstance(images, Path | str | np.ndarray) else images
         sources = [Path(image) if isinstance(image, str) else image for image in given]
         return fit_images(self.model, sources, fitting=fitting, progress=progress)
-
-    def cameras(self, cameras: ViewCameras = ViewCameras()) -> Cameras:
-        """Cameras as the command line chooses them, see :class:`nerfgen.render.ViewCameras`."""
-        return cameras.of(self.model.object_class, self.model.distance).path.cameras
-
-    def turned(
-        self,
-        yaw: Sequence[float],
-        pitch: Sequence[float] = (0.0,),
-        *,
-        distance: float | None = None,
-        fov: float | None = None,
-    ) -> Cameras:
-        """Cameras around the object: every yaw at every pitch, degrees.
-
-        Args:
-            distance: from the origin, world units; by default the median of the training cameras.
-            fov: field of view across the whole image, degrees; by default the unit sphere fills the image.
-        """
-        return self.cameras(ViewCameras(yaw=tuple(yaw), pitch=tuple(pitch), distance=distance, fov=fov))
-
-    def orbit(
-        self,
-        frames: int,
-        pitch: float = 0.0,
-        *,
-        distance: float | None = None,
-        fov: float | None = None,
-    ) -> Cameras:
-        """Cameras on a closed path: a full turn, or a swing to both sides for faces."""
-        return self.cameras(ViewCameras(orbit=frames, pitch=(pitch,), distance=distance, fov=fov))
 
     def render(
         self,
@@ -152,24 +107,14 @@ class GenerativeModel:
         Raises:
             InputError: there are no codes, or no cameras.
         """
-        objects = _as_objects(codes)
-        if cameras is None and objects.cameras is None:
-            raise InputError(
-                "these latent codes have no cameras of their own; give `cameras`, such as model.turned([-30, 0, 30])"
-            )
-        if not len(objects):
-            raise InputError("no latent codes to render; give at least one")
-        if cameras is not None and not len(cameras.cam_to_world):
-            raise InputError("no cameras to render from; give at least one")
+        objects = as_objects(codes)
         size = rendering.size_of(self.model)
         rendered = []
-        for number in range(len(objects)):
-            seen = cameras or Cameras(*(part[number][None] for part in objects.cameras or ()))
-            views = len(seen.cam_to_world)
+        for number, seen in enumerate(cameras_of_each(objects, cameras)):
             rendered.append(
                 render_views(
                     self.model.tuned(objects.tuned.get(number)),
-                    np.tile(objects.latents[number], (views, 1)),
+                    np.tile(objects.latents[number], (len(seen.cam_to_world), 1)),
                     seen.matrices(size),
                     seen.cam_to_world,
                     size,
@@ -192,9 +137,7 @@ class GenerativeModel:
         Raises:
             InputError: there is not exactly one object.
         """
-        objects = _as_objects(codes)
-        if len(objects) != 1:
-            raise InputError(f"a mesh is made of one object at a time, not of {len(objects)}")
+        objects = one_object(codes)
         return object_surface(self.model.tuned(objects.tuned.get(0)), objects.latents[0], meshing)
 
     def save_mesh(self, path: Path, codes: Codes, meshing: MeshSettings = MeshSettings()) -> Surface:
@@ -214,16 +157,3 @@ class GenerativeModel:
         )
         write_surface(stage, found)
         return found
-
-
-def _as_objects(codes: Codes) -> Objects:
-    if isinstance(codes, Objects):
-        objects = codes
-    else:
-        latents = np.atleast_2d(np.asarray(codes, np.float32))
-        count = len(latents) if latents.size else 0
-        names = [f"code {number}" for number in range(count)]
-        objects = Objects(names, ["ok"] * count, np.full(count, -1), latents)
-    if not len(objects):
-        raise InputError("there are no latent codes; give at least one")
-    return objects

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 
 class NerfgenError(Exception):
     """A failure in one line: the cause, the file and the next step.
@@ -35,6 +38,24 @@ class WriteError(NerfgenError, OSError):
 
 class MissingDependencyError(NerfgenError):
     """A package or system library that this command needs is not installed."""
+
+
+@contextlib.contextmanager
+def extra_imports(user: str, extra: str) -> Iterator[None]:
+    """Imports of packages that an extra brings, within a ``with`` statement.
+
+    Args:
+        user: who needs them, such as ``the viewer``.
+
+    Raises:
+        MissingDependencyError: one is not installed.
+    """
+    try:
+        yield
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{user} needs packages that are not installed ({error}); install them: pip install 'nerfgen[{extra}]'"
+        ) from error
 
 
 class UnusableImagesError(NerfgenError):

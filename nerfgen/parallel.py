@@ -1,4 +1,4 @@
-"""Maps over images on all cores, with results in order and bounded memory."""
+"""Maps over images on all cores, and tasks that take turns, with results in order and bounded memory."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import functools
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from nerfgen.workers import Workers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+# A task that yields wherever it would wait for the device.
+Steps: TypeAlias = Generator[None, None, Result]
 
 
 class Progress(Protocol):
@@ -132,3 +134,35 @@ def map_threads(
             progress(done, len(items))
     finally:
         threads.shutdown(wait=True, cancel_futures=True)
+
+
+def in_turns(tasks: Iterable[Steps[Result]], most: int) -> Iterator[Result]:
+    """The results of tasks in order; up to ``most`` are under way and take turns, a step each.
+
+    While the device works for one of them, this process prepares the next.
+    """
+    following = iter(tasks)
+    running: deque[_Running[Result]] = deque()
+    while True:
+        running.extend(_Running(task) for task in islice(following, most - len(running)))
+        if not running:
+            return
+        for each in running:
+            each.advance()
+        while running and running[0].results:
+            yield running.popleft().results[0]
+
+
+class _Running(Generic[Result]):
+    """A task under way; ``results`` holds its result when it has ended."""
+
+    def __init__(self, task: Steps[Result]) -> None:
+        self._task = task
+        self.results: list[Result] = []
+
+    def advance(self) -> None:
+        if not self.results:
+            try:
+                next(self._task)
+            except StopIteration as end:
+                self.results.append(end.value)

@@ -92,6 +92,26 @@ def test_convergence(run, tmp_path):
 
 
 @pytest.mark.slow
+def test_viewing(run, trained):
+    pytest.importorskip("viser")
+    result = measured(run, "viewing", trained, "--events", 3, "--seconds", 1, "--size", 128)
+    assert 0 < result["latency_ms_median"] <= result["latency_ms_95"]
+    assert result["size_of_turning_frames"] <= 128
+    assert result["frames_per_second"] > 0
+
+
+@pytest.mark.slow
+def test_serving(run, trained):
+    pytest.importorskip("fastapi")
+    few = ["--clients", 3, "--objects", 2, "--size", 16, "--rounds", 2]
+    result = measured(run, "serving", trained, *few)
+    assert positive(result[name] for name in ("views_per_second_http", "views_per_second_loop"))
+    assert result["ratio_http_over_loop"] == pytest.approx(
+        result["views_per_second_http"] / result["views_per_second_loop"], rel=1e-3
+    )
+    assert 0 < result["latency_ms_median"] <= result["latency_ms_95"]
+
+
 def test_rendering(run, trained):
     result = measured(run, "rendering", "--model", trained, "--objects", 1, "--sizes", "16,32", "--rounds", 1)
     assert result["frames_per_second"].keys() == {"16", "32"}

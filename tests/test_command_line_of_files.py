@@ -60,6 +60,9 @@ def made(trained: Path, tmp_path: Path) -> Path:
     ("file", "words"),
     [
         ("views.h5", ["render", "--rows", "1,3-4", "--yaw", "-20,0", "--size", "8"]),
+        ("views.h5", ["render", "--new", "7", "--truncation", "1.5", "--yaw", "0", "--size", "8"]),
+        ("views.h5", ["render", "--axes", "1=-0.75,2=1.5", "--yaw", "0", "--size", "8"]),
+        ("views.h5", ["render", "--rows", "2,4", "--axes", "2=0.1", "--yaw", "0", "--size", "8"]),
         ("placed.h5", ["render", "--rows", "0-1", "--position", "0,1,3", "--look", "0,-1,-4", "--fov", "40"]),
         (
             "samples.h5",
@@ -98,6 +101,12 @@ def test_meshes_and_datasets(made: Path, again, call) -> None:
     small = ("--resolution", 16, "-q")
     call("export", model, "--rows", 3, *small, "-o", made / "car.glb")
     assert again(made, "work/car.glb").endswith("--rows 3 --output work/car.glb")
+    call("export", model, "--new", 4, "--axes", "1=1.0", *small, "-o", made / "drawn.glb")
+    assert again(made, "work/drawn.glb").endswith(
+        "--new 4 --truncation 0.7 --axes 1=1.0 --output work/drawn.glb"
+    )
+    call("export", model, "--axes", "1=0.5", *small, "-o", made / "mean.glb")
+    assert again(made, "work/mean.glb").endswith("--axes 1=0.5 --output work/mean.glb")
     call("sample", model, "-n", 2, "--yaw", 0, "--size", 8, "-o", made / "new.h5", "-q")
     call("export", model, "--codes", f"{made}/new.h5:1", *small, "-o", made / "new.ply")
     assert "--codes work/new.h5:1 " in again(made, "work/new.ply")

@@ -10,8 +10,10 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -198,6 +200,27 @@ def run(arguments: list[str], folder: Path, **settings: str) -> subprocess.Compl
     )
 
 
+def answers(arguments: list[str], folder: Path) -> None:
+    """Check that a server starts, answers at the address that it prints, and ends by Ctrl-C."""
+    server = subprocess.Popen(
+        ["sh", "-c", 'trap - INT; exec "$@"', "sh", sys.executable, "-m", "nerfgen", *arguments],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        (address,) = re.findall(r"http://\S+", server.stdout.readline())
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            assert answer.status == 200
+    finally:
+        server.send_signal(signal.SIGINT)
+        code = server.wait(timeout=60)
+        server.stdout.close()
+    assert code == 130
+
+
 def heads(folder: Path) -> None:
     """Two dozen portraits, as a user would have them: without their truth."""
     synthesize("heads", folder, SynthSettings(num_images=24, size=64, views=0, heldout_objects=0, seed=3))
@@ -217,6 +240,9 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for line in shell_lines("README.md"):
         program, *arguments = shlex.split(line, comments=True)
         if program != "nerfgen" or arguments[0] == "demo":
+            continue
+        if arguments[0] == "view":
+            answers([*arguments, "--port", "0", "--no-browser"], folder)
             continue
         shortened = {"train": STEPS, "evaluate": FEW}.get(arguments[0], [])
         done = run([sys.executable, "-m", "nerfgen", *arguments, *shortened], folder)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -58,3 +61,42 @@ def test_one_opencv_is_named() -> None:
 
 def test_the_package_is_marked_as_typed() -> None:
     assert (Path(nerfgen.__file__).parent / "py.typed").is_file()
+
+
+_ABSENT = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name in ("viser", "fastapi", "httpx"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from nerfgen.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "package", "extra"),
+    [
+        (("view", "MODEL"), "viser", "view"),
+        (("bench", "viewing", "MODEL"), "viser", "view"),
+        (("serve", "MODEL"), "fastapi", "serve"),
+        (("bench", "serving", "MODEL"), "fastapi", "serve"),
+        (("render", "faces", "--server", "http://localhost:9"), "httpx", "client"),
+    ],
+)
+def test_a_command_without_its_extra_says_what_to_install(
+    arguments: tuple[str, ...], package: str, extra: str
+) -> None:
+    model = str(ROOT / "tests" / "data" / "model_planes.h5")
+    given = [model if each == "MODEL" else each for each in arguments]
+    environment = {**os.environ, "PYTHONPATH": str(Path(nerfgen.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", _ABSENT, *given], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert package in done.stderr
+    assert f"pip install 'nerfgen[{extra}]'" in done.stderr

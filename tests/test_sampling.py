@@ -21,6 +21,8 @@ from nerfgen.model import (
     drawn_objects,
     find_objects,
     great_arc,
+    mean_object,
+    move_to,
     neighbours,
     principal_axes,
     resolve_references,
@@ -250,6 +252,23 @@ def test_a_walk_along_an_axis_changes_one_coordinate(table):
     np.testing.assert_allclose(at_own.latents, one.latents, atol=1e-12)
 
 
+def test_moving_sets_coordinates_and_keeps_all_else(table, rng):
+    principal = principal_axes(table, 4)  # two local features
+    objects = Objects(["a", "b"], ["ok"] * 2, np.array([3, 5]), table[[3, 5]], tuned={1: {"x": np.ones(2)}})
+    moved = move_to(objects, principal, {2: 1.25, 1: -0.5})
+    before, after = (principal.coefficients(each.latents) for each in (objects, moved))
+    np.testing.assert_allclose(after[:, :2], [[-0.5, 1.25]] * 2)
+    np.testing.assert_allclose(after[:, 2:], before[:, 2:], atol=1e-9)
+    off = [each.latents - principal.codes(principal.coefficients(each.latents)) for each in (objects, moved)]
+    np.testing.assert_allclose(off[0], off[1], atol=1e-9)
+    assert moved.tuned is objects.tuned
+    assert list(moved.rows) == [-1, -1]
+    again = move_to(mean_object(principal), principal, [(1, 2.0)])
+    np.testing.assert_allclose(again.latents, walk_axis(principal, 1, np.array([2.0])).latents)
+    with pytest.raises(InputError, match="axis 5 does not exist"):
+        move_to(objects, principal, {5: 1.0})
+
+
 def test_walks_that_lead_nowhere_are_told(table):
     principal, objects = principal_axes(table), given(table[:3])
     unusable = replace(objects, status=["ok", "no_object", "ok"])
@@ -409,6 +428,42 @@ def test_directions_and_new_objects_are_walked_too(call, model, trained, tmp_pat
         np.testing.assert_allclose(file["latents"][:][[0, 4]], drawn.latents, atol=1e-6)
     with Image.open(tmp_path / "n.png") as sheet:
         assert sheet.width > 24, "single views stand in a square"
+
+
+def test_render_takes_coordinates_and_seeds(call, model, trained, tmp_path):
+    small = ("--yaw", 0, "--size", 8, "-q")
+    call("sample", trained, "-n", 1, "--seed", 7, *small, "-o", tmp_path / "s.h5")
+    call("render", trained, "--new", 7, *small, "-o", tmp_path / "n.h5")
+    call("render", trained, "--new", 7, "--axes", "1=2.5", *small, "-o", tmp_path / "m.h5")
+    call("render", trained, "--axes", "1=2.5", *small, "-o", tmp_path / "a.h5")
+    files = {name: h5py.File(tmp_path / f"{name}.h5") for name in "snma"}
+    for name in ("latents", "rgb", "depth"):
+        np.testing.assert_array_equal(files["s"][name][:], files["n"][name][:])
+    found = {name: model.principal.coefficients(file["latents"][:])[0] for name, file in files.items()}
+    assert found["m"][0] == pytest.approx(2.5, abs=1e-5)
+    np.testing.assert_allclose(found["m"][1:], found["n"][1:], atol=1e-5)
+    np.testing.assert_allclose(found["a"], [2.5, *[0] * (len(found["a"]) - 1)], atol=1e-5)
+    for file in files.values():
+        file.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--new", "1", "--rows", "0"], "--rows and --new exclude each other"),
+        (["--truncation", "1"], "--truncation has an effect on --new only"),
+        (["--axes", "1"], "--axes 1: give each principal axis"),
+        (["--axes", "0=1"], "--axes 0=1: give each"),
+        (["--axes", "1=1,1=2"], "--axes 1=1,1=2: give each"),
+        (["--axes", "1=nan"], "--axes 1=nan: give each"),
+        (["--axes", "99=1"], "principal axis 99 does not exist"),
+    ],
+)
+def test_coordinates_and_seeds_that_mean_nothing(run, trained, tmp_path, options, why):
+    done = run("render", trained, *options, "-o", tmp_path / "v.h5")
+    assert done.code == 2
+    assert why in done.err
+    assert not (tmp_path / "v.h5").exists()
 
 
 def test_options_that_would_do_nothing_are_refused(call, trained, samples):

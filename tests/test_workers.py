@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nerfgen.errors import InputError
-from nerfgen.parallel import core_count, map_ordered, quota_cores
+from nerfgen.parallel import core_count, in_turns, map_ordered, quota_cores
 from nerfgen.workers import WorkerError
 
 TOKEN = "NERFGEN_TEST_TOKEN"
@@ -190,3 +190,19 @@ def test_the_quota_of_a_container_counts(
         (tmp_path / name).write_text(text, encoding="ascii")
     assert quota_cores(tmp_path) == cores
     assert core_count() >= 1
+
+
+def test_tasks_take_turns_and_keep_their_order():
+    steps = []
+
+    def task(name, count):
+        for _ in range(count):
+            steps.append(name)
+            yield
+        return name
+
+    assert list(in_turns((task(*each) for each in [("a", 2), ("b", 1), ("c", 0), ("d", 3)]), 2)) == list(
+        "abcd"
+    )
+    assert "".join(steps) == "abaddd"
+    assert list(in_turns([], 3)) == []

@@ -346,6 +346,73 @@ def rendering(
     _print(reporter, measured)
 
 
+def viewing(
+    model: runtime.ModelFile,
+    *,
+    events: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Single moves of the camera, whose frame is awaited.")
+    ] = 100,
+    seconds: Annotated[
+        float, typer.Option(min=0.1, max=3600, help="Time of turning without a pause.")
+    ] = 10.0,
+    size: Annotated[
+        int, typer.Option(min=128, max=4096, help="Width and height of the window, in pixels.")
+    ] = 512,
+    messages: Messages,
+) -> None:
+    """The viewer: from a move of the camera to its frame, and frames per second while the object turns.
+
+    A page without a browser sends the messages of the viewer's page and receives its frames. Needs the extra `view`.
+    """
+    from nerfgen.errors import extra_imports
+    from nerfgen.model import model_file
+
+    with extra_imports("the viewer", "view"):
+        from nerfgen.bench.viewing import measure_viewing
+
+    reporter = messages.reporter()
+    measured = measure_viewing(model_file(model), events=events, seconds=seconds, size=size, say=reporter.say)
+    _print(reporter, measured)
+
+
+def serving(
+    model: runtime.ModelFile,
+    *,
+    clients: Annotated[int, typer.Option(min=1, max=400, help="Clients that ask at a time.")] = 16,
+    objects: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Training objects, each shown from eight sides.")
+    ] = 8,
+    size: Annotated[int, typer.Option(min=1, max=1024, help="Size of the views, in pixels.")] = 128,
+    media: Annotated[
+        str, typer.Option("--accept", metavar="TYPE", help="Media type of the answers.")
+    ] = "image/png",
+    rounds: Rounds = 7,
+    seconds: Seconds = 60.0,
+    messages: Messages,
+) -> None:
+    """The rendering service: views per second for many clients against `render_views` in the same process.
+
+    Each client asks for one view at a time, from another process. Needs the extra `serve`.
+    """
+    from nerfgen.errors import extra_imports
+
+    with extra_imports("the service", "serve"):
+        from nerfgen.bench.serving import measure_serving
+
+    reporter = messages.reporter()
+    measured = measure_serving(
+        model,
+        clients=clients,
+        objects=objects,
+        size=size,
+        media=media,
+        rounds=rounds,
+        seconds=seconds,
+        say=reporter.say,
+    )
+    _print(reporter, measured)
+
+
 for function, lines in (
     (
         training,
@@ -361,6 +428,14 @@ for function, lines in (
     (
         rendering,
         ("nerfgen bench rendering", "nerfgen bench rendering --model photos/model.h5 --sizes 64,1024"),
+    ),
+    (viewing, ("nerfgen bench viewing photos/model.h5",)),
+    (
+        serving,
+        (
+            "nerfgen bench serving photos/model.h5",
+            "nerfgen bench serving photos/model.h5 --clients 64 --size 256",
+        ),
     ),
 ):
     app.command(epilog=runtime.examples("Examples", *lines), cls=options.Command)(options.command(function))

@@ -62,8 +62,8 @@ def export(
     from nerfgen.model import load_model, model_file
 
     objects.check_fitting()
-    if not (objects.rows or objects.codes or objects.image):
-        raise InputError("no objects were selected; give `rows` such as 3, `codes` or `image`")
+    if objects.is_empty:
+        raise InputError("no objects were selected; give `rows` such as 3, `codes`, `image`, `new` or `axes`")
     path = model_file(model)
     file = output.output or path.with_name("mesh.glb")
     mesh.check_mesh_name(file)
@@ -72,7 +72,7 @@ def export(
     rows = objects.table_rows(trained)
     names, sources = _names_and_sources(trained, objects, rows, fitting)
     model_record = storage.file_record(path)
-    parameters = asdict(meshing) | (fitting.parameters if objects.image else {})
+    parameters = asdict(meshing) | objects.parameters | (fitting.parameters if objects.image else {})
     outputs = [file]
     if len(names) > 1:
         outputs = [file.with_stem(f"{file.stem}_{number:04d}") for number in range(len(names))]
@@ -139,7 +139,9 @@ def _names_and_sources(
     if objects.codes:
         names, paths = resolve_references(model, objects.codes)
         return names, [(path.name, storage.file_digest(path)) for path in paths]
-    return [f"row {row}" for row in rows], []
+    if rows:
+        return [f"row {row}" for row in rows], []
+    return ["mean" if objects.new is None else f"new {objects.new}"], []
 
 
 def _records(files: list[_File]) -> list[InputRecord]:

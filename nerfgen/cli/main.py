@@ -25,10 +25,12 @@ from nerfgen.cli import (
     runtime,
     sample,
     segment,
+    serve,
     synth,
     train,
     train_landmarker,
     verify,
+    view,
 )
 from nerfgen.compilation_cache import VARIABLE, use_compilation_cache
 from nerfgen.untrusted import FOLLOW_LINKS, READ_LIMIT, read_limit
@@ -53,6 +55,8 @@ for panel, module, function in (
     (PIPELINE, train, train.train),
     (PIPELINE, render, render.render),
     (PIPELINE, sample, sample.sample),
+    (AROUND, view, view.view),
+    (AROUND, serve, serve.serve),
     (AROUND, evaluate, evaluate.evaluate),
     (AROUND, export, export.export),
     (AROUND, export_cameras, export_cameras.export_cameras),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from nerfgen.cli import options
 from nerfgen.inversion import FitSettings
-from nerfgen.settings import SettingError, Settings, setting, settings_of
-from nerfgen.storage import InputRecord
+from nerfgen.model import MAX_COORDINATE, SampleSettings, parse_coordinates
+from nerfgen.settings import MAX_COUNT, MAX_SEED, SettingError, Settings, setting, settings_of
+from nerfgen.storage import InputRecord, Record
 
 if TYPE_CHECKING:
     from nerfgen.cli.progress import Reporter
@@ -29,12 +30,58 @@ class Selection(Settings, title="Objects"):
     image: tuple[Path, ...] = setting(
         (), metavar="IMAGE", help="A new image, or a folder of images; may be repeated."
     )
+    new: int | None = setting(
+        None,
+        minimum=0,
+        maximum=MAX_SEED,
+        metavar="SEED",
+        help="A new object: the first that `nerfgen sample --seed SEED` draws.",
+    )
+    truncation: float | None = setting(
+        None,
+        minimum=0,
+        maximum=100.0,
+        default_text="0.7",
+        help="Truncation of `new`, as of `nerfgen sample`.",
+    )
+    axes: tuple[tuple[int, float], ...] = setting(
+        (),
+        minimum=-MAX_COORDINATE,
+        maximum=MAX_COUNT,
+        parse=parse_coordinates,
+        metavar="AXIS=VALUE,...",
+        help="Move the objects along principal axes to these coordinates, in standard deviations, such as 1=0.5,3=-2; "
+        "without other objects, the mean of the table.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        given = [name for name in ("image", "codes", "rows") if getattr(self, name)]
+        given = [
+            name for name in ("image", "codes", "rows", "new") if getattr(self, name) not in (None, (), "")
+        ]
         if len(given) > 1:
             raise SettingError(f"`{given[0]}` and `{given[1]}` exclude each other; give one of them")
+        if self.truncation is not None and self.new is None:
+            raise SettingError("`truncation` has an effect on `new` only; give it a seed")
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no objects are selected."""
+        return not (self.image or self.codes or self.rows or self.axes) and self.new is None
+
+    @property
+    def parameters(self) -> Record:
+        """What a file records of new and moved objects; nothing where there are none."""
+        found: Record = {}
+        if self.new is not None:
+            found |= {"new": self.new, "truncation": self._truncation}
+        if self.axes:
+            found["axes"] = [list(each) for each in self.axes]
+        return found
+
+    @property
+    def _truncation(self) -> float:
+        return SampleSettings().truncation if self.truncation is None else self.truncation
 
     def check_fitting(self) -> None:
         """Refuse options of fitting where there is no new image.
@@ -55,7 +102,7 @@ class Selection(Settings, title="Objects"):
         """
         from nerfgen.model import parse_numbers
 
-        chosen = self.rows or ("" if self.image or self.codes else default)
+        chosen = self.rows or (default if self.is_empty else "")
         return parse_numbers(chosen, len(model.images), f"`rows` {chosen}", "rows") if chosen else []
 
     def load(
@@ -67,14 +114,24 @@ class Selection(Settings, title="Objects"):
         reporter: Reporter,
     ) -> Objects:
         """The objects; new images are fitted first."""
-        from nerfgen import inversion
         from nerfgen import model as models
 
         if self.image:
-            with reporter.progress("fitting", "steps") as progress:
-                return inversion.fit_images(
-                    model, self.image, fitting=fitting, progress=progress, warn=reporter.say
-                )
-        if self.codes:
-            return models.find_objects(model, model_record["sha256"], self.codes)
-        return models.table_objects(model, rows)
+            found = self._fitted(model, fitting, reporter)
+        elif self.codes:
+            found = models.find_objects(model, model_record["sha256"], self.codes)
+        elif self.new is not None:
+            found = models.drawn_objects(model.principal, 1, self._truncation, self.new)
+        elif rows:
+            found = models.table_objects(model, rows)
+        else:
+            found = models.mean_object(model.principal)
+        return models.move_to(found, model.principal, self.axes) if self.axes else found
+
+    def _fitted(self, model: Model, fitting: FitSettings, reporter: Reporter) -> Objects:
+        from nerfgen import inversion
+
+        with reporter.progress("fitting", "steps") as progress:
+            return inversion.fit_images(
+                model, self.image, fitting=fitting, progress=progress, warn=reporter.say
+            )

@@ -74,7 +74,8 @@ class Reporter:
         """
         if self.quiet:
             yield lambda done, total, note="": None
-        elif sys.stderr is not None and sys.stderr.isatty():
+        # A display that is shown stands in place of stderr, and says of itself that it is no terminal (rich 14).
+        elif self._display or (sys.stderr is not None and sys.stderr.isatty()):
             with self._bar(label, unit) as update:
                 yield update
         else:

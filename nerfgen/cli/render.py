@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
 
-from nerfgen.cli import runtime
+from nerfgen.cli import options, runtime
+from nerfgen.cli.model_source import ServerChoice
 from nerfgen.cli.objects import Selection
 from nerfgen.cli.progress import Messages, other_statuses
 from nerfgen.inversion import FitSettings
@@ -21,6 +23,7 @@ EPILOG = runtime.examples(
     "nerfgen render photos/model.h5 --image me.jpg --tune --yaw -40,-20,0,20,40 --sheet me.png",
     "nerfgen render photos/model.h5 --image album --yaw 0 -o album.h5 --json",
     "nerfgen render photos/model.h5 --codes photos/fitted.h5:0 --path flight.json --video me.mp4 -o flight.h5",
+    "nerfgen render faces --server http://renderer.example:8080 --image me.jpg --orbit 48 --video me.mp4",
 )
 
 _DEFAULT_ROWS = 8
@@ -37,53 +40,56 @@ def render(
     rendering: RenderSettings,
     output: runtime.OutputFile,
     files: ViewFiles,
+    server: ServerChoice,
     strict: runtime.Strict = False,
     messages: Messages,
 ) -> None:
     """Render views of a model's objects; writes views.h5 (fitted.h5 with --image) beside the model.
 
-    Without --rows, --codes and --image, the first eight rows of the table are rendered. Each object is shown from the
+    Without a choice of objects, the first eight rows of the table are rendered. Each object is shown from the
     camera of its own image, then from every chosen camera. New images first pass through landmarks, cameras, masks and
-    latent fitting, all together. The output holds the latent code of each; --codes and other commands use it.
+    latent fitting, all together. The output holds the latent code of each; --codes and other commands use it. With
+    --server, a server fits and renders; the output is the same, in the current folder.
     """
-    from nerfgen import render as rooms
     from nerfgen import storage
     from nerfgen.errors import InputError
-    from nerfgen.model import file_reference, load_model, model_file
+    from nerfgen.model import file_reference, parse_numbers
 
     objects.check_fitting()
-    path = model_file(model)
-    trained = load_model(path)
-    views_file = output.output or path.with_name("fitted.h5" if objects.image else "views.h5")
-    reporter = messages.reporter()
-    chosen = cameras.of(trained.object_class, trained.distance)
-    files.check(chosen.path)
-    references = [file_reference(reference) for reference in objects.codes]
-    if os.path.realpath(views_file) in [os.path.realpath(file) for file, _ in references]:
-        raise InputError(f"`codes` reads {views_file}; choose another `output`")
-    rows = objects.table_rows(trained, default=f"0-{min(_DEFAULT_ROWS, len(trained.images)) - 1}")
-    model_record = storage.file_record(path)
-    read = dict.fromkeys(file for file, _ in references)
-    inputs = [model_record, *chosen.inputs, *(storage.file_record(file) for file in read)]
-    parameters = {
-        "rows": rows,
-        "codes": [f"{file.name}:{which}" for file, which in references],
-        **chosen.parameters,
-        **rendering.parameters(trained),
-    }
-    if objects.image:
-        parameters |= fitting.parameters
-        inputs += _image_records(objects.image, fitting)
-    stage = storage.Stage(views_file, "views/1", trained.object_class, parameters=parameters, inputs=inputs)
-    if stage.is_current(overwrite=output.overwrite):
-        reporter.kept(views_file)
-    else:
-        loaded = objects.load(trained, model_record, rows, fitting, reporter)
-        with reporter.progress("rendering", "objects") as progress:
-            rooms.render_to_file(
-                trained, loaded, stage, cameras=chosen.path.cameras, rendering=rendering, progress=progress
-            )
-    files.write(views_file, trained, path.parent, chosen.path, reporter.say)
+    if server.server is None:
+        options.refuse("has an effect with --server only", "token")
+    with contextlib.closing(server.source(model)) as source:
+        views_file = output.output or source.folder / ("fitted.h5" if objects.image else "views.h5")
+        reporter = messages.reporter()
+        chosen = cameras.of(source.object_class, source.distance)
+        files.check(chosen.path)
+        references = [file_reference(reference) for reference in objects.codes]
+        if os.path.realpath(views_file) in [os.path.realpath(file) for file, _ in references]:
+            raise InputError(f"`codes` reads {views_file}; choose another `output`")
+        words = objects.rows or (f"0-{min(_DEFAULT_ROWS, source.rows) - 1}" if objects.is_empty else "")
+        rows = parse_numbers(words, source.rows, f"`rows` {words}", "rows") if words else []
+        read = dict.fromkeys(file for file, _ in references)
+        inputs = [source.record, *chosen.inputs, *(storage.file_record(file) for file in read)]
+        parameters = {
+            "rows": rows,
+            "codes": [f"{file.name}:{which}" for file, which in references],
+            **objects.parameters,
+            **chosen.parameters,
+            **rendering.parameters(source),
+        }
+        if objects.image:
+            parameters |= fitting.parameters
+            inputs += _image_records(objects.image, fitting)
+        stage = storage.Stage(
+            views_file, "views/1", source.object_class, parameters=parameters, inputs=inputs
+        )
+        if stage.is_current(overwrite=output.overwrite):
+            reporter.kept(views_file)
+        else:
+            loaded = source.load(objects, rows, fitting, reporter)
+            with reporter.progress("rendering", "objects") as progress:
+                source.render(loaded, stage, chosen.path.cameras, rendering, progress)
+        files.write(views_file, source.model, source.folder, chosen.path, reporter.say)
     summary, unusable = _summary(views_file, with_images=bool(objects.image))
     reporter.result(summary, "\n".join(_lines(summary)))
     runtime.check_strict(strict, unusable, summary["objects"])

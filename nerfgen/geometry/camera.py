@@ -123,9 +123,9 @@ def optical_axis(cam_to_world: Float[Array, "*batch 4 4"]) -> Float[Array, "*bat
     return cam_to_world[..., :3, 2]
 
 
-def pixel_centers(size: int) -> Float[np.ndarray, "pixels 2"]:
-    """Centres (x, y) of a square raster, row by row."""
-    rows, columns = np.mgrid[:size, :size]
+def pixel_centers(height: int, width: int | None = None) -> Float[np.ndarray, "pixels 2"]:
+    """Centres (x, y) of a raster, row by row; square without ``width``."""
+    rows, columns = np.mgrid[:height, : height if width is None else width]
     return np.stack([columns, rows], axis=-1).reshape(-1, 2) + 0.5
 
 

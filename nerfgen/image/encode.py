@@ -102,9 +102,21 @@ def is_figure(path: Path) -> bool:
 def png_bytes(
     image: UInt8[np.ndarray, "height width *channels"] | UInt16[np.ndarray, "height width"],
     text: Mapping[str, str] | None = None,
+    *,
+    compression: int = -1,
 ) -> bytes:
-    """The content of the PNG that :func:`save_image` writes."""
-    return _encoded(image, "PNG", **_png_text(text or {}))
+    """The content of the PNG that :func:`save_image` writes.
+
+    Args:
+        compression: from 0 (none) to 9 (slow); -1 for zlib's default. 1 takes a quarter of the default's time, and the
+            file is a fifth larger.
+    """
+    return _encoded(image, "PNG", compress_level=compression, **_png_text(text or {}))
+
+
+def jpeg_bytes(image: UInt8[np.ndarray, "height width 3"], quality: int = 92) -> bytes:
+    """The content of a JPEG."""
+    return _encoded(image, "JPEG", quality=quality)
 
 
 def _encoded(image: np.ndarray, kind: str, **options: Any) -> bytes:

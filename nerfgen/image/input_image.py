@@ -84,6 +84,20 @@ class InputImage:
             return 0, hashlib.sha256().hexdigest()
         return size, digest.hexdigest()
 
+    def encoded(self) -> bytes:
+        """The content of the file; that of a PNG for an image in memory.
+
+        Raises:
+            UnreadableImageError: the file can't be opened.
+            OSError: it can't be read.
+        """
+        if isinstance(self._source, np.ndarray):
+            stream = io.BytesIO()
+            Image.fromarray(self._source).save(stream, "PNG")
+            return stream.getvalue()
+        with self._open(decodable=False) as file:
+            return file.read()
+
     def pixels(self, max_side: int = 0) -> tuple[UInt8[np.ndarray, "height width 3"], tuple[float, float]]:
         """The upright image in sRGB, no larger than ``max_side`` pixels (0: as large as it is used), and its scale.
 

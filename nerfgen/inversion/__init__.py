@@ -7,7 +7,17 @@ from nerfgen.lazy import lazy_imports
 if TYPE_CHECKING:
     from nerfgen.inversion.initial_guess import learn_initial_guess, thumbnails
     from nerfgen.inversion.latent_fitting import Fitted, fit_latents
-    from nerfgen.inversion.new_images import PreparedImages, fit_images, name_images, prepare_images
+    from nerfgen.inversion.new_images import (
+        FittedImages,
+        NoUsableImageError,
+        PreparedImages,
+        find_networks,
+        fit_images,
+        fit_prepared,
+        name_images,
+        prepare_images,
+        tune_prepared,
+    )
     from nerfgen.inversion.reconstruction import reconstruction_psnr
     from nerfgen.inversion.settings import FitSettings
     from nerfgen.inversion.tuning import Tuned, tune_networks
@@ -17,14 +27,19 @@ __getattr__ = lazy_imports(__name__)
 __all__ = [
     "FitSettings",
     "Fitted",
+    "FittedImages",
+    "NoUsableImageError",
     "PreparedImages",
     "Tuned",
+    "find_networks",
     "fit_images",
     "fit_latents",
+    "fit_prepared",
     "learn_initial_guess",
     "name_images",
     "prepare_images",
     "reconstruction_psnr",
     "thumbnails",
     "tune_networks",
+    "tune_prepared",
 ]

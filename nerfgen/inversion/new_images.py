@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -25,10 +26,10 @@ from nerfgen.data import FramedImages, frame_mask
 from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras, window_intrinsics
 from nerfgen.image import InputImage, UnreadableImageError, find_images
-from nerfgen.inversion.latent_fitting import fit_latents
+from nerfgen.inversion.latent_fitting import Fitted, fit_latents
 from nerfgen.inversion.settings import FitSettings
 from nerfgen.inversion.tuning import Tuned, tune_networks
-from nerfgen.landmark import Detection, estimator_for, map_landmarks
+from nerfgen.landmark import Detection, EstimatorSpec, estimator_for, map_landmarks
 from nerfgen.mask import MaskSettings, Segmentation, SegmentationRequest, SegmenterSpec, map_masks
 from nerfgen.model import Model, Objects
 from nerfgen.parallel import Progress, map_threads, silent
@@ -41,6 +42,22 @@ Warn = Callable[[str], None]
 _LISTED = 3
 # Masks are at least of this size, pixels: segmentation at a smaller one is coarse.
 _MIN_MASK_SIZE = 64
+
+
+class NoUsableImageError(InputError):
+    """None of some images can be fitted.
+
+    Attributes:
+        status: of each image, why.
+    """
+
+    def __init__(self, names: Sequence[str], status: Sequence[str], class_name: str) -> None:
+        reasons = [f"{name}: {value}" for name, value in zip(names, status, strict=True)]
+        more = f"; and {len(reasons) - _LISTED} more" if len(reasons) > _LISTED else ""
+        super().__init__(
+            f"no image is usable ({'; '.join(reasons[:_LISTED])}{more}); is there a {class_name} in it?"
+        )
+        self.status = list(status)
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,8 @@ def fit_images(
         An object for each image, with its framed image; unusable images have a status that says why.
 
     Raises:
-        InputError: a path does not exist, or no image is usable.
+        InputError: a path does not exist.
+        NoUsableImageError: no image is usable.
     """
     prepared = prepare_images(
         model,
@@ -93,20 +111,66 @@ def fit_images(
         workers=fitting.workers,
         warn=warn,
     )
-    framed, seed = prepared.framed, fitting.seed
+    fitted = fit_prepared(model, prepared, fitting, progress)
+    return tune_prepared(model, prepared, fitted, fitting, progress) if fitting.tune else fitted.objects
+
+
+class FittedImages(NamedTuple):
+    """Prepared images with latent codes.
+
+    Attributes:
+        objects: as :func:`fit_images` returns them.
+        fitted: of the usable images.
+    """
+
+    objects: Objects
+    fitted: Fitted
+
+
+def fit_prepared(
+    model: Model,
+    prepared: PreparedImages,
+    fitting: FitSettings = FitSettings(),
+    progress: Progress = silent,
+) -> FittedImages:
+    """Latent codes of prepared images, and cameras if they are to be refined; the networks are not tuned."""
     fitted = fit_latents(
         model,
-        framed,
+        prepared.framed,
         steps=fitting.steps,
         start=fitting.start,
         refine_cameras=fitting.refine_cameras,
-        seed=seed,
+        seed=fitting.seed,
         progress=progress,
     )
-    tuned = Tuned({}, fitted.psnr)
-    if fitting.tune:
-        tuned = tune_networks(model, framed, fitted, steps=fitting.tune_steps, seed=seed, progress=progress)
-    count, index, status = len(prepared.names), prepared.index, list(prepared.status)
+    return FittedImages(_as_objects(model, prepared, fitted, Tuned({}, fitted.psnr)), fitted)
+
+
+def tune_prepared(
+    model: Model,
+    prepared: PreparedImages,
+    found: FittedImages,
+    fitting: FitSettings = FitSettings(),
+    progress: Progress = silent,
+    *,
+    shared: bool = False,
+) -> Objects:
+    """The objects of fitted images with the networks tuned to them, see :func:`nerfgen.inversion.tune_networks`."""
+    tuned = tune_networks(
+        model,
+        prepared.framed,
+        found.fitted,
+        steps=fitting.tune_steps,
+        seed=fitting.seed,
+        shared=shared,
+        progress=progress,
+    )
+    return _as_objects(model, prepared, found.fitted, tuned)
+
+
+def _as_objects(model: Model, prepared: PreparedImages, fitted: Fitted, tuned: Tuned) -> Objects:
+    framed, index, status = prepared.framed, prepared.index, list(prepared.status)
+    count = len(prepared.names)
     latents = np.tile(model.latents.mean(0), (count, 1)).astype(np.float32)
     intrinsics, poses = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))
     quality, iterations = np.full(count, np.nan, np.float32), np.zeros(count, np.int32)
@@ -139,7 +203,8 @@ def prepare_images(
     """Estimate landmarks, camera and mask of each image, and frame it, with the settings of the model's training.
 
     Raises:
-        InputError: a path does not exist, or no image is usable.
+        InputError: a path does not exist.
+        NoUsableImageError: no image is usable.
     """
     inputs, names = name_images(images)
     detections, mesh_index = _landmarks(model, inputs, landmarker, models, workers, warn)
@@ -167,7 +232,7 @@ def prepare_images(
             rasters.append(raster)
     index = np.flatnonzero(storage.usable(status))
     if not len(index):
-        raise InputError(_none_usable(names, status, model.object_class.name))
+        raise NoUsableImageError(names, status, model.object_class.name)
     framed = FramedImages(
         images=[names[place] for place in index],
         rgb=np.stack(rgb),
@@ -184,6 +249,36 @@ def prepare_images(
     return PreparedImages(names, status, framed, index, observed.points_of(index))
 
 
+def find_networks(
+    model: Model,
+    *,
+    landmarker: Path | None = None,
+    models: Path | None = None,
+    warn: Warn = lambda line: None,
+) -> None:
+    """Find, and download if need be, the networks by which images of a model's class are prepared.
+
+    Raises:
+        NerfgenError: images can't be prepared here; says what is missing.
+    """
+    _estimator_of(model, landmarker, models, warn)
+    if model.recipe.lambda_mask > 0:
+        _segmenter_of(model, models, warn)
+
+
+def _estimator_of(model: Model, landmarker: Path | None, models: Path | None, warn: Warn) -> EstimatorSpec:
+    return estimator_for(model.object_class, landmarker, models=models).prepared(warn)
+
+
+def _segmenter_of(model: Model, models: Path | None, warn: Warn) -> SegmenterSpec:
+    settings = model.preparation.masks
+    if settings is None:
+        method = f"the method of class {model.object_class.name}"
+        warn(f"the model's masks came from files; new images are segmented by {method}")
+        settings = MaskSettings()
+    return SegmenterSpec(settings, model.object_class, models).prepared(warn)
+
+
 def _landmarks(
     model: Model,
     inputs: Sequence[InputImage],
@@ -192,7 +287,7 @@ def _landmarks(
     workers: int | None,
     warn: Warn,
 ) -> tuple[list[Detection], Int[np.ndarray, "mesh"]]:
-    spec = estimator_for(model.object_class, landmarker, models=models).prepared(warn)
+    spec = _estimator_of(model, landmarker, models, warn)
     for line in spec.warnings():
         warn(line)
     return list(map_landmarks(inputs, spec, workers=workers)), spec.mesh_index
@@ -238,12 +333,7 @@ def _masks(
 ) -> dict[int, Segmentation]:
     """The segmentation of every image that has a camera, by its index."""
     usable = np.flatnonzero(storage.usable(cameras.status)).tolist()
-    settings = model.preparation.masks
-    if settings is None:
-        method = f"the method of class {model.object_class.name}"
-        warn(f"the model's masks came from files; new images are segmented by {method}")
-        settings = MaskSettings()
-    spec = SegmenterSpec(settings, model.object_class, models).prepared(warn)
+    spec = _segmenter_of(model, models, warn)
     requests = [
         SegmentationRequest(
             inputs[place],
@@ -322,9 +412,3 @@ def _distinct_names(files: Sequence[Path], lengths: Sequence[int]) -> list[str]:
         used.add(distinct)
         names[place] = distinct
     return names
-
-
-def _none_usable(names: Sequence[str], status: Sequence[str], class_name: str) -> str:
-    reasons = [f"{name}: {value}" for name, value in zip(names, status, strict=True)]
-    more = f"; and {len(reasons) - _LISTED} more" if len(reasons) > _LISTED else ""
-    return f"no image is usable ({'; '.join(reasons[:_LISTED])}{more}); is there a {class_name} in it?"

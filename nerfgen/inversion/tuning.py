@@ -30,6 +30,7 @@ from nerfgen.inversion.reconstruction import (
     ADAM,
     RAYS,
     BatchOf,
+    ImageBatch,
     Network,
     device_network,
     image_batches,
@@ -68,9 +69,10 @@ def tune_networks(
     *,
     steps: int = STEPS,
     seed: int = 0,
+    shared: bool = False,
     progress: Progress = silent,
 ) -> Tuned:
-    """Adjust the networks to each image alone; its latent code and camera are fixed.
+    """Adjust the networks to each image alone, or once to all images; latent codes and cameras are fixed.
 
     The loss is that of training, plus the squared difference that the change makes to colour and opacity along rays of
     turned views, plus ``1e-4`` times the squared norm of the change. Turned views have random training cameras, turned
@@ -78,6 +80,10 @@ def tune_networks(
     equivalent to a bias.
 
     Images whose fit did not converge are skipped.
+
+    Args:
+        shared: the images are of one object, and all have the same change: that of the mean of their losses. It is kept
+            if it improves the mean PSNR.
 
     Raises:
         InputError: ``steps`` is below 1.
@@ -89,6 +95,8 @@ def tune_networks(
     found: dict[int, dict[str, PyTree]] = {}
     chosen = np.flatnonzero(fitted.converged)
     batches = list(image_batches(chosen, count, recipe, 3 * RAYS))
+    if shared and len(chosen):
+        batches = [ImageBatch(chosen, len(chosen))]
     nothing = jax.tree.map(np.zeros_like, tunable_parameters(model.parameters))
     for number, batch in enumerate(batches):
         images = _Images(
@@ -96,16 +104,19 @@ def tune_networks(
             jnp.asarray(fitted.latents[batch.images]),
             jnp.asarray(fitted.cam_to_world[batch.images], jnp.float32),
         )
-        deltas = jax.tree.map(partial(_repeated, len(batch.images)), nothing)
+        deltas = jax.tree.map(partial(_repeated, 1 if shared else len(batch.images)), nothing)
         search = _Search(deltas, ADAM.init(deltas), jnp.int32(0))
         fixed = (model.config, recipe, network, views, images, jax.random.key(seed), jnp.float32(steps))
         part = BatchOf(number, len(batches), f"{len(chosen)} tuned")
         search = optimise_batch(partial(_advance, *fixed), search, steps, part, progress)
         ours = jax.tree.map(lambda array: np.asarray(array).astype(np.float16), search.deltas)
         for place, image in enumerate(batch.images[: batch.num_images]):
-            found[int(image)] = jax.tree.map(itemgetter(place), ours)
+            found[int(image)] = jax.tree.map(itemgetter(0 if shared else place), ours)
     psnr = reconstruction_psnr(model, framed, fitted.latents, fitted.cam_to_world, found)
-    better = psnr > fitted.psnr  # false where it is no number
+    gain = psnr - fitted.psnr
+    if shared and len(chosen):
+        gain[chosen] = gain[chosen].mean()
+    better = gain > 0  # false where it is no number
     return Tuned(
         {place: delta for place, delta in found.items() if better[place]},
         np.where(better, psnr, fitted.psnr),
@@ -121,7 +132,7 @@ class _Images(NamedTuple):
 
 
 class _Search(NamedTuple):
-    """The state of tuning: the change for every image, Adam's moments, and steps done."""
+    """The state of tuning: the change for every image, or one for all; Adam's moments, and steps done."""
 
     deltas: dict[str, PyTree]
     moments: PyTree
@@ -130,6 +141,16 @@ class _Search(NamedTuple):
 
 def _repeated(count: int, array: np.ndarray) -> Array:
     return jnp.broadcast_to(array, (count, *array.shape))
+
+
+def _for_each(count: int, deltas: Array) -> Array:
+    """A change for every image; that of all images is repeated."""
+    return jnp.broadcast_to(deltas, (count, *deltas.shape[1:]))
+
+
+def _as(gradients: Array, deltas: Array) -> Array:
+    """Gradients of every image's change, or their mean where one change is for all."""
+    return gradients if len(gradients) == len(deltas) else gradients.mean(axis=0, keepdims=True)
 
 
 def _turned_views(model: Model, seed: int) -> Cameras:
@@ -191,7 +212,9 @@ def _advance(
         chosen = jax.random.randint(keys[2], (), 0, _CAMERAS)
         view = Cameras(views.intrinsics[chosen], views.cam_to_world[chosen])
         each = jax.vmap(jax.grad(loss), in_axes=(0, 0, None, None, None))
-        moves, moments = ADAM.update(each(search.deltas, images, search.step, keys, view), search.moments)
+        own = jax.tree.map(partial(_for_each, len(images.latents)), search.deltas)
+        gradients = jax.tree.map(_as, each(own, images, search.step, keys, view), search.deltas)
+        moves, moments = ADAM.update(gradients, search.moments)
         rate = _RATE * _FINAL ** (search.step / steps)
         deltas = jax.tree.map(lambda value, move: value - rate * move, search.deltas, moves)
         return _Search(deltas, moments, search.step + 1)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         is_current,
         linear_color,
         read_provenance,
+        surface_bytes,
         write_surface,
     )
     from nerfgen.mesh.settings import MeshSettings
@@ -35,6 +36,7 @@ __all__ = [
     "linear_color",
     "object_surface",
     "read_provenance",
+    "surface_bytes",
     "write_objects",
     "write_surface",
 ]

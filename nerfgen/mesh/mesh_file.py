@@ -57,6 +57,13 @@ def write_surface(stage: storage.Stage, surface: Surface) -> None:
     Raises:
         InputError: the suffix is not one of ``FORMATS``.
     """
+    data = surface_bytes(stage, surface)
+    with storage.atomic_path(stage.output) as temporary:
+        temporary.write_bytes(data)
+
+
+def surface_bytes(stage: storage.Stage, surface: Surface) -> bytes:
+    """The content of the file that :func:`write_surface` writes."""
     path = stage.output
     check_mesh_name(path)
     mesh = surface.mesh
@@ -69,9 +76,7 @@ def write_surface(stage: storage.Stage, surface: Surface) -> None:
     }
     provenance = stage.attributes() | {"surface": json.dumps(found, sort_keys=True)}
     encode, _ = FORMATS[path.suffix.lower()]
-    data = encode(mesh, provenance)
-    with storage.atomic_path(path) as temporary:
-        temporary.write_bytes(data)
+    return encode(mesh, provenance)
 
 
 def is_current(stage: storage.Stage, *, overwrite: bool = False) -> bool:

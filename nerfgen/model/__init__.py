@@ -8,29 +8,34 @@ if TYPE_CHECKING:
     from nerfgen.model.latent_space import Principal, principal_axes, truncated_draws
     from nerfgen.model.nearness import Drawn, Neighbours, draw_identities, neighbours
     from nerfgen.model.objects import (
+        ModelShape,
         Objects,
         concatenate,
         drawn_objects,
         file_reference,
         find_objects,
+        names_rows,
         parse_numbers,
+        read_objects,
         resolve_references,
         stored_objects,
         table_objects,
     )
     from nerfgen.model.preparation import Preparation, recorded_preparation
     from nerfgen.model.recipe import PRESETS, Recipe, recorded_recipe
-    from nerfgen.model.settings import SampleSettings, WalkSettings
+    from nerfgen.model.settings import MAX_COORDINATE, SampleSettings, WalkSettings, parse_coordinates
     from nerfgen.model.trained import InitialGuess, Model, load_model, model_file, save_model
-    from nerfgen.model.walk import great_arc, walk_axis, walk_between
+    from nerfgen.model.walk import great_arc, mean_object, move_to, walk_axis, walk_between
 
 __getattr__ = lazy_imports(__name__)
 
 __all__ = [
+    "MAX_COORDINATE",
     "PRESETS",
     "Drawn",
     "InitialGuess",
     "Model",
+    "ModelShape",
     "Neighbours",
     "Objects",
     "Preparation",
@@ -45,10 +50,15 @@ __all__ = [
     "find_objects",
     "great_arc",
     "load_model",
+    "mean_object",
     "model_file",
+    "move_to",
+    "names_rows",
     "neighbours",
+    "parse_coordinates",
     "parse_numbers",
     "principal_axes",
+    "read_objects",
     "recorded_preparation",
     "recorded_recipe",
     "resolve_references",

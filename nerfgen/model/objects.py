@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import h5py
 import numpy as np
@@ -21,6 +21,20 @@ from nerfgen.untrusted import content_of, parse_json
 
 Value = TypeVar("Value")
 _MOST_NUMBERS = 10_000_000
+
+
+class ModelShape(NamedTuple):
+    """The sizes of a model, which the objects of its files fit.
+
+    Attributes:
+        rows: of the table.
+        code_size: numbers of a latent code.
+        parameters: of the networks: a tree of arrays, or of what has their shapes.
+    """
+
+    rows: int
+    code_size: int
+    parameters: Mapping[str, PyTree]
 
 
 @dataclass(frozen=True)
@@ -50,18 +64,17 @@ class Objects:
     def __len__(self) -> int:
         return len(self.names)
 
-    def check(self, model: Model) -> None:
+    def check(self, shape: ModelShape) -> None:
         """Check objects that were read from a file against the model that they are of.
 
         Raises:
             InputError: naming the first dataset that does not fit.
         """
-        if self.latents.shape[1] != model.config.code_size:
+        if self.latents.shape[1] != shape.code_size:
             raise InputError(
-                f"dataset latents has {self.latents.shape[1]} columns, but the model's codes have "
-                f"{model.config.code_size}"
+                f"dataset latents has {self.latents.shape[1]} columns, but the model's codes have {shape.code_size}"
             )
-        if not ((self.rows >= -1) & (self.rows < len(model.images))).all():
+        if not ((self.rows >= -1) & (self.rows < shape.rows)).all():
             raise InputError("dataset row has rows that the model lacks")
         # Objects that could not be fitted may have neither camera nor code.
         usable = storage.usable(self.status)
@@ -111,6 +124,12 @@ def stored_objects(model: Model, model_digest: str, path: Path, which: str = "al
     Raises:
         InputError: the file is not of this kind, lacks these objects, or was made with another model.
     """
+    shape = ModelShape(len(model.images), model.config.code_size, model.parameters)
+    return read_objects(shape, model_digest, path, which)
+
+
+def read_objects(shape: ModelShape, model_digest: str, path: Path, which: str = "all") -> Objects:
+    """As :func:`stored_objects`, of a model that is elsewhere."""
     with storage.reading(path, "views/1") as file:
         names = storage.strings(file["name"])
         chosen = np.array(parse_numbers(which, len(names), f"{path}:{which}", "objects"), dtype=int)
@@ -121,11 +140,11 @@ def stored_objects(model: Model, model_digest: str, path: Path, which: str = "al
                 f"{path} was made with another model; use that model, or re-create the file with this one"
             )
         with content_of(path, "re-create it with this model"):
-            return _read_objects(file, model, names, chosen)
+            return _read_objects(file, shape, names, chosen)
 
 
 def _read_objects(
-    file: h5py.File, model: Model, names: list[str], chosen: Int[np.ndarray, "chosen"]
+    file: h5py.File, shape: ModelShape, names: list[str], chosen: Int[np.ndarray, "chosen"]
 ) -> Objects:
     status = storage.strings(file["status"])
     cameras = None
@@ -139,12 +158,12 @@ def _read_objects(
         latents=file["latents"][:][chosen],
         cameras=cameras,
         tuned={
-            place: read_parameters(item, model.parameters, where=f"tuned/{chosen[place]}", some=True)
+            place: read_parameters(item, shape.parameters, where=f"tuned/{chosen[place]}", some=True)
             for place, item in stored.items()
         },
         images={place: _read_image(item) for place, item in framed.items()},
     )
-    found.check(model)
+    found.check(shape)
     return found
 
 
@@ -193,7 +212,7 @@ def resolve_references(model: Model, references: Sequence[str]) -> tuple[list[st
     names: list[str] = []
     files: dict[Path, None] = {}
     for reference in references:
-        if _names_rows(reference):
+        if names_rows(reference):
             names += map(str, parse_numbers(reference, len(model.images), reference, "rows"))
             continue
         path, which = file_reference(reference)
@@ -276,11 +295,12 @@ def _shifted(starts: Sequence[int], parts: Sequence[dict[int, Value]]) -> dict[i
 
 
 def _find(model: Model, model_digest: str, reference: str) -> Objects:
-    if _names_rows(reference):
+    if names_rows(reference):
         return table_objects(model, parse_numbers(reference, len(model.images), reference, "rows"))
     path, which = file_reference(reference)
     return stored_objects(model, model_digest, path, which)
 
 
-def _names_rows(reference: str) -> bool:
+def names_rows(reference: str) -> bool:
+    """Whether a reference names rows of the table, not a file."""
     return reference == "all" or (reference[:1].isdigit() and set(reference) <= set("0123456789,- "))

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from nerfgen.settings import MAX_COUNT, MAX_SEED, SettingError, Settings, setting
+from nerfgen.settings import MAX_COUNT, MAX_SEED, SettingError, Settings, parse_count, setting
+
+# Of a coordinate along a principal axis, standard deviations.
+MAX_COORDINATE = 1000.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,30 @@ def parse_range(name: str, text: str) -> tuple[float, float]:
     return low, high
 
 
+def parse_coordinates(name: str, text: str) -> tuple[tuple[int, float], ...]:
+    """Coordinates along principal axes, from words such as ``1=0.5,3=-2``; each axis once.
+
+    Args:
+        name: of the setting, for errors.
+
+    Raises:
+        SettingError: other words.
+    """
+    found: dict[int, float] = {}
+    for word in text.split(","):
+        axis, _, value = word.partition("=")
+        try:
+            number, coordinate = parse_count(axis.strip()), float(value)
+        except ValueError:
+            number, coordinate = 0, math.nan
+        if not 1 <= number <= MAX_COUNT or number in found or not abs(coordinate) <= MAX_COORDINATE:
+            raise SettingError(
+                f"`{name}` {text}: give each principal axis, counted from 1, once with a coordinate, such as 1=0.5,3=-2"
+            )
+        found[number] = coordinate
+    return tuple(found.items())
+
+
 @dataclass(frozen=True)
 class WalkSettings(Settings, title="Walks, in place of new objects"):
     """How a walk through the space of latent codes is made."""
@@ -81,8 +108,8 @@ class WalkSettings(Settings, title="Walks, in place of new objects"):
     )
     span: tuple[float, float] = setting(
         (-3.0, 3.0),
-        minimum=-1000.0,
-        maximum=1000.0,
+        minimum=-MAX_COORDINATE,
+        maximum=MAX_COORDINATE,
         option="--range",
         parse=parse_range,
         metavar="FROM:TO",

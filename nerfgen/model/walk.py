@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, PyTree
@@ -127,28 +129,65 @@ def walk_axis(
     Raises:
         InputError: the axis does not exist, or ``start`` is not one usable object.
     """
-    if not 1 <= axis <= principal.varying:
-        raise InputError(
-            f"principal axis {axis} does not exist; the table varies along axes 1 to {principal.varying}"
-        )
+    _require_axis(principal, axis)
     require_codes(len(values), len(principal.mean))
-    code, name, tuned = principal.mean, "mean", None
-    if start is not None:
-        if len(start) != 1:
-            raise InputError(f"a walk along an axis starts from one object, not {len(start)}")
-        _require_usable(start)
-        code, name, tuned = start.latents[0], start.names[0], start.tuned.get(0)
+    start = mean_object(principal) if start is None else start
+    if len(start) != 1:
+        raise InputError(f"a walk along an axis starts from one object, not {len(start)}")
+    _require_usable(start)
+    code, tuned = start.latents[0], start.tuned.get(0)
     coordinates = np.tile(principal.coefficients(code[None]), (len(values), 1))
     moves = values - coordinates[:, axis - 1]
     coordinates[:, axis - 1] = values
     return Objects(
-        names=[f"{name}, axis {axis} at {value:+.3f}" for value in values],
+        names=[f"{start.names[0]}, axis {axis} at {value:+.3f}" for value in values],
         status=["ok"] * len(values),
         rows=np.full(len(values), -1),
         latents=code + moves[:, None] * principal.deviation[axis - 1] * principal.axes[axis - 1],
         tuned={frame: tuned for frame in range(len(values))} if tuned else {},
         extra={"coefficients": coordinates},
     )
+
+
+def mean_object(principal: Principal) -> Objects:
+    """The mean latent code as an object."""
+    return Objects(["mean"], ["ok"], np.full(1, -1), principal.mean[None])
+
+
+def move_to(
+    objects: Objects, principal: Principal, coordinates: Mapping[int, float] | Sequence[tuple[int, float]]
+) -> Objects:
+    """Objects moved along principal axes to given coordinates; all else of them stays.
+
+    Args:
+        principal: of the whole table, all its axes.
+        coordinates: coordinate along an axis, in standard deviations, by number of the axis; 1 has the largest
+            variance.
+
+    Raises:
+        InputError: an axis does not exist.
+    """
+    present = principal.coefficients(objects.latents)
+    latents = objects.latents.astype(np.float64)
+    for axis, value in dict(coordinates).items():
+        _require_axis(principal, axis)
+        moves = value - present[:, axis - 1]
+        latents += moves[:, None] * principal.deviation[axis - 1] * principal.axes[axis - 1]
+    where = ", ".join(f"axis {axis} at {value:+.3f}" for axis, value in dict(coordinates).items())
+    return replace(
+        objects,
+        names=[f"{name}, {where}" for name in objects.names] if where else objects.names,
+        rows=np.full(len(objects), -1) if where else objects.rows,
+        latents=latents,
+        extra={},
+    )
+
+
+def _require_axis(principal: Principal, axis: int) -> None:
+    if not 1 <= axis <= principal.varying:
+        raise InputError(
+            f"principal axis {axis} does not exist; the table varies along axes 1 to {principal.varying}"
+        )
 
 
 def _interpolated(first: dict[str, PyTree], second: dict[str, PyTree], fraction: float) -> dict[str, PyTree]:

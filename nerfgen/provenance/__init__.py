@@ -7,8 +7,9 @@ from nerfgen.lazy import lazy_imports
 if TYPE_CHECKING:
     from nerfgen.provenance.origin import Call
     from nerfgen.provenance.reconstruction import reconstruct
+    from nerfgen.provenance.recorded_inputs import unchanged_input
     from nerfgen.provenance.verification import Verified, find_written, renew, verify
 
 __getattr__ = lazy_imports(__name__)
 
-__all__ = ["Call", "Verified", "find_written", "reconstruct", "renew", "verify"]
+__all__ = ["Call", "Verified", "find_written", "reconstruct", "renew", "unchanged_input", "verify"]

@@ -233,7 +233,7 @@ def numbers_text(numbers: Sequence[int]) -> str:
 
 
 _DEFAULT_YAW, _WALK_YAW = (-40.0, -20.0, 0.0, 20.0, 40.0), (0.0,)
-_DEFAULT_ROWS = 8
+_DEFAULT_ROWS = list(range(8))
 
 
 def render(origin: Origin) -> Call:
@@ -245,16 +245,25 @@ def render(origin: Origin) -> Call:
         options, default = {**_fitting(origin), "image": _images(origin)}, "fitted.h5"
     elif parameters["codes"]:
         options = {"codes": made.references(parameters["codes"])}
-    elif parameters["rows"] != list(range(_DEFAULT_ROWS)):
-        options = {"rows": numbers_text(parameters["rows"])}
+    elif (parameters["rows"] and parameters["rows"] != _DEFAULT_ROWS) or "axes" in parameters:
+        options = {"rows": numbers_text(parameters["rows"]) or None}
     return origin.call(
         "render",
         [made.path],
         **options,
+        **_moved(origin),
         **made.cameras(_DEFAULT_YAW),
         **made.rendering(),
         output=origin.output(made.path.with_name(default)),
     )
+
+
+def _moved(origin: Origin) -> Record:
+    """The options of a new object, and of objects that were moved along principal axes."""
+    axes = origin.parameters.get("axes")
+    coordinates = ",".join(f"{axis}={value}" for axis, value in axes) if axes else None
+    new = origin.own("new", "truncation") if "new" in origin.parameters else {}
+    return {**new, "axes": coordinates}
 
 
 def _images(origin: Origin) -> list[Path]:
@@ -353,10 +362,14 @@ def export(origin: Origin) -> Call:
         options["image"] = [origin.input(record, "IMAGE") if record else Path("IMAGE")]
     elif name.startswith("row "):
         options["rows"] = name.removeprefix("row ")
-    else:
+    elif "new" not in parameters and name != "mean":
         options["codes"] = made.references([name])
     return origin.call(
-        "export", [made.path], **options, output=origin.output(made.path.with_name("mesh.glb"))
+        "export",
+        [made.path],
+        **options,
+        **_moved(origin),
+        output=origin.output(made.path.with_name("mesh.glb")),
     )
 
 

@@ -83,6 +83,22 @@ def find_input(written: Written, record: InputRecord, folders: Sequence[Path]) -
     return (there[0], CHANGED) if there else (None, NOT_FOUND)
 
 
+def unchanged_input(path: Path, schema: str) -> Path | None:
+    """The first input of a file with a schema, if it lies beside the file and has not changed since; None otherwise.
+
+    Raises:
+        InputError: nerfgen did not write the file, or it is damaged.
+    """
+    written = read_written(path)
+    for record in written.inputs:
+        if record["file"] == FOLDER:
+            continue
+        found, state = find_input(written, record, [path.parent])
+        if found and state == UNCHANGED and storage.schema_of(found) == schema:
+            return found
+    return None
+
+
 def images_folder(written: Written, names: Sequence[str], folders: Sequence[Path]) -> Path | None:
     """The first of some folders that holds any of a file's images."""
     return next((folder for folder in folders if any(_present(folder, names))), None)

@@ -9,16 +9,29 @@ if TYPE_CHECKING:
     from nerfgen.render.figures import (
         framed_image,
         input_images,
+        png_pixels,
         preview_sheet,
         save_pngs,
+        shared_limits,
+        show,
         video_frames,
         views_sheet,
     )
     from nerfgen.render.object_renderer import ObjectRenderer
     from nerfgen.render.settings import KINDS, MAX_SAMPLES, ChosenCameras, Kind, RenderSettings, ViewCameras
-    from nerfgen.render.stage import render_to_file
+    from nerfgen.render.stage import render_to_file, write_views
     from nerfgen.render.view_files import ViewFiles
-    from nerfgen.render.views import Views, render_views, surface_depths, to_uint8
+    from nerfgen.render.views import (
+        Part,
+        Views,
+        part_steps,
+        render_views,
+        require_views,
+        samples_of,
+        surface_depths,
+        to_uint8,
+        together,
+    )
 
 __getattr__ = lazy_imports(__name__)
 
@@ -29,6 +42,7 @@ __all__ = [
     "ChosenCameras",
     "Kind",
     "ObjectRenderer",
+    "Part",
     "RenderSettings",
     "ViewCameras",
     "ViewFiles",
@@ -36,12 +50,20 @@ __all__ = [
     "flatness",
     "framed_image",
     "input_images",
+    "part_steps",
+    "png_pixels",
     "preview_sheet",
     "render_to_file",
     "render_views",
+    "require_views",
+    "samples_of",
     "save_pngs",
+    "shared_limits",
+    "show",
     "surface_depths",
     "to_uint8",
+    "together",
     "video_frames",
     "views_sheet",
+    "write_views",
 ]

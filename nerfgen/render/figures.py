@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import h5py
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from nerfgen.geometry import turned_views, yaw_pitch_roll
 from nerfgen.image import (
@@ -38,9 +38,7 @@ Picture = UInt8[np.ndarray, "_ _ 3"]
 def save_pngs(file: h5py.File, folder: Path, kinds: Sequence[Kind]) -> tuple[int, int]:
     """Write every view of every object as ``OBJECT_VIEW.png`` (rgb) or ``OBJECT_VIEW.KIND.png``.
 
-    Other files in the folder are left alone. rgba has straight alpha; depth has 16 bits, see
-    :func:`nerfgen.image.depth_levels`; normals are world normals, see :func:`nerfgen.image.color_normals`; opacity is
-    grey.
+    Other files in the folder are left alone. What the files hold, see :func:`png_pixels`.
 
     Returns:
         Number of files, and number of pixels whose depth is beyond the range of 16 bits.
@@ -53,28 +51,42 @@ def save_pngs(file: h5py.File, folder: Path, kinds: Sequence[Kind]) -> tuple[int
         suffix = "png" if name == "rgb" else f"{name}.png"
         if name == "depth":
             beyond += int((values > MAX_DEPTH).sum())
-            values = depth_levels(values)
+        pixels, text = png_pixels(name, values)
         save_image(
             folder / f"{number:04d}_{view:03d}.{suffix}",
-            color_normals(values) if name == "normals" else values,
-            text=DEPTH_TEXT if name == "depth" else None,
+            pixels,
+            text=text,
             figure=name not in ("rgb", "rgba"),
             tidy=False,
         )
     return objects * views * len(kinds), beyond
 
 
-def input_images(file: h5py.File, model: Model, data: Path, size: int) -> Iterator[Picture | None]:
+def png_pixels(
+    kind: Kind, values: Shaped[np.ndarray, "height width *channels"]
+) -> tuple[Shaped[np.ndarray, "height width *channels"], dict[str, str]]:
+    """Values of one kind, as a views file holds them, as the pixels of a PNG, and texts for its metadata.
+
+    rgba has straight alpha; depth has 16 bits, see :func:`nerfgen.image.depth_levels`; normals are world normals, see
+    :func:`nerfgen.image.color_normals`; opacity is grey.
+    """
+    if kind == "depth":
+        return depth_levels(values), DEPTH_TEXT
+    return color_normals(values) if kind == "normals" else values, {}
+
+
+def input_images(file: h5py.File, model: Model | None, data: Path, size: int) -> Iterator[Picture | None]:
     """The framed input image of each object of a views file; None for objects without one.
 
     Args:
+        model: of the objects; None if it is elsewhere, and with it the images of its rows.
         data: folder of the images of the model's rows; missing ones are grey.
         size: of the result, pixels.
     """
     fitted = file.get("photographs", {})
     for number, row in enumerate(file["row"][:]):
         if row >= 0:
-            yield framed_image(model, int(row), data, size)
+            yield framed_image(model, int(row), data, size) if model else None
         elif str(number) in fitted:
             picture = fitted[str(number)][:]
             yield resample_window(picture, (0, 0, picture.shape[0]), size)[0]
@@ -137,8 +149,16 @@ def video_frames(
 
 
 def _shown(file: h5py.File, kind: Kind, number: int, view: int, limits: Limits) -> Picture:
-    """One view as a colour image."""
-    values = file[kind][number, view]
+    """One view of a views file as a colour image."""
+    return show(kind, file[kind][number, view], limits)
+
+
+def show(kind: Kind, values: Shaped[np.ndarray, "height width *channels"], limits: Limits) -> Picture:
+    """Values of one kind, as a views file holds them, as a colour image.
+
+    Args:
+        limits: nearest and farthest depth, for depth.
+    """
     match kind:
         case "rgb":
             return values
@@ -157,7 +177,12 @@ def _object_limits(file: h5py.File, number: int, kinds: Sequence[Kind]) -> Limit
     if "depth" not in kinds:
         return np.nan, np.nan
     depth = file["depth"]
-    return _widest([depth_limits(depth[number, view]) for view in range(depth.shape[1])])
+    return shared_limits(depth[number, view] for view in range(depth.shape[1]))
+
+
+def shared_limits(depths: Iterable[Float[np.ndarray, "height width"]]) -> Limits:
+    """Nearest and farthest depth of several views, which are then shaded alike; NaN if none has a depth."""
+    return _widest([depth_limits(depth) for depth in depths])
 
 
 def _widest(limits: Sequence[Limits]) -> Limits:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from nerfgen.errors import InputError
 from nerfgen.field import FieldConfig, background_color, conditioned_field, latent_condition
 from nerfgen.model import Model
+from nerfgen.parallel import Steps, in_turns
 from nerfgen.render.settings import MAX_SAMPLES
 from nerfgen.volume import cell_centers, composite, estimated_weights, surface_samples
 
@@ -69,6 +70,32 @@ class ObjectRenderer:
         self._max_points = _points_per_pass(model.config)
         self._condition, self._grid = _condition_and_density(self._config, self._parameters, self._latent)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that the object takes on the device, without the model's networks."""
+        return sum(array.nbytes for array in jax.tree.leaves((self._condition, self._grid, self._latent)))
+
+    def renew(self) -> None:
+        """Copy the arrays, for an object that stays in memory.
+
+        On a CPU, JAX 0.7 keeps some bytes for each of the last 1,024 uses of an array, which add up over many objects.
+        """
+        shared = (self._condition, self._grid, self._latent)
+        self._condition, self._grid, self._latent = jax.tree.map(jnp.copy, shared)
+
+    def compile(self, rays: int, *, samples: int, with_normals: bool = False) -> None:
+        """Compile what :meth:`trace` needs for up to so many rays, so that no later call has to wait for it."""
+        forward = np.tile([0.0, 0.0, 1.0], (_padded_length(rays, _MAX_RAYS), 1))
+        for length in _lengths(rays, _MAX_RAYS):
+            beams = _Rays(jnp.zeros((length, 3)), jnp.asarray(forward[:length], jnp.float32))
+            weights, *_ = _estimate(self._config, self._parameters, self._latent, self._grid, beams)
+            for count in _lengths(length, _power_of_two(self._max_points // samples)):
+                chosen = _chosen(beams, weights, jnp.zeros(count, int))
+                _shaded(self._config, samples, self._parameters, self._condition, *chosen)
+            for count in _lengths(length, _power_of_two(self._max_points // 6)) if with_normals else ():
+                some, _ = _chosen(beams, weights, jnp.zeros(count, int))
+                _normals(self._config, self._parameters, self._condition, some, jnp.zeros(count))
+
     def trace(
         self,
         origins: Float[np.ndarray, "rays 3"],
@@ -87,6 +114,16 @@ class ObjectRenderer:
         Raises:
             InputError: ``samples`` is out of range.
         """
+        return next(in_turns([self.trace_steps(origins, directions, samples, with_normals)], 1))
+
+    def trace_steps(
+        self,
+        origins: Float[np.ndarray, "rays 3"],
+        directions: Float[np.ndarray, "rays 3"],
+        samples: int,
+        with_normals: bool,
+    ) -> Steps[RayValues]:
+        """:meth:`trace` in steps, for :func:`nerfgen.parallel.in_turns`."""
         if not 1 <= samples <= MAX_SAMPLES:
             raise InputError(f"`samples` has to be from 1 to {MAX_SAMPLES}, not {samples}")
         values = RayValues(
@@ -102,12 +139,13 @@ class ObjectRenderer:
             weights, opacity, background = _estimate(
                 self._config, self._parameters, self._latent, self._grid, rays
             )
+            yield
             values.color[start:stop] = np.asarray(background)[: stop - start]
             met = np.flatnonzero(np.asarray(opacity)[: stop - start] > _MIN_OPACITY)
-            self._shade(values, start, rays, weights, met, samples)
+            yield from self._shade(values, start, rays, weights, met, samples)
             if with_normals:
                 solid = met[values.opacity[start + met] >= 0.5]
-                self._find_normals(values, start, rays, solid)
+                yield from self._find_normals(values, start, rays, weights, solid)
         return values
 
     def _shade(
@@ -118,13 +156,15 @@ class ObjectRenderer:
         weights: Array,
         met: Int[np.ndarray, "met"],
         samples: int,
-    ) -> None:
+    ) -> Steps[None]:
         """Colour, opacity and distance of the rays ``met``, which are numbered from ``start``."""
         # All passes are started before the first result is read: the device does not wait for the host.
-        pending = [
-            (part, _shaded(self._config, samples, self._parameters, self._condition, rays, weights, indices))
-            for part, indices in _passes(met, self._max_points // samples)
-        ]
+        pending = []
+        for part, indices in _passes(met, self._max_points // samples):
+            chosen = _chosen(rays, weights, indices)
+            shaded = _shaded(self._config, samples, self._parameters, self._condition, *chosen)
+            pending.append((part, shaded))
+        yield
         for part, results in pending:
             color, opacity, distance = (np.asarray(array)[: len(part)] for array in results)
             own = start + part
@@ -132,15 +172,20 @@ class ObjectRenderer:
             values.foreground[own], values.opacity[own], values.distance[own] = color, opacity, distance
 
     def _find_normals(
-        self, values: RayValues, start: int, rays: _Rays, solid: Int[np.ndarray, "solid"]
-    ) -> None:
+        self,
+        values: RayValues,
+        start: int,
+        rays: _Rays,
+        weights: Array,
+        solid: Int[np.ndarray, "solid"],
+    ) -> Steps[None]:
+        """Normals of the rays ``solid``, which are numbered from ``start``."""
         pending = []
         for part, indices in _passes(solid, self._max_points // 6):
+            some, _ = _chosen(rays, weights, indices)
             distances = jnp.asarray(values.distance[start + indices])
-            normals = _normals(
-                self._config, self._parameters, self._condition, rays, jnp.asarray(indices), distances
-            )
-            pending.append((part, normals))
+            pending.append((part, _normals(self._config, self._parameters, self._condition, some, distances)))
+        yield
         for part, normals in pending:
             values.normals[start + part] = np.asarray(normals)[: len(part)]
 
@@ -149,20 +194,29 @@ class _Rays(NamedTuple):
     origins: Float[Array, "rays 3"]
     directions: Float[Array, "rays 3"]
 
-    def at(self, indices: Array) -> _Rays:
-        return _Rays(self.origins[indices], self.directions[indices])
-
 
 def _padded_length(count: int, maximum: int) -> int:
     """The next power of two, so that few shapes are compiled, within bounds."""
     return min(maximum, max(_MIN_LENGTH, 1 << (max(count, 1) - 1).bit_length()))
 
 
+def _power_of_two(count: int) -> int:
+    """The largest power of two up to ``count``, at least 1."""
+    return 1 << (max(count, 1).bit_length() - 1)
+
+
+def _lengths(count: int, maximum: int) -> list[int]:
+    """All that :func:`_padded_length` gives for up to ``count``."""
+    return sorted(
+        {_padded_length(1 << bits, maximum) for bits in range((max(count, 1) - 1).bit_length() + 1)}
+    )
+
+
 def _passes(
     indices: Int[np.ndarray, "indices"], maximum: int
 ) -> list[tuple[Int[np.ndarray, "part"], Int[np.ndarray, "length"]]]:
     """Indices in parts of one length, at most ``maximum`` (at least one): each as it is, and padded by repetition."""
-    length = _padded_length(len(indices), 1 << (max(maximum, 1).bit_length() - 1))
+    length = _padded_length(len(indices), _power_of_two(maximum))
     parts = [indices[start : start + length] for start in range(0, len(indices), length)]
     return [(part, np.resize(part, length)) for part in parts]
 
@@ -199,6 +253,12 @@ def _estimate(
     return weights, jnp.sum(weights, axis=-1), background
 
 
+@jax.jit
+def _chosen(rays: _Rays, weights: Array, indices: Array) -> tuple[_Rays, Array]:
+    """Some of the rays and their weights: what evaluates the network is compiled for their number alone."""
+    return _Rays(rays.origins[indices], rays.directions[indices]), weights[indices]
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def _shaded(
     config: FieldConfig,
@@ -207,11 +267,10 @@ def _shaded(
     condition: PyTree,
     rays: _Rays,
     weights: Array,
-    indices: Array,
 ) -> tuple[Array, Array, Array]:
-    """Foreground colour, opacity and distance of some of the rays, with ``count`` samples each."""
-    origins, directions = rays.at(indices)
-    samples = surface_samples(origins, directions, weights[indices], config.bounds, count)
+    """Foreground colour, opacity and distance of rays, with ``count`` samples each."""
+    origins, directions = rays
+    samples = surface_samples(origins, directions, weights, config.bounds, count)
     points = origins[:, None] + samples.distances[..., None] * directions[:, None]
     density, color = conditioned_field(config, parameters, condition)(points.reshape(1, -1, 3))
     shape = samples.distances.shape
@@ -227,11 +286,10 @@ def _normals(
     parameters: dict[str, PyTree],
     condition: PyTree,
     rays: _Rays,
-    indices: Array,
     distances: Array,
 ) -> Array:
-    """Unit normals at distances along some of the rays: against the density's gradient, by central differences."""
-    origins, directions = rays.at(indices)
+    """Unit normals at distances along rays: against the density's gradient, by central differences."""
+    origins, directions = rays
     points = origins + distances[:, None] * directions
     steps = _STEP * jnp.asarray(config.bounds)
     offsets = jnp.concatenate([jnp.diag(steps), -jnp.diag(steps)])

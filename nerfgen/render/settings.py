@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, get_args
 
 from nerfgen.settings import MAX_LENGTH, MAX_SIZE, SettingError, Settings, parse_count, parse_vector, setting
 from nerfgen.storage import Record
@@ -13,7 +13,6 @@ from nerfgen.storage import Record
 if TYPE_CHECKING:
     from nerfgen import storage
     from nerfgen.interchange import CameraPath
-    from nerfgen.model import Model
     from nerfgen.objectclass import ObjectClass
 
 Kind = Literal["rgb", "rgba", "depth", "normals", "opacity"]
@@ -27,6 +26,14 @@ _MAX_ANGLE = 36_000.0
 _MIN_LENGTH = 1e-9
 # A ray's samples are evaluated together: more than this would not fit into the memory of small devices.
 MAX_SAMPLES = 4096
+
+
+class Sized(Protocol):
+    """A model, here or on a server."""
+
+    @property
+    def size(self) -> int:
+        """Size of the framed images that it was trained on, pixels."""
 
 
 @dataclass(frozen=True)
@@ -59,18 +66,18 @@ class RenderSettings(Settings, title="Rendering"):
         zero_is_default=True,
     )
 
-    def size_of(self, model: Model) -> int:
+    def size_of(self, model: Sized) -> int:
         """Size of the views of a model."""
         return self.size or model.size
 
-    def antialias_of(self, model: Model) -> int:
+    def antialias_of(self, model: Sized) -> int:
         """Rays per pixel along each axis, for a model.
 
         The default samples twice as finely as the model's training images, which is all the detail that it has.
         """
         return self.antialias or min(max(-(-2 * model.size // self.size_of(model)), 1), _MOST_ANTIALIAS)
 
-    def parameters(self, model: Model) -> Record:
+    def parameters(self, model: Sized) -> Record:
         """What a file records of them."""
         return {
             "size": self.size_of(model),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 import numpy as np
@@ -13,8 +13,8 @@ from nerfgen.geometry import Cameras, yaw_pitch_roll
 from nerfgen.memory import require_memory
 from nerfgen.model import Model, Objects
 from nerfgen.parallel import Progress, silent
-from nerfgen.render.settings import RenderSettings
-from nerfgen.render.views import render_views, require_views, to_uint8
+from nerfgen.render.settings import KINDS, RenderSettings
+from nerfgen.render.views import Views, render_views, require_views
 
 # Cameras of a view.
 _BYTES_PER_VIEW = 8 * (9 + 16)
@@ -41,6 +41,53 @@ def render_to_file(
         InputError: there are no objects, or no cameras.
     """
     size, antialias = rendering.size_of(model), rendering.antialias_of(model)
+
+    def render(number: int, seen: Cameras) -> Views:
+        views = len(seen.cam_to_world)
+        return render_views(
+            model.tuned(objects.tuned.get(number)),
+            np.broadcast_to(objects.latents[number], (views, objects.latents.shape[1])),
+            seen.matrices(size),
+            seen.cam_to_world,
+            size,
+            samples=rendering.samples,
+            antialias=antialias,
+            with_normals=True,
+        )
+
+    write_views(
+        render,
+        objects,
+        stage,
+        cameras=cameras,
+        size=size,
+        antialias=antialias,
+        further=further,
+        progress=progress,
+    )
+
+
+def write_views(
+    render: Callable[[int, Cameras], Views],
+    objects: Objects,
+    stage: storage.Stage,
+    *,
+    cameras: Cameras,
+    size: int,
+    antialias: int = 1,
+    further: Mapping[str, np.ndarray] = MappingProxyType({}),
+    progress: Progress = silent,
+) -> None:
+    """As :func:`render_to_file`, with views that something else renders.
+
+    Args:
+        render: views of an object, by its number, from cameras; with normals.
+        size: of the views, pixels.
+        antialias: rays per pixel along each axis that are rendered here.
+
+    Raises:
+        InputError: there are no objects, or no cameras.
+    """
     own = objects.cameras
     views, count = len(cameras.cam_to_world) + (own is not None), len(objects)
     if not count:
@@ -85,22 +132,12 @@ def render_to_file(
         }
         for number in range(count):
             chosen = [cameras] if own is None else [Cameras(*(part[number][None] for part in own)), cameras]
-            matrices[number] = np.concatenate([part.matrices(size) for part in chosen])
-            poses[number] = np.concatenate([part.cam_to_world for part in chosen])
+            seen = Cameras(*(np.concatenate(parts) for parts in zip(*chosen, strict=True)))
+            matrices[number], poses[number] = seen.matrices(size), seen.cam_to_world
             if objects.status[number] in storage.USABLE:
-                rendered = render_views(
-                    model.tuned(objects.tuned.get(number)),
-                    np.broadcast_to(objects.latents[number], (views, objects.latents.shape[1])),
-                    matrices[number],
-                    poses[number],
-                    size,
-                    samples=rendering.samples,
-                    antialias=antialias,
-                    with_normals=True,
-                )
-                stored["opacity"][number] = to_uint8(rendered.opacity)
-                for name in ("rgb", "rgba", "depth", "normals"):
-                    stored[name][number] = getattr(rendered, name)
+                rendered = render(number, seen)
+                for kind in KINDS:
+                    stored[kind][number] = rendered.of_kind(kind)
             progress(number + 1, count)
         storage.put(file, "intrinsics", matrices)
         storage.put(file, "cam_to_world", poses)

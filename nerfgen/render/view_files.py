@@ -84,7 +84,7 @@ class ViewFiles(Settings, title="Images and videos"):
     def write(
         self,
         views_file: Path,
-        model: Model,
+        model: Model | None,
         data: Path,
         path: CameraPath,
         say: Callable[[str], None],
@@ -94,6 +94,7 @@ class ViewFiles(Settings, title="Images and videos"):
         """Write the files that were asked for, from a finished views file.
 
         Args:
+            model: of the objects; None if it is elsewhere: a sheet then has no images of table rows.
             data: folder that holds the images of the model's rows.
             path: the cameras of the views, without the images' own.
             say: told of each file.
@@ -117,7 +118,7 @@ class ViewFiles(Settings, title="Images and videos"):
                         f"have its largest value; {views_file} has their depth"
                     )
             if self.sheet:
-                rows = [model.images[row] for row in file["row"][:] if row >= 0]
+                rows = [model.images[row] for row in file["row"][:] if row >= 0] if model else []
                 absent = [name for name in rows if not (data / name).is_file()]
                 if absent:
                     say(f"{len(absent)} images are not beside the model ({absent[0]}): grey in {self.sheet}")

@@ -1,0 +1,14 @@
+"""The viewer in the browser: frames of a model's objects that follow the hand."""
+
+from typing import TYPE_CHECKING
+
+from nerfgen.lazy import lazy_imports
+
+if TYPE_CHECKING:
+    from nerfgen.view.screen import MOVING_SIZES
+    from nerfgen.view.settings import ViewerSettings
+    from nerfgen.view.viewer import Viewer, compile_programs
+
+__getattr__ = lazy_imports(__name__)
+
+__all__ = ["MOVING_SIZES", "Viewer", "ViewerSettings", "compile_programs"]
