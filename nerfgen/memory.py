@@ -1,7 +1,8 @@
-"""The memory of this machine: what a setting would take is compared with it before anything is allocated."""
+"""The memory of this machine: what a setting needs of it, and how this process allocates and frees."""
 
 from __future__ import annotations
 
+import ctypes
 import os
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from nerfgen.settings import SettingError
 _UNKNOWN = 1 << 62
 # Limits of a container, in the two versions of Linux's control groups.
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+# Of glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -4, -8
 
 
 def total_memory() -> int:
@@ -46,3 +50,26 @@ def _shown(size: int) -> str:
     if size < 10 * 2**40:
         return f"{size / 2**30:,.1f} GiB"
     return f"{size / 2**40:,.0f} TiB"
+
+
+def keep_freed_memory() -> bool:
+    """Make this process keep the large blocks that it frees and reuse them; False where the C library cannot.
+
+    On a CPU a step allocates and frees tens of megabytes. glibc returns them to the system each time, and the next
+    step waits while the same pages are cleared again.
+    """
+    return _set_allocator({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1})
+
+
+def share_free_memory() -> bool:
+    """Make all threads of this process allocate from the same free memory; False where the C library cannot.
+
+    glibc gives each thread free memory of its own. Where one thread allocates what another frees, as in a server, holes
+    remain in all of it, and the process grows for hours.
+    """
+    return _set_allocator({_M_ARENA_MAX: 1})
+
+
+def _set_allocator(parameters: dict[int, int]) -> bool:
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    return mallopt is not None and all(mallopt(name, value) for name, value in parameters.items())

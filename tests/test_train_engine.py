@@ -400,29 +400,3 @@ def test_no_step_has_the_random_keys_of_the_initial_state():
     used = {tuple(key) for key in np.concatenate([folded, np.reshape(keys(numbers), (-1, 2))]).tolist()}
     for key in initial_keys(3):
         assert tuple(jax.random.key_data(key).tolist()) not in used
-
-
-FAULTS = """
-import resource, sys
-import numpy as np
-from nerfgen.optimize import keep_freed_memory
-
-kept = keep_freed_memory() if sys.argv[1] == "kept" else False
-np.ones(8 << 20)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-np.ones(8 << 20)
-print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="counts the page faults of Linux")
-def test_freed_memory_is_taken_again_without_asking_the_system():
-    def faults(how):
-        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
-        return tuple(map(int, done.stdout.split()))
-
-    kept, count = faults("kept")
-    if not kept:
-        pytest.skip("the C library can't be told")
-    # 64 MiB are 16,384 pages, or 32 huge ones.
-    assert count < 0.5 * faults("as always")[1]

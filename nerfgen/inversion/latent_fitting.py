@@ -28,8 +28,9 @@ from nerfgen.inversion.reconstruction import (
     reconstruction_psnr,
 )
 from nerfgen.inversion.settings import Start
+from nerfgen.memory import keep_freed_memory
 from nerfgen.model import Model, Principal, Recipe
-from nerfgen.optimize import keep_freed_memory, quickly_compiled
+from nerfgen.optimize import quickly_compiled
 from nerfgen.parallel import Progress, silent
 
 STEPS = 100

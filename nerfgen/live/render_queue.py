@@ -6,7 +6,7 @@ import enum
 import itertools
 import threading
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from nerfgen.errors import NerfgenError
 from nerfgen.live.model_host import LiveObject
+from nerfgen.memory import share_free_memory
 from nerfgen.parallel import Steps, in_turns
 from nerfgen.render import ObjectRenderer, Part, Views, part_steps, together
 
@@ -24,8 +25,6 @@ from nerfgen.render import ObjectRenderer, Part, Views, part_steps, together
 _NEWEST = 0.2
 # Until a view has been rendered.
 _SECONDS_PER_RAY = 1e-6
-# Of a renderer, before its arrays are renewed.
-_USES = 16
 _MIN_SECONDS = 1.0
 
 
@@ -168,6 +167,7 @@ class RenderQueue:
         self._is_open = True
         self._seconds_per_ray = _SECONDS_PER_RAY
         self._cache = _RendererCache(cache_bytes)
+        share_free_memory()
         self._thread = threading.Thread(target=self._run, name="rendering", daemon=True)
         self._thread.start()
 
@@ -331,7 +331,6 @@ class _RendererCache:
     def __init__(self, limit: int) -> None:
         self._limit, self._used = limit, 0
         self._renderers: OrderedDict[str, ObjectRenderer] = OrderedDict()
-        self._uses: Counter[str] = Counter()
 
     def get(self, shown: LiveObject) -> ObjectRenderer:
         if shown.key not in self._renderers:
@@ -339,11 +338,7 @@ class _RendererCache:
             self._renderers[shown.key] = renderer
             self._used += renderer.nbytes
             while self._used > self._limit and len(self._renderers) > 1:
-                key, oldest = self._renderers.popitem(last=False)
+                _, oldest = self._renderers.popitem(last=False)
                 self._used -= oldest.nbytes
-                del self._uses[key]
         self._renderers.move_to_end(shown.key)
-        self._uses[shown.key] += 1
-        if self._uses[shown.key] % _USES == 0:
-            self._renderers[shown.key].renew()
         return self._renderers[shown.key]

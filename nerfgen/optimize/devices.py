@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import os
 from collections.abc import Callable
@@ -19,9 +18,6 @@ from nerfgen.errors import InputError
 AXIS = "device"
 
 Result = TypeVar("Result")
-
-# Of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 
 
 def device_mesh(devices: int | None = None) -> Mesh:
@@ -110,15 +106,3 @@ def quickly_compiled(
         return call
 
     return decorate
-
-
-def keep_freed_memory() -> bool:
-    """Make this process keep the large blocks that it frees and reuse them; False where the C library cannot.
-
-    On a CPU a step allocates and frees tens of megabytes. glibc returns them to the system each time, and the next
-    step waits while the same pages are cleared again.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
-    if mallopt is None:
-        return False
-    return bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))

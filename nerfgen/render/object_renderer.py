@@ -75,14 +75,6 @@ class ObjectRenderer:
         """Bytes of memory that the object takes on the device, without the model's networks."""
         return sum(array.nbytes for array in jax.tree.leaves((self._condition, self._grid, self._latent)))
 
-    def renew(self) -> None:
-        """Copy the arrays, for an object that stays in memory.
-
-        On a CPU, JAX 0.7 keeps some bytes for each of the last 1,024 uses of an array, which add up over many objects.
-        """
-        shared = (self._condition, self._grid, self._latent)
-        self._condition, self._grid, self._latent = jax.tree.map(jnp.copy, shared)
-
     def compile(self, rays: int, *, samples: int, with_normals: bool = False) -> None:
         """Compile what :meth:`trace` needs for up to so many rays, so that no later call has to wait for it."""
         forward = np.tile([0.0, 0.0, 1.0], (_padded_length(rays, _MAX_RAYS), 1))

@@ -32,8 +32,9 @@ from nerfgen.data import (
 )
 from nerfgen.field import plane_smoothness, radiance_field, render_rays
 from nerfgen.geometry import corrected_cameras, keypoint_displacement, pixel_centers, pixel_rays, with_focal
+from nerfgen.memory import keep_freed_memory
 from nerfgen.model import Recipe
-from nerfgen.optimize import AXIS, RowGradient, apply_row_update, gather_rows, keep_freed_memory, platform
+from nerfgen.optimize import AXIS, RowGradient, apply_row_update, gather_rows, platform
 from nerfgen.pretrained import FeatureParameters, perceptual_distance
 from nerfgen.train.state import (
     LOSSES,

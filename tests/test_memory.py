@@ -1,0 +1,69 @@
+"""How a process allocates and frees, where the C library can be told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="Linux counts page faults, and glibc its arenas"
+)
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from nerfgen.memory import keep_freed_memory
+
+kept = keep_freed_memory() if sys.argv[1] == "kept" else False
+np.ones(8 << 20)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+np.ones(8 << 20)
+print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def test_freed_memory_is_taken_again_without_asking_the_system():
+    def faults(how):
+        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
+        return tuple(map(int, done.stdout.split()))
+
+    kept, count = faults("kept")
+    if not kept:
+        pytest.skip("the C library can't be told")
+    # 64 MiB are 16,384 pages, or 32 huge ones.
+    assert count < 0.5 * faults("as always")[1]
+
+
+ARENAS = """
+import ctypes, sys, threading
+from nerfgen.memory import share_free_memory
+
+shared = share_free_memory() if sys.argv[1] == "shared" else False
+together = threading.Barrier(4)
+def allocate():
+    together.wait()
+    for size in range(600, 4000):
+        bytearray(size)
+    together.wait()
+threads = [threading.Thread(target=allocate) for _ in range(4)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(int(shared), flush=True)
+ctypes.CDLL(None).malloc_stats()
+"""
+
+
+def test_threads_share_free_memory():
+    def arenas(how):
+        done = subprocess.run([sys.executable, "-c", ARENAS, how], capture_output=True, text=True, check=True)
+        return int(done.stdout), done.stderr.count("Arena ")
+
+    shared, count = arenas("shared")
+    if not shared:
+        pytest.skip("the C library can't be told")
+    assert count == 1
+    assert arenas("as always")[1] > 1
