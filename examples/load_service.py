@@ -3,8 +3,9 @@
     pip install locust
     locust -f examples/load_service.py --host http://localhost:8080 --headless -u 256 -r 256 --run-time 60s --rate 0.2
 
-Users ask for views of random rows from random sides, each `--rate` times a second on average. A server that is asked
-for more than it renders refuses the rest: these answers (429) are listed as `refused`. All others but 200 are failures.
+Each user asks for a view of a random row from a random side, waits for the response, then 1 / `--rate` seconds on
+average, and asks again. A server that is asked for more than it renders refuses the rest: these responses (429) are
+listed as `refused`. All others but 200 are failures.
 """
 
 import os
@@ -16,7 +17,12 @@ from locust import FastHttpUser, events, task
 @events.init_command_line_parser.add_listener
 def add_options(parser):
     """The options of this file; locust has the others."""
-    parser.add_argument("--rate", type=float, default=1.0, help="Requests of each user a second.")
+    parser.add_argument(
+        "--rate",
+        type=float,
+        default=1.0,
+        help="1 / mean pause in seconds.",
+    )
     parser.add_argument("--size", type=int, default=128, help="Size of a view, pixels.")
     parser.add_argument("--token", default=os.environ.get("NERFGEN_TOKEN", ""), help="Token of the server.")
 

@@ -113,8 +113,11 @@ class Client(LatentModel):
         self._lock = threading.Lock()
         try:
             found = self._json("GET", "/v1/models")
-            self._limits: dict[str, int] = found["limits"]
-            self.name: str = model or found["models"][0]["name"]
+            try:
+                self._limits: dict[str, int] = found["limits"]
+                self.name: str = model or found["models"][0]["name"]
+            except (LookupError, TypeError):  # other programs have this path too
+                raise self._not_nerfgen("/v1/models") from None
             self._details = self._json("GET", f"/v1/models/{quote(self.name, safe='')}")
         except BaseException:
             self.close()

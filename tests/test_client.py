@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import h5py
@@ -253,6 +255,25 @@ def test_the_command_refuses_what_a_server_does_not_take(run, server):
     assert (server_choice.code, "--workers is the server's choice" in server_choice.err) == (2, True)
 
 
+@contextlib.contextmanager
+def another_service():
+    """A program with models of another kind at the same path."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"object": "list", "data": []}')
+
+        def log_message(self, *words):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{other.server_port}"
+        other.shutdown()
+
+
 def test_errors_are_one_line(server, remote):
     with pytest.raises(InputError, match="there is no model 'absent'; there are model_planes, model_mlp"):
         Client(server.url, "secret", "absent")
@@ -266,6 +287,8 @@ def test_errors_are_one_line(server, remote):
         Client("here")
     with pytest.raises(NerfgenError, match="check the address"):
         Client(f"{server.url}/docs", "secret")
+    with another_service() as url, pytest.raises(NerfgenError, match="check the address"):
+        Client(url)
     with pytest.raises(InputError, match="size"):
         remote.render(remote.codes[0], remote.turned([0]), RenderSettings(size=2000))
     with pytest.raises(InputError, match="no cameras of their own"):

@@ -279,6 +279,8 @@ HERE = {"host": "localhost:8080"}
         ({**HERE, "origin": "http://evil.example"}, "/", "Origin"),
         ({**HERE, "origin": "http://localhost:8081"}, "/", "Origin"),
         ({**HERE, "origin": "null"}, "/", "Origin"),
+        ({**HERE, "origin": "http://["}, "/", "Origin"),
+        ({"host": "[", "origin": "http://["}, "/", "Host"),
         ({**HERE, "sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}, "/", "another site"),
         (
             {
@@ -319,12 +321,19 @@ def test_a_token_is_needed_where_others_can_reach_the_server():
         access.refusal(here, f"/?token={access.token}", 8080),
         access.refusal({**here, "authorization": f"Bearer {access.token}"}, "/", 8080),
         access.refusal({**here, "cookie": f"a=b; nerfgen-token-8080={access.token}"}, "/", 8080),
+        # Programs at other ports of the same name set cookies too.
+        access.refusal(
+            {**here, "cookie": f'a={{"x": 1}}; b[c]=é; nerfgen-token-8080={access.token}'}, "/", 8080
+        ),
     ]
-    assert good == ["", "", ""]
+    assert good == [""] * 4
     for headers, target in [
         (here, "/"),
         (here, "/?token="),
         (here, "/?token=é"),
+        (here, "/?token=\udce9"),
+        (here, "//[?token=x"),
+        ({**here, "authorization": "Bearer \udce9"}, "/"),
         ({**here, "authorization": "Bearer wrong"}, "/"),
         ({**here, "cookie": f"nerfgen-token-8081={access.token}"}, "/"),
         ({**here, "cookie": "=;;=\x00"}, "/"),
@@ -333,6 +342,13 @@ def test_a_token_is_needed_where_others_can_reach_the_server():
     cookie = access.cookie(f"/?token={access.token}", 8080)
     assert cookie == f"nerfgen-token-8080={access.token}; HttpOnly; SameSite=Strict; Path=/"
     assert access.cookie("/?token=wrong", 8080) == ""
+
+
+@pytest.mark.parametrize("token", ["a b", "a;b", "é", "a+b", "a&b", "a\nb"])
+def test_tokens_that_no_address_or_cookie_holds_are_refused(token):
+    with pytest.raises(SettingError, match="`token`"):
+        Access.of("127.0.0.1", token=token)
+    assert Access.of("127.0.0.1", token="A-z_0.9~").token
 
 
 def test_addresses_that_others_can_reach():

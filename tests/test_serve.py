@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -287,6 +288,8 @@ BAD = [
     ({"rows": [0], "samples": 129}, "samples"),
     ({"rows": "all", "cameras": {"yaw": [0, 10]}}, "cameras"),
     ({"rows": [0], "cameras": {"orbit": 10**9}}, "cameras"),
+    ({"rows": [0], "cameras": {"yaw": [], "pitch": [0] * 10**5}}, "cameras"),
+    ({"rows": ",".join(["0-13"] * 10**5)}, "rows"),
     ({"rows": [0], "cameras": {"yaw": [0] * 10, "pitch": [0] * 10}}, "cameras"),
     ({"rows": "0-13", "size": 128}, "size"),
     ({"sample": {"count": 15}, "cameras": FRONT}, "count"),
@@ -305,6 +308,7 @@ def test_wrong_requests_of_other_kinds(client):
     assert field_of(mesh(resolution=41)) == "resolution"
     assert field_of(mesh(resolution=2)) == "resolution"
     assert field_of(mesh(rows=[0, 1])) == "rows"
+    assert field_of(mesh(rows=None, sample={"count": 2})) == "sample"
     assert field_of(client.post("/v1/sample", json={"count": 15})) == "count"
     assert field_of(client.get("/v1/models/model_planes/rows?rows=0-20")) == "rows"
     assert client.post("/v1/render", json={"model": "../x", "rows": [0]}).status_code == 404
@@ -405,6 +409,30 @@ def test_large_requests_are_refused():
         assert chunked.status_code == 413
         assert client.post("/v1/fit", files={"image": large}).status_code == 413
         assert render(client, {"rows": [0], "size": 8}, PNG).status_code == 200
+
+
+def test_large_json_is_refused_and_large_images_are_not():
+    with serving() as (_, client):
+        large = b" " * (5 << 20)
+        assert client.post("/v1/render", content=large, headers={"Content-Type": JSON}).status_code == 413
+        assert client.post("/v1/fit", files={"image": large}).status_code == 422
+
+
+def test_who_does_not_take_an_answer_loses_it(monkeypatch):
+    monkeypatch.setattr("nerfgen.serve.guard._PART_SECONDS", 0.3)
+    body = json.dumps(
+        {"rows": "all", "cameras": {"yaw": [0] * 2}, "size": 128, "antialias": 1, "with_normals": True}
+    )
+    head = f"POST /v1/render HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {JSON}\r\nAccept: {NPZ}\r\n"
+    with serving() as (server, client), socket.socket() as slow:
+        slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+        slow.connect(("127.0.0.1", server.port))
+        slow.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        wait_for(lambda: 'path="/v1/render",status="200"' in client.get("/metrics").text)
+        received = 0
+        while part := slow.recv(1 << 20):
+            received += len(part)
+        assert 0 < received < 28 * 128 * 128 * 16, "less than the whole answer"
 
 
 def test_nothing_is_served_before_all_is_compiled():
@@ -527,6 +555,29 @@ def test_owners_are_isolated(client, planes):
     assert np.array_equal(picture(render(client, body, PNG, **{"X-Nerfgen-Owner": owners[1]})), own[1])
 
 
+def zipped(members, compression=zipfile.ZIP_STORED):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", compression) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def damaged(compression):
+    """An npz file whose compressed array is damaged."""
+    stream = io.BytesIO()
+    np.lib.format.write_array(stream, np.arange(500.0))
+    content = bytearray(zipped({"tuned/x.npy": stream.getvalue()}, compression))
+    content[60:120] = b"\xff" * 60
+    return bytes(content)
+
+
+def npy_header(shape):
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"shape": shape, "fortran_order": False, "descr": "<f8"})
+    return stream.getvalue()
+
+
 def test_changes_that_do_not_fit_are_refused(client, planes):
     good = delta_of(planes, 0.1)
     (path,) = serve.unpack(good)
@@ -539,6 +590,12 @@ def test_changes_that_do_not_fit_are_refused(client, planes):
         serve.pack({path: np.zeros(3)}),
         serve.pack({path: np.full(serve.unpack(good)[path].shape, np.nan, np.float16)}),
         serve.pack({path: np.zeros(serve.unpack(good)[path].shape, np.int8)}),
+        serve.pack({}),
+        serve.pack({"other": np.zeros(3)}),
+        damaged(zipfile.ZIP_DEFLATED),
+        damaged(zipfile.ZIP_LZMA),
+        zipped({f"{path}.npy": b"no array"}),
+        zipped({f"{path}.npy": npy_header((1 << 23, 1 << 23))}),
         serve.pack({"tuned/absent": np.zeros(3)}),
         serve.pack({"tuned/../../x": np.zeros(3)}),
         serve.pack({path.rpartition("/")[0]: np.zeros(3), path: np.zeros(3)}),
@@ -783,11 +840,11 @@ def ends_after_its_work(process, url, number, headers):
 
 
 def test_sigterm_ends_the_program_after_its_work(monkeypatch):
-    monkeypatch.setenv("NERFGEN_TOKEN", "from the environment")
+    monkeypatch.setenv("NERFGEN_TOKEN", "from-the-environment")
     with program("--json", "--quiet") as (process, line):
         said = json.loads(line)
-        assert (said["models"], said["token"]) == (["model_planes"], "from the environment")
-        headers = {"Authorization": "Bearer from the environment"}
+        assert (said["models"], said["token"]) == (["model_planes"], "from-the-environment")
+        headers = {"Authorization": "Bearer from-the-environment"}
         assert ends_after_its_work(process, said["url"], signal.SIGTERM, headers) == 143
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import queue
+import re
 import threading
 import time
 import uuid
@@ -160,10 +161,9 @@ class Page:
         return self.inputs[self.input(label)]["value"]
 
     def words(self) -> str:
-        """All texts of the page."""
-        return "\n".join(
-            str(each["props"]["_markdown"]) for each in self.inputs.values() if "_markdown" in each["props"]
-        )
+        """All texts of the page, as a person reads them."""
+        texts = (str(each["props"].get("_markdown", "")) for each in self.inputs.values())
+        return "\n".join(re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text) for text in texts if text)
 
     def upload(self, label: str, name: str, content: bytes) -> None:
         """Send a file by the upload button with a label."""

@@ -9,13 +9,17 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from nerfgen.cli.progress import Messages
 from nerfgen.settings import MAX_SEED, MAX_WORKERS, SettingError, Settings, setting
 from nerfgen.stopping import ending_signals, is_ending
 from nerfgen.untrusted import printable
+
+if TYPE_CHECKING:
+    from nerfgen.live import Listening
 
 DataFolder = Annotated[
     Path, typer.Argument(metavar="DATA", help="Folder of images, of any depth.", show_default=False)
@@ -185,6 +189,18 @@ def _call(app: typer.Typer) -> int:
     if code == _INTERRUPTED:  # Ctrl-C, without a word
         raise KeyboardInterrupt
     return int(code or 0)
+
+
+def require_known_token(listening: Listening, messages: Messages) -> None:
+    """Refuse a server whose random token nobody would see.
+
+    Raises:
+        SettingError: nothing is printed, and the token is random.
+    """
+    if messages.quiet and not messages.as_json and listening.takes_random_token:
+        raise SettingError(
+            "`quiet` hides the random token that requests have to carry; choose one by NERFGEN_TOKEN"
+        )
 
 
 def _usage(error: Any) -> str:

@@ -41,10 +41,10 @@ def serve(
     fitting: Annotated[dict[str, object], options.Fields(FitSettings, _FITTING, "Fitting of images")],
     messages: Messages,
 ) -> None:
-    """Serve renderings, fits and meshes of models to other programs over HTTP.
+    """Serve renderings, fits and meshes of models over HTTP.
 
-    Programs send JSON and images, and receive views, videos, arrays and meshes; /docs describes all requests.
-    Requests are served when all programs are compiled. Runs until Ctrl-C or SIGTERM, then finishes what it has
+    Clients send JSON and images, and receive views, videos, arrays and meshes; /docs describes all requests.
+    Requests are served when rendering is compiled. Runs until Ctrl-C or SIGTERM, then finishes what it has
     accepted. Needs the extra `serve`.
     """
     from nerfgen.errors import extra_imports
@@ -52,11 +52,12 @@ def serve(
 
     with extra_imports("the service", "serve"):
         from nerfgen.serve import Server
+    runtime.require_known_token(listening, messages)
     reporter = messages.reporter()
     given = FitSettings(**fitting)  # type: ignore[arg-type]
     with stop_signals() as stop, Server(model, listening, capacity, limits, fitting=given) as server:
         with reporter.progress("compiling", "models") as progress:
-            server.warm_up(lambda: bool(stop), progress)
+            server.warm_up(lambda: bool(stop), progress, reporter.say)
         if not stop:
             token = f", token {server.access.token}" if server.access.token else ""
             reporter.result(

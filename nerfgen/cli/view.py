@@ -33,9 +33,9 @@ def view(
     fitting: Annotated[dict[str, object], options.Fields(FitSettings, _FITTING, "Fitting of images")],
     messages: Messages,
 ) -> None:
-    """Show a model in the browser: turn its objects, move along its axes, fit images, take files away.
+    """Show a model in the browser: turn its objects, move along its axes, fit images, download files.
 
-    Runs until Ctrl-C. Each visitor has objects, camera and settings of their own.
+    Runs until Ctrl-C. Each visitor has objects, camera and settings of their own. Needs the extra `view`.
     """
     from nerfgen.cli.command_line import command_line
     from nerfgen.errors import extra_imports
@@ -46,6 +46,7 @@ def view(
         from nerfgen.view import Viewer, compile_programs
     # They tell of every request.
     logging.getLogger("websockets").setLevel(logging.ERROR)
+    runtime.require_known_token(listening, messages)
     reporter = messages.reporter()
     path = model_file(model)
     live = LiveModel(model_name(path), path)
@@ -55,11 +56,13 @@ def view(
         settings,
         FitSettings(**fitting),  # type: ignore[arg-type]
         lambda call: command_line(call, options.commands()),
-        debug="--debug" in sys.argv,
+        warn=reporter.say,
+        debug=messages.debug,
     ) as viewer:
         with reporter.progress("compiling", "programs") as progress:
             compile_programs(live, progress)
-        opened = settings.browser and _open_browser(viewer.url)
+        # Other users of the machine see the address that a browser is started with.
+        opened = settings.browser and not viewer.token and _open_browser(viewer.url)
         lines = [f"{path} at {viewer.url} (Ctrl-C ends it)"]
         if not opened:
             lines.append(_tunnel(viewer.port))

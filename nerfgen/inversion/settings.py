@@ -42,7 +42,7 @@ class FitSettings(Settings, title="Fitting of new images"):
     tune: bool = setting(
         False, help="Then tune the networks to each image; the change is kept in the output."
     )
-    tune_steps: int = setting(100, minimum=1, maximum=MAX_COUNT, help="Steps of `tune`.")
+    tune_steps: int = setting(100, minimum=1, maximum=MAX_COUNT, help="Steps of tuning.")
     seed: int = setting(0, minimum=0, maximum=MAX_SEED, help="Seed of all random numbers.")
     workers: int | None = setting(
         None,

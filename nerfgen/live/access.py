@@ -10,11 +10,11 @@ from __future__ import annotations
 import hmac
 import ipaddress
 import os
+import re
 import secrets
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
 from nerfgen.errors import InputError
@@ -24,6 +24,8 @@ LOOPBACK = "127.0.0.1"
 # Parameter of an address, and start of the name of a cookie, that hold the token.
 TOKEN = "token"
 _TOKEN_BYTES = 24
+# Tokens that stand unchanged in an address and in a cookie.
+_TOKENS = re.compile(r"[A-Za-z0-9._~-]*")
 
 
 def local_name(host: str) -> str:
@@ -88,8 +90,17 @@ class Access:
             host: that it listens at. Elsewhere than on the loopback device a token is needed, by default a random one.
             names: further names by which it may be called.
             token: to use in place of a random one.
+
+        Raises:
+            SettingError: the host is no address, or the token has other signs than letters, digits, ``.``, ``_``,
+                ``~`` and ``-``.
         """
         own = {"localhost", host.lower(), socket.gethostname().lower(), *(name.lower() for name in names)}
+        if not _TOKENS.fullmatch(token):
+            raise SettingError(
+                "`token` has characters that an address or a cookie can't hold; use letters, digits, - and _, such as "
+                "those of python -c 'import secrets; print(secrets.token_urlsafe(24))'"
+            )
         if not token and not is_loopback(host):
             token = secrets.token_urlsafe(_TOKEN_BYTES)
         return cls(frozenset(own - {""}), token)
@@ -112,7 +123,7 @@ class Access:
         if not self._is_own(host):
             return f"Host {host!r} is not a name of this server"
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
+        if origin is not None and _location(origin) != host.lower():
             return f"Origin {origin!r} is another site"
         # Images and scripts of other pages come without an Origin; links to the page itself are harmless.
         is_link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
@@ -131,7 +142,10 @@ class Access:
         return f"{_cookie_name(port)}={self.token}; HttpOnly; SameSite=Strict; Path=/"
 
     def _is_own(self, host: str) -> bool:
-        name = urlsplit(f"//{host}").hostname or ""
+        try:
+            name = urlsplit(f"//{host}").hostname or ""
+        except ValueError:  # brackets without an address in them
+            return False
         try:
             ipaddress.ip_address(name)
         except ValueError:
@@ -145,17 +159,24 @@ def _tokens(headers: Mapping[str, str], target: str, port: int) -> list[str]:
     kind, _, value = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         found.append(value.strip())
-    try:
-        cookies = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        cookies = SimpleCookie()
-    if _cookie_name(port) in cookies:
-        found.append(cookies[_cookie_name(port)].value)
+    # Other programs of this host name may have set cookies of any form.
+    for cookie in headers.get("cookie", "").split(";"):
+        name, _, value = cookie.strip().partition("=")
+        if name == _cookie_name(port):
+            found.append(value)
     return found
 
 
 def _query_tokens(target: str) -> list[str]:
-    return parse_qs(urlsplit(target).query).get(TOKEN, [])
+    return parse_qs(target.partition("?")[2]).get(TOKEN, [])
+
+
+def _location(origin: str) -> str:
+    """Host and port of a page's address, in lower case; empty where it has none."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
 
 
 def _cookie_name(port: int) -> str:
@@ -163,4 +184,4 @@ def _cookie_name(port: int) -> str:
 
 
 def _equal(given: str, token: str) -> bool:
-    return hmac.compare_digest(given.encode(), token.encode())
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), token.encode())

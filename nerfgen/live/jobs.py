@@ -31,7 +31,7 @@ class Job(Generic[Result]):
     """A long task.
 
     Attributes:
-        work: the task; told how to report progress.
+        work: the task; called with what reports its progress.
         watch: receives its progress.
         deadline: on the monotonic clock.
         future: its result.

@@ -254,17 +254,21 @@ def file_reference(reference: str) -> tuple[Path, str]:
     return Path(reference), "all"
 
 
-def parse_numbers(text: str, count: int, shown: str, what: str) -> list[int]:
+def parse_numbers(text: str, count: int, shown: str, what: str, most: int = _MOST_NUMBERS) -> list[int]:
     """Numbers from 0 to ``count`` - 1 from text such as ``0,5-9`` or ``all``.
 
     Args:
         shown: the text as an error quotes it.
         what: what is numbered, for errors.
+        most: numbers at most.
 
     Raises:
-        InputError: the text has another form, or a number is out of range.
+        InputError: the text has another form, a number is out of range, or there are too many.
     """
+    too_many = InputError(f"{shown}: more than {most:,} {what}; give fewer")
     if text == "all":
+        if count > most:
+            raise too_many
         return list(range(count))
     numbers: list[int] = []
     for part in text.split(","):
@@ -279,9 +283,9 @@ def parse_numbers(text: str, count: int, shown: str, what: str) -> list[int]:
         if stop >= count:  # Checked before a range is expanded, which may not fit into memory.
             valid = f"{what} 0 to {count - 1} exist" if count else f"no {what} exist"
             raise InputError(f"{shown}: out of range; {valid}")
+        if len(numbers) + stop + 1 - start > most:
+            raise too_many
         numbers += range(start, stop + 1)
-        if len(numbers) > _MOST_NUMBERS:
-            raise InputError(f"{shown}: more than {_MOST_NUMBERS:,} {what}; give fewer")
     return numbers
 
 

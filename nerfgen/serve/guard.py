@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from typing import Any
 
@@ -18,6 +18,10 @@ from nerfgen.live import Access
 # What asks these comes from the machines that watch a service, and holds no token.
 _OPEN = ("/healthz", "/readyz")
 _SERVED = "/v1/"
+# Answers are sent in parts of so many bytes; a client has so many seconds to take each.
+_PART, _PART_SECONDS = 1 << 18, 30.0
+# Of JSON, which takes many times its size while it is parsed, and the time of all other requests.
+_MAX_JSON = 4 << 20
 # Bodies that are received at a time may take this multiple of the largest one.
 _BODIES = 8
 # The pages of the documentation load nothing from other servers, and no other page shows them inside of it.
@@ -30,7 +34,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 
-# Told of every answer: path of its route, method, status, seconds.
+# Called with every answer: path of its route, method, status, seconds.
 Watch = Callable[[str, str, int, float], None]
 
 
@@ -43,7 +47,7 @@ class Guard:
         max_bytes: of a request's body.
         seconds: in which a body has to arrive.
         is_ready: whether requests can be served.
-        watch: told of every answer.
+        watch: called with every answer.
     """
 
     def __init__(
@@ -66,10 +70,10 @@ class Guard:
         if scope["type"] != "http":  # the start and the end of the program
             await self._app(scope, receive, send)
             return
-        started, answered = time.monotonic(), 0
+        started, answered, is_taken = time.monotonic(), 0, True
 
         async def answer(message: Message) -> None:
-            nonlocal answered
+            nonlocal answered, is_taken
             if message["type"] == "http.response.start":
                 answered = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -77,9 +81,14 @@ class Guard:
                     headers[name] = value
                 if cookie := self._cookie(scope):
                     headers["Set-Cookie"] = cookie
-            await send(message)
+            for part in _parts(message):
+                try:
+                    if is_taken:
+                        await asyncio.wait_for(send(part), _PART_SECONDS)
+                except TimeoutError:  # uvicorn ends the connection of an answer that is not whole
+                    is_taken = False
 
-        body = _Body(self, receive)
+        body = _Body(self, receive, self._limit(scope))
         try:
             if refusal := self._refusal(scope):
                 await refusal(scope, receive, answer)
@@ -99,8 +108,9 @@ class Guard:
             why = "the token is missing or wrong; send it as `Authorization: Bearer TOKEN`"
             return _refused(HTTPStatus.UNAUTHORIZED, why, {"WWW-Authenticate": "Bearer"})
         length = headers.get("content-length", "0")
-        if length.isascii() and length.isdecimal() and int(length[:20]) > self._max_bytes:
-            return _refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large(), {"Connection": "close"})
+        limit = self._limit(scope)
+        if length.isascii() and length.isdecimal() and int(length[:20]) > limit:
+            return _refused(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, _too_large(limit), {"Connection": "close"})
         if path.startswith(_SERVED) and not self._is_ready():
             why = "the service is starting or ending; try again shortly"
             return _refused(HTTPStatus.SERVICE_UNAVAILABLE, why, {"Retry-After": "5"})
@@ -109,8 +119,12 @@ class Guard:
     def _cookie(self, scope: Scope) -> str:
         return self._access.cookie(_target(scope), _port(scope))
 
-    def _too_large(self) -> str:
-        return f"the request has more than {self._max_bytes:,} bytes; send less"
+    def _limit(self, scope: Scope) -> int:
+        """Bytes of a request's body: images come in forms, and arrays by PUT."""
+        is_large = scope["method"] == "PUT" or Headers(scope=scope).get("content-type", "").startswith(
+            "multipart/"
+        )
+        return self._max_bytes if is_large else min(self._max_bytes, _MAX_JSON)
 
     def count(self, change: int) -> None:
         """Count bytes of bodies that arrive.
@@ -123,13 +137,6 @@ class Guard:
             detail = "too many large requests at a time; try again later"
             raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, detail, {"Retry-After": "5"})
 
-    def check_length(self, length: int) -> None:
-        """Raise :class:`HTTPException` for a body that is too long."""
-        if length > self._max_bytes:
-            raise HTTPException(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, self._too_large(), {"Connection": "close"}
-            )
-
     @property
     def seconds(self) -> float:
         """In which a body has to arrive."""
@@ -139,8 +146,8 @@ class Guard:
 class _Body:
     """The body of one request while it arrives: within the limits of bytes and time."""
 
-    def __init__(self, guard: Guard, receive: Receive) -> None:
-        self._guard, self._receive = guard, receive
+    def __init__(self, guard: Guard, receive: Receive, limit: int) -> None:
+        self._guard, self._receive, self._limit = guard, receive, limit
         self._due = time.monotonic() + guard.seconds
         self._length, self._is_whole = 0, False
 
@@ -157,13 +164,28 @@ class _Body:
             size = len(message.get("body", b""))
             self._length += size
             self._guard.count(size)
-            self._guard.check_length(self._length)
+            if self._length > self._limit:
+                detail = _too_large(self._limit)
+                raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, detail, {"Connection": "close"})
             self._is_whole = not message.get("more_body", False)
         return message
 
     def release(self) -> None:
         """The body is no longer held."""
         self._guard.count(-self._length)
+
+
+def _parts(message: Message) -> Iterator[Message]:
+    """A body in parts, each of which waits until the client has taken enough of those before it."""
+    body = message.get("body", b"")
+    last = max(len(body) - 1, 0) // _PART * _PART
+    for start in range(0, last, _PART):
+        yield {**message, "body": body[start : start + _PART], "more_body": True}
+    yield {**message, "body": body[last:]} if body else message
+
+
+def _too_large(limit: int) -> str:
+    return f"the request has more than {limit:,} bytes; send less"
 
 
 def _refused(status: HTTPStatus, why: str, headers: dict[str, str] | None = None) -> JSONResponse:

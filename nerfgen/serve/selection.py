@@ -97,11 +97,7 @@ def select_objects(body: ObjectsBody, live: LiveModel, fitted: Objects | None, l
     Raises:
         InputError: a value is wrong or beyond the limits; names the field in backticks.
     """
-    given = [name for name in _SOURCES if getattr(body, name) is not None]
-    if len(given) != 1:
-        raise SettingError(
-            f"`{(given or _SOURCES)[0]}`: give one of {', '.join(_SOURCES)}, not {len(given)} of them"
-        )
+    source_of(body)
     model, principal = live.model, live.model.principal
     if body.rows is not None:
         return table_objects(model, numbers("rows", body.rows, len(model.images), limits))
@@ -128,6 +124,20 @@ def select_objects(body: ObjectsBody, live: LiveModel, fitted: Objects | None, l
     return _codes("coordinates", latents.astype(np.float32))
 
 
+def source_of(body: ObjectsBody) -> str:
+    """The field by which a request names its objects.
+
+    Raises:
+        InputError: there is none, or there are several.
+    """
+    given = [name for name in _SOURCES if getattr(body, name) is not None]
+    if len(given) != 1:
+        raise SettingError(
+            f"`{(given or _SOURCES)[0]}`: give one of {', '.join(_SOURCES)}, not {len(given)} of them"
+        )
+    return given[0]
+
+
 def draw_objects(draw: Draw, live: LiveModel, limits: Limits) -> Objects:
     """New objects; see :func:`select_objects`."""
     sampling = SampleSettings(**{field.name: getattr(draw, field.name) for field in fields(SampleSettings)})
@@ -147,7 +157,9 @@ def numbers(name: str, given: str | Sequence[int], count: int, limits: Limits) -
         InputError: others, none, or too many.
     """
     found: Sequence[int] = (
-        parse_numbers(given, count, f"`{name}` {given[:100]}", name) if isinstance(given, str) else given
+        parse_numbers(given, count, f"`{name}` {given[:100]}", name, limits.max_codes)
+        if isinstance(given, str)
+        else given
     )
     if not found or not all(0 <= each < count for each in found):
         raise SettingError(f"`{name}` are one or more numbers from 0 to {count - 1}")
@@ -221,7 +233,8 @@ def _cameras(given: CamerasBody, live: LiveModel, limits: Limits) -> Cameras:
     chosen = given.model_dump(exclude={"intrinsics", "cam_to_world"}, exclude_none=True)
     if matrices == (None, None):
         # Before anything is computed for each of them.
-        count = chosen.get("orbit") or len(chosen.get("yaw", "12345")) * len(chosen.get("pitch", "1"))
+        yaws, pitches = (chosen.get(name) or default for name, default in (("yaw", "12345"), ("pitch", "1")))
+        count = chosen.get("orbit") or len(yaws) * len(pitches)
         require_at_most("cameras", count, limits.max_views, "views")
         cameras = ViewCameras(**{name: _tuple(value) for name, value in chosen.items()})
         return cameras.of(live.model.object_class, live.model.distance).path.cameras

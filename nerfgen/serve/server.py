@@ -100,9 +100,14 @@ class Server:
         self._http.join(self._grace + _CLOSING_SECONDS)
         self.service.__exit__(kind, error, trace)
 
-    def warm_up(self, is_over: Callable[[], bool] = lambda: False, progress: Progress = silent) -> None:
+    def warm_up(
+        self,
+        is_over: Callable[[], bool] = lambda: False,
+        progress: Progress = silent,
+        warn: Callable[[str], None] = lambda line: None,
+    ) -> None:
         """See :meth:`nerfgen.serve.service.Service.warm_up`; requests before its end are refused."""
-        self.service.warm_up(is_over, progress)
+        self.service.warm_up(is_over, progress, warn)
 
     def check(self) -> None:
         """Raise what ended the server, if something did."""

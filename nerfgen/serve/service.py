@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from nerfgen import storage
-from nerfgen.errors import MissingDependencyError, NerfgenError
+from nerfgen.errors import InputError, MissingDependencyError, NerfgenError
 from nerfgen.image import UnreadableImageError
 from nerfgen.inversion import FitSettings, find_networks, fit_prepared, prepare_images, tune_prepared
 from nerfgen.live import (
@@ -38,12 +38,13 @@ from nerfgen.serve.selection import (
     plan_views,
     require_at_most,
     select_objects,
+    source_of,
 )
 from nerfgen.serve.settings import Capacity, Limits
 from nerfgen.serve.wire import Arrays, bytes_of, check_delta, pack, pack_delta, unpack, unpack_delta
 from nerfgen.untrusted import excerpt
 
-# Programs are compiled for up to so many rays at a time, all that there are.
+# The most rays that one call renders: requests of all sizes find their program compiled.
 _COMPILED_RAYS = 1 << 15
 
 
@@ -55,7 +56,7 @@ class Fit(NamedTuple):
     """Fitted images.
 
     Attributes:
-        objects: one for each.
+        objects: one for each image.
         owner: token under which the change of the networks is kept; empty if nothing is.
     """
 
@@ -107,11 +108,17 @@ class Service:
         self.queue.close()
         self._uploads.__exit__()
 
-    def warm_up(self, is_over: Callable[[], bool] = lambda: False, progress: Progress = silent) -> None:
-        """Compile all programs, and find what fits need: no request waits for either. Requests are served afterwards.
+    def warm_up(
+        self,
+        is_over: Callable[[], bool] = lambda: False,
+        progress: Progress = silent,
+        warn: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Compile rendering with the default samples, and find what fits need. Requests are served afterwards.
 
         Args:
             is_over: whether to end before the next model.
+            warn: called with what the user should know, such as a download.
         """
         for done, name in enumerate(self.host.names):
             if is_over():
@@ -120,7 +127,7 @@ class Service:
             self._records[name] = _record(live)
             try:
                 given = self._fitting
-                find_networks(live.model, landmarker=given.landmarker, models=given.models)
+                find_networks(live.model, landmarker=given.landmarker, models=given.models, warn=warn)
             except NerfgenError as error:
                 self._lacking[name] = str(error)
             renderer = ObjectRenderer(live.model, live.model.latents[0])
@@ -132,7 +139,7 @@ class Service:
         """What is known of each model, as JSON."""
         return [
             {**record, "loaded": self.host.is_loaded(name), "fits": name not in self._lacking}
-            for name, record in self._records.items()
+            for name, record in list(self._records.items())
         ]
 
     def details(self, name: str) -> dict[str, Any]:
@@ -211,7 +218,7 @@ class Service:
         live = self._live(body.model)
         personal = self._personal(live, owner)
         objects = select_objects(body, live, personal.objects if personal else None, self.limits)
-        require_at_most("rows" if body.rows else "latents", len(objects), 1, "objects in a mesh")
+        require_at_most(source_of(body), len(objects), 1, "objects in a mesh")
         require_at_most("resolution", body.resolution, self.limits.max_resolution)
         meshing = MeshSettings(
             **{each.name: getattr(body, each.name) for each in dataclasses.fields(MeshSettings)}
@@ -284,7 +291,8 @@ class Service:
                 return Fit(found.objects, "")
             objects = tune_prepared(live.model, prepared, found, fitting, progress, shared=shared)
             delta = next(iter(objects.tuned.values()), {})
-            personal = Personal(live.name, live.record["sha256"], delta, objects)
+            codes = dataclasses.replace(objects, images={}, tuned={})
+            personal = Personal(live.name, live.record["sha256"], delta, codes)
             return Fit(objects, self.owners.keep(personal))
 
         return self.jobs.submit(work, seconds=self.capacity.fit_deadline)
@@ -307,6 +315,10 @@ class Service:
         """
         live = self._live(name)
         delta = unpack_delta(unpack(content, bytes_of(live.model.parameters)))
+        if not delta:
+            raise InputError(
+                "the content has no arrays tuned/...; send those of an answer to a fit that tunes"
+            )
         check_delta(delta, live.model.parameters)
         return self.owners.keep(Personal(live.name, live.record["sha256"], delta))
 

@@ -13,7 +13,10 @@ class Capacity(Settings, title="Capacity"):
     """What a server holds, and how long it works."""
 
     max_models: int = setting(
-        4, minimum=1, maximum=1000, help="Models in memory; the least recently used leave."
+        4,
+        minimum=1,
+        maximum=1000,
+        help="Models in memory; the least recently used are dropped, and loaded again when needed.",
     )
     max_batch: int = setting(8, minimum=1, maximum=1024, help="Views that are rendered together.")
     batch_wait_ms: float = setting(
@@ -24,19 +27,23 @@ class Capacity(Settings, title="Capacity"):
         minimum=0,
         maximum=1e6,
         unit="MiB",
-        help="Memory for what is computed once per object; the least recently rendered objects leave.",
+        help="Memory for what is computed once per object; the least recently rendered are dropped.",
     )
     queue: int = setting(64, minimum=1, maximum=100_000, help="Rendering requests that wait.")
     fit_queue: int = setting(8, minimum=1, maximum=1000, help="Fits, personalisations and meshes that wait.")
     deadline: float = setting(
-        60.0, above=0, maximum=86_400, unit="seconds", help="Longest time of a request."
+        60.0,
+        above=0,
+        maximum=86_400,
+        unit="seconds",
+        help="Longest time for a request to arrive, and for a rendering to be answered.",
     )
     fit_deadline: float = setting(
         600.0,
         above=0,
         maximum=86_400,
         unit="seconds",
-        help="Longest time of a fit, a personalisation or a mesh.",
+        help="Longest time of a fit, a personalisation or a mesh, with the time that it waits.",
     )
     grace: float = setting(
         30.0,
@@ -46,7 +53,10 @@ class Capacity(Settings, title="Capacity"):
         help="Time to finish accepted requests when the server ends.",
     )
     personal: int = setting(
-        100, minimum=1, maximum=MAX_COUNT, help="Personalisations in memory; the least recently used leave."
+        100,
+        minimum=1,
+        maximum=MAX_COUNT,
+        help="Personalisations in memory; the least recently used are dropped.",
     )
     personal_mib: float = setting(
         256.0, above=0, maximum=1e6, unit="MiB", help="Memory that all personalisations may take."

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import lzma
 import zipfile
+import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +26,12 @@ UNUSABLE = "unusable"
 _TUNED = "tuned/"
 # Of an entry, beyond the bytes of its array.
 _HEADER_BYTES = 4096
+
+# What NumPy, zipfile and the decompressors raise for damaged files.
+_DAMAGE = (
+    ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError, MemoryError, zipfile.BadZipFile,
+    zlib.error, lzma.LZMAError,
+)  # fmt: skip
 
 Arrays = dict[str, Shaped[np.ndarray, "..."]]
 
@@ -50,11 +58,12 @@ def unpack(content: bytes, limit: int | None = None) -> Arrays:
         if limit is not None and size > limit:
             raise InputError(f"the arrays take {size:,} bytes, more than {limit:,}; send fewer")
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (ValueError, OSError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+            found = {name: file[name] for name in file.files}
+    except _DAMAGE as error:
         raise InputError(f"the content is no npz file ({error}); send one") from error
-    except zipfile.BadZipFile as error:
-        raise InputError("the content is no npz file; send one") from error
+    if not all(isinstance(value, np.ndarray) for value in found.values()):
+        raise InputError("the content is no npz file (an entry is no array); send one")
+    return found
 
 
 def pack_delta(delta: Mapping[str, Any], prefix: str = _TUNED) -> Arrays:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, wait
 from dataclasses import asdict
 from pathlib import Path
 
@@ -38,6 +38,7 @@ _RESOLUTIONS = ("64", "128", "256")
 _TURN_FRAMES, _FRAMES_PER_SECOND = 48, 24.0
 _MOST_KEYFRAMES = 100
 _SECONDS = 300.0
+_POLL_SECONDS = 0.2
 
 
 class FilesPanel:
@@ -122,7 +123,13 @@ class FilesPanel:
         def work(progress: Progress) -> bytes:
             frames = []
             for number, view in enumerate(views):
-                rendered = self._visitor.studio.queue.submit([view], urgency=Urgency.SHARPENING)
+                queue = self._visitor.studio.queue
+                rendered = queue.submit([view], urgency=Urgency.SHARPENING, seconds=_SECONDS)
+                try:
+                    while not wait([rendered], _POLL_SECONDS).done:  # others move, or the task is cancelled
+                        progress(number, len(views))
+                finally:
+                    rendered.cancel()
                 frames.append(show(kind, rendered.result()[0].of_kind(kind), limits))
                 progress(number + 1, len(views))
             return _written("turn.mp4", lambda path: save_video(path, frames, _FRAMES_PER_SECOND))
@@ -205,15 +212,13 @@ class FilesPanel:
             set_value(self._progress, 100.0 * done / max(total, 1))
 
         self._progress.visible = True
-        job = self._visitor.studio.jobs.submit(work, watch=watch, seconds=_SECONDS)
-        self._visitor.on_leaving.append(job.cancel)
+        job = self._visitor.run(work, watch, _SECONDS)
         try:
             self._send(name, job.future.result())
         except CancelledError:
             pass
         finally:
             self._progress.visible = False
-            self._visitor.on_leaving.remove(job.cancel)
 
     def _send(self, name: str, content: bytes) -> None:
         self._visitor.client.send_file_download(name, content, save_immediately=True)

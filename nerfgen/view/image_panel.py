@@ -28,7 +28,7 @@ from nerfgen.live import Job
 from nerfgen.model import Objects
 from nerfgen.parallel import Progress
 from nerfgen.view.chosen import Chosen
-from nerfgen.view.visitor import Visitor, set_value
+from nerfgen.view.visitor import Visitor, escaped, set_value
 
 Result = TypeVar("Result")
 
@@ -57,7 +57,7 @@ class ImagePanel:
         )
         lacking = visitor.studio.lacking and f"Images can't be fitted here: {visitor.studio.lacking}."
         self._said = gui.add_markdown(
-            lacking
+            escaped(lacking)
             or f"An image of one {described.name} is fitted in some seconds; then the sliders move it."
         )
         self._progress = gui.add_progress_bar(0.0, animated=True, visible=False)
@@ -75,7 +75,6 @@ class ImagePanel:
         self._upload.on_upload(visitor.beside(self._fit))
         self._cancel.on_click(visitor.in_order(self._stop))
         self._tune.on_click(visitor.beside(self._start_tuning))
-        visitor.on_leaving.append(self._stop)
 
     def _stop(self) -> None:
         if job := self._job:
@@ -84,6 +83,8 @@ class ImagePanel:
     def _fit(self) -> None:
         """Fit the image that was just uploaded."""
         studio = self._visitor.studio
+        if studio.lacking:  # the page does not offer it
+            return
         self._say("Reading the image…")
         try:
             image = studio.uploads.decode(self._upload.value.content)
@@ -133,7 +134,7 @@ class ImagePanel:
         try:
             self._progress.visible = self._cancel.visible = True
             self._upload.disabled = self._tune.disabled = True
-            job = self._job = self._visitor.studio.jobs.submit(work, watch=self._watch())
+            job = self._job = self._visitor.run(work, self._watch())
             done(job.future.result())
         except CancelledError:
             self._say("Cancelled.")
@@ -181,4 +182,4 @@ class ImagePanel:
         return f"This image can't be fitted ({status}): {storage.STATUSES[status]}. Try another image of one {name}."
 
     def _say(self, words: str) -> None:
-        self._said.content = words
+        self._said.content = escaped(words)

@@ -8,7 +8,7 @@ import viser
 from nerfgen.model import SampleSettings
 from nerfgen.settings import MAX_SEED
 from nerfgen.view import chosen as objects
-from nerfgen.view.visitor import Visitor, set_value
+from nerfgen.view.visitor import Visitor, escaped, set_value
 
 # Axes with a slider that is always shown, and with any.
 _FIRST, _MOST = 8, 32
@@ -83,7 +83,7 @@ class LatentPanel:
         latent = self._visitor.chosen.latent(self._principal)
         for slider, value in zip(self._sliders, self._principal.coefficients(latent[None])[0], strict=False):
             set_value(slider, round(float(np.clip(value, -_REACH, _REACH)), objects.DECIMALS))
-        self._name.content = f"Shown: **{_escaped(self._visitor.chosen.start.names[0])}**"
+        self._name.content = f"Shown: **{escaped(self._visitor.chosen.start.names[0])}**"
         self._show_typical()
 
     def _show_typical(self) -> None:
@@ -95,8 +95,3 @@ class LatentPanel:
         set_value(self._gauge, 100.0 * (1 - nearer))
         near = f" Nearest row: {row[0]}, at {distance[0]:.2f}." if norm > _NOBODY else ""
         self._typical.content = f"**Typical:** nearer to the mean than {1 - nearer:.0%} of the table.{near}"
-
-
-def _escaped(name: str) -> str:
-    """A name as Markdown shows it."""
-    return "".join(f"\\{sign}" if sign in r"\`*_{}[]()<>#+-.!|~&" else sign for sign in name)

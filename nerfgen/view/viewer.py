@@ -52,6 +52,7 @@ class Viewer:
         settings: what is shown.
         fitting: how visitors' images are fitted.
         as_line: a command as the words of a command line.
+        warn: called with what the user should know, such as a download.
         debug: print the tracebacks of faults.
 
     Raises:
@@ -71,6 +72,7 @@ class Viewer:
         fitting: FitSettings = FitSettings(),
         as_line: Callable[[Call], str] = str,
         *,
+        warn: Callable[[str], None] = lambda line: None,
         debug: bool = False,
     ) -> None:
         access = Access.of(listening.host, listening.allow_host, listening.given_token)
@@ -92,9 +94,8 @@ class Viewer:
             uploads = stack.enter_context(Uploads(max_bytes=listening.max_bytes))
             pool = stack.enter_context(ThreadPoolExecutor(_THREADS))
             sizes = tuple(size for size in SHARP_SIZES if size <= settings.size)
-            self._studio = Studio(
-                live, queue, jobs, uploads, pool, fitting, _lacking(live, fitting), as_line, sizes, debug
-            )
+            lacking = _lacking(live, fitting, warn)
+            self._studio = Studio(live, queue, jobs, uploads, pool, fitting, lacking, as_line, sizes, debug)
             self._thumbnails = Thumbnails(live, queue)
             self._arrange()
             self._stack = stack.pop_all()
@@ -132,6 +133,14 @@ class Viewer:
         visitor = Visitor(self._studio, client)
         with self._lock:
             self.visitors[client.client_id] = visitor
+        try:
+            self._furnish(client, visitor)
+        finally:
+            if client.client_id not in self._server.get_clients():  # they left before they were known here
+                self._farewell(client)
+
+    def _furnish(self, client: viser.ClientHandle, visitor: Visitor) -> None:
+        """Give a visitor panels and the first frame."""
         tabs = client.gui.add_tab_group()
         with tabs.add_tab("Object"):
             LatentPanel(visitor)
@@ -155,10 +164,10 @@ class Viewer:
             visitor.leave()
 
 
-def _lacking(live: LiveModel, fitting: FitSettings) -> str:
+def _lacking(live: LiveModel, fitting: FitSettings, warn: Callable[[str], None]) -> str:
     """Why images can't be fitted here, found before the first visitor comes; empty where they can."""
     try:
-        find_networks(live.model, landmarker=fitting.landmarker, models=fitting.models)
+        find_networks(live.model, landmarker=fitting.landmarker, models=fitting.models, warn=warn)
     except NerfgenError as error:
         return str(error)
     return ""

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import viser
@@ -19,10 +19,13 @@ from viser import transforms
 from nerfgen.errors import NerfgenError
 from nerfgen.geometry import Cameras, field_of_view
 from nerfgen.inversion import FitSettings
-from nerfgen.live import Jobs, LiveModel, RenderQueue, Uploads
+from nerfgen.live import Job, Jobs, LiveModel, RenderQueue, Uploads
+from nerfgen.parallel import Progress
 from nerfgen.provenance import Call
 from nerfgen.view.chosen import Chosen, mean
 from nerfgen.view.screen import Frame, Look, Screen, Shot, ViewerCamera
+
+Result = TypeVar("Result")
 
 _MOVING_QUALITY, _SHARP_QUALITY = 80, 93
 _NOTICE_SECONDS = 8.0
@@ -69,6 +72,8 @@ class Visitor:
         chosen: the object.
         look: how it is shown.
         on_choice: called when another object was chosen.
+        on_leaving: called when they leave.
+        has_left: whether they have left.
     """
 
     def __init__(self, studio: Studio, client: viser.ClientHandle) -> None:
@@ -78,6 +83,7 @@ class Visitor:
         self.shows_depth = False
         self.on_choice: list[Callable[[], None]] = []
         self.on_leaving: list[Callable[[], None]] = []
+        self.has_left = False
         self._lock = threading.RLock()
         self._calls = ThreadPoolExecutor(1)
         self._screen = Screen(studio.queue, studio.pool, self._send, self.report, studio.sharp_sizes)
@@ -152,10 +158,30 @@ class Visitor:
 
     def leave(self) -> None:
         """Free what the visitor holds."""
+        self.has_left = True
         self._screen.close()
         self._calls.shutdown(wait=False, cancel_futures=True)
-        for call in self.on_leaving:
+        for call in list(self.on_leaving):
             call()
+
+    def run(
+        self, work: Callable[[Progress], Result], watch: Progress, seconds: float = np.inf
+    ) -> Job[Result]:
+        """Ask for a long task, which ends when they leave.
+
+        Args:
+            watch: receives its progress, in another thread.
+            seconds: until its deadline.
+
+        Raises:
+            BusyError: too many tasks wait.
+        """
+        job = self.studio.jobs.submit(work, watch=watch, seconds=seconds)
+        self.on_leaving.append(job.cancel)
+        job.future.add_done_callback(lambda future: self.on_leaving.remove(job.cancel))
+        if self.has_left:
+            job.cancel()
+        return job
 
     def notify(self, title: str, body: str, *, failed: bool = False) -> None:
         """Tell the visitor something in a few words."""
@@ -219,6 +245,11 @@ class Visitor:
 def set_value(handle: Any, value: object) -> None:
     """Set the value of an input of the page; the types of viser have it as read-only."""
     handle.value = value
+
+
+def escaped(words: str) -> str:
+    """Words as Markdown shows them. They may come from a stranger's file, and viser's page takes HTML in Markdown."""
+    return "".join(f"\\{sign}" if sign in r"\`*_{}[]()<>#+-.!|~&:" else sign for sign in words)
 
 
 def _far_where_empty(

@@ -8,7 +8,7 @@ import viser
 
 from nerfgen.model import Objects, concatenate, walk_between
 from nerfgen.view.chosen import Chosen
-from nerfgen.view.visitor import Visitor, set_value
+from nerfgen.view.visitor import Visitor, escaped, set_value
 
 _FRAMES = 49
 _FRAMES_PER_SECOND = 12.0
@@ -36,7 +36,7 @@ class WalkPanel:
     def _pick(self, name: str) -> None:
         self._picks[name] = self._visitor.chosen.objects(self._visitor.studio.live.model.principal)
         self._said.content = ", ".join(
-            f"{name}: {self._picks[name].names[0]}" for name in sorted(self._picks)
+            f"{name}: {escaped(self._picks[name].names[0])}" for name in sorted(self._picks)
         )
         if len(self._picks) == 2:
             ends = concatenate([self._picks["A"], self._picks["B"]])
@@ -66,7 +66,7 @@ class WalkPanel:
         self._player.start()
 
     def _run(self) -> None:
-        """Show frame after frame, forth and back."""
+        """Show frame after frame, back and forth."""
         self._play.label = "Stop"
         number, step = int(self._slider.value), 1
         while not self._stopping.wait(1 / _FRAMES_PER_SECOND):

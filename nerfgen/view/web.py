@@ -16,7 +16,7 @@ import io
 import os
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import viser
@@ -44,8 +44,10 @@ _ALLOWED = frozenset(
         "ViewerCameraMessage",
     }
 )
-# The page sends files in parts of half a MiB.
+# The page sends files in parts of so many bytes, the last one shorter.
+_PART = 1 << 19
 _MAX_MESSAGE = 1 << 20
+_MAX_NAME = 1024
 _LARGEST = 1e9
 _POLICY_VIOLATION, _TOO_BIG = 1008, 1009
 _HEADERS = {
@@ -54,6 +56,10 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-store",
+    # viser's page is one file with its scripts in it. Whatever a name in a model's file says, the page loads and sends
+    # nothing elsewhere.
+    "Content-Security-Policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; frame-ancestors 'none'; "
+    "frame-src 'none'; form-action 'none'; base-uri 'none'",
 }
 _TRIAL_SECONDS = 10
 # viser warns of each message to a visitor who has just left.
@@ -142,30 +148,28 @@ class _LimitedConnection:
 
     def __init__(self, connection: ServerConnection, max_upload: int) -> None:
         self._connection, self._max_upload = connection, max_upload
-        # Bytes that are still to come, by transfer.
-        self._transfers: dict[str, int] = {}
+        self._transfer: _Transfer | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._connection, name)
 
     async def recv(self) -> bytes:
         """The next message."""
-        raw = await self._connection.recv()
-        code, why = self._problem(raw)
-        if code:
-            await self._connection.close(code, why)
-            raw = await self._connection.recv()  # raises that it is closed
-        assert isinstance(raw, bytes)
-        return raw
+        while True:
+            raw = await self._connection.recv()
+            message = _decoded(raw)
+            code, why = self._problem(message)
+            if code:
+                await self._connection.close(code, why)
+                raw = await self._connection.recv()  # raises that it is closed
+            assert isinstance(raw, bytes)
+            if not _is_hidden(message):
+                return raw
 
-    def _problem(self, raw: str | bytes) -> tuple[int, str]:
+    def _problem(self, message: dict[str, Any]) -> tuple[int, str]:
         """The code and reason to close the connection with; 0 if a message is right."""
-        try:
-            message = msgspec.msgpack.decode(raw) if isinstance(raw, bytes) else None
-        except (msgspec.DecodeError, RecursionError):
-            message = None
-        kind = message.get("type") if isinstance(message, dict) else None
-        if not isinstance(message, dict) or kind not in _ALLOWED:
+        kind = message.get("type")
+        if kind not in _ALLOWED:
             return _POLICY_VIOLATION, "not a message of the viewer"
         if not _is_finite(message):
             return _POLICY_VIOLATION, "a number that is not finite"
@@ -178,30 +182,66 @@ class _LimitedConnection:
         return 0, ""
 
     def _start_transfer(self, message: dict[str, Any]) -> tuple[int, str]:
-        transfer, size = message.get("transfer_uuid"), message.get("size_bytes")
-        if not isinstance(transfer, str) or not isinstance(size, int) or not 0 <= size <= self._max_upload:
+        name, size = message.get("filename"), message.get("size_bytes")
+        if not isinstance(size, int) or not 0 <= size <= self._max_upload:
             return _TOO_BIG, f"files of more than {self._max_upload} bytes are refused"
-        if self._transfers:
+        if self._transfer:
             return _POLICY_VIOLATION, "one file at a time"
-        if size:
-            self._transfers[transfer] = size
+        if (
+            not isinstance(name, str)
+            or len(name) > _MAX_NAME
+            or message.get("part_count") != -(-size // _PART)
+        ):
+            return _POLICY_VIOLATION, "not a file as the page sends it"
+        # viser keeps nothing of a file without parts.
+        self._transfer = _Transfer(message.get("transfer_uuid"), size) if size else None
         return 0, ""
 
     def _continue_transfer(self, message: dict[str, Any]) -> tuple[int, str]:
-        transfer, content = message.get("transfer_uuid"), message.get("content")
-        left = self._transfers.get(transfer, 0) if isinstance(transfer, str) else 0
-        if not isinstance(content, bytes) or not 0 < len(content) <= left:
+        transfer, content = self._transfer, message.get("content")
+        due = transfer and (transfer.identity, transfer.number, min(_PART, transfer.left))
+        given = message.get("transfer_uuid"), message.get("part_index")
+        if transfer is None or not isinstance(content, bytes) or (*given, len(content)) != due:
             return _POLICY_VIOLATION, "a part of a file that was not announced"
-        del self._transfers[transfer]  # type: ignore[arg-type]
-        if left > len(content):
-            self._transfers[transfer] = left - len(content)  # type: ignore[index]
+        left = transfer.left - len(content)
+        self._transfer = _Transfer(transfer.identity, left, transfer.number + 1) if left else None
         return 0, ""
+
+
+class _Transfer(NamedTuple):
+    """A file on its way: bytes that are still to come, and the number of the next part."""
+
+    identity: Any
+    left: int
+    number: int = 0
+
+
+def _decoded(raw: str | bytes) -> dict[str, Any]:
+    """A message; empty for what is none."""
+    try:
+        message = msgspec.msgpack.decode(raw) if isinstance(raw, bytes) else None
+    except (msgspec.DecodeError, RecursionError):
+        message = None
+    return message if isinstance(message, dict) else {}
+
+
+def _is_hidden(message: dict[str, Any]) -> bool:
+    """Whether it is the camera of a page that shows nothing: viser divides by its height."""
+    sizes = message.get("image_height"), message.get("image_width")
+    return message.get("type") == "ViewerCameraMessage" and not all(
+        isinstance(size, int) and size > 0 for size in sizes
+    )
 
 
 def _is_finite(value: Any) -> bool:
     """Whether all numbers in a message are finite and of a size that a viewer has."""
     if isinstance(value, dict | list):
         return all(map(_is_finite, value.values() if isinstance(value, dict) else value))
+    if isinstance(value, str):  # viser takes texts for numbers too
+        try:
+            value = float(value)
+        except ValueError:
+            return True
     return not isinstance(value, int | float) or abs(value) < _LARGEST
 
 
