@@ -633,13 +633,14 @@ def test_images_are_fitted(client, portraits):
 
 
 @pytest.mark.mediapipe
-def test_images_of_one_person_tune_the_networks(client, portraits):
+def test_images_of_one_person_tune_the_networks(client, portraits, served):
     files = [("images", content) for content in portraits]
     answer = client.post("/v1/personalise", files=files, data={"steps": 10, "tune_steps": 10})
     assert answer.status_code == 200, answer.text
     found = answer.json()
     assert [each["tuned"] for each in found["images"]] == [True, True]
     owner = {"X-Nerfgen-Owner": found["owner"]}
+    assert served[0].service.owners.get(found["owner"]).objects.images == {}, "images are not kept"
     own = picture(render(client, {"fitted": [0, 1], "size": 16}, PNG, **owner))
     assert own.shape == (2 * 18 - 2, 16, 3)
     body = {"latents": [each["latent"] for each in found["images"]], "cameras": FRONT, "size": 16}

@@ -6,6 +6,7 @@ import http.client
 import io
 import json
 import queue
+import re
 import time
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 import typer
+from edited import edited
 from PIL import Image
 
 pytest.importorskip("viser")
@@ -177,6 +179,23 @@ def test_a_walk_between_two_objects(page):
     assert page.wait(lambda: page.value("From A") not in (24, 0), 10)
     page.press("Stop")
     assert page.wait(lambda: any(label == "Play" for label in page.labels), 10)
+
+
+def test_names_from_a_model_file_are_shown_as_text(live, tmp_path):
+    path = tmp_path / "model.h5"
+    path.write_bytes(live.path.read_bytes())
+    name = "<img src=x onerror=alert(1)>[a](http:x)`.png"
+    with edited(path) as file:
+        file["image"][2] = name
+    with Viewer(LiveModel("faces", path), Listening(port=0)) as viewer, Page(viewer.url, WINDOW) as page:
+        page.look(pose(0.0), FOV)
+        page.input("Command")
+        page.set("Row", 2)
+        assert page.wait(lambda: f"**{name}**" in page.words())
+        page.press("Pick what is shown as A")
+        assert page.wait(lambda: f"A: {name}" in page.words())
+        written = "".join(str(each["props"].get("_markdown", "")) for each in page.inputs.values())
+        assert not re.search(r"(?<!\\)[<>\[\]`]", written)
 
 
 def downloaded(page, name):
