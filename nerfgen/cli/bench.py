@@ -350,7 +350,7 @@ def viewing(
     model: runtime.ModelFile,
     *,
     events: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Single moves of the camera, whose frame is awaited.")
+        int, typer.Option(min=1, max=100_000, help="Number of single moves of the camera to time.")
     ] = 100,
     seconds: Annotated[
         float, typer.Option(min=0.1, max=3600, help="Time of turning without a pause.")
@@ -378,7 +378,7 @@ def viewing(
 def serving(
     model: runtime.ModelFile,
     *,
-    clients: Annotated[int, typer.Option(min=1, max=400, help="Clients that ask at a time.")] = 16,
+    clients: Annotated[int, typer.Option(min=1, max=400, help="Clients at a time.")] = 16,
     objects: Annotated[
         int, typer.Option(min=1, max=100_000, help="Training objects, each shown from eight sides.")
     ] = 8,
@@ -390,7 +390,7 @@ def serving(
     seconds: Seconds = 60.0,
     messages: Messages,
 ) -> None:
-    """The rendering service: views per second for many clients against `render_views` in the same process.
+    """The rendering service: views per second for many clients, against a loop over `render_views` in the server.
 
     Each client asks for one view at a time, from another process. Needs the extra `serve`.
     """

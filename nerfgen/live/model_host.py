@@ -89,7 +89,7 @@ class LiveModel:
 
 
 class ModelHost:
-    """Models by name; the least recently used leave the memory.
+    """Models by name; the least recently used are dropped from memory.
 
     Args:
         paths: of model files, or of folders that hold ``model.h5``.

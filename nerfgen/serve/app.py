@@ -101,15 +101,15 @@ def _add_watching(app: FastAPI, service: Service, metrics: Metrics) -> None:
 
     @app.get("/readyz", tags=["watching"])
     async def readyz() -> Response:
-        """Whether requests are served: 503 before all programs are compiled, and while the service ends."""
+        """Whether requests are served: 503 before rendering is compiled, and while the service ends."""
         if service.is_ready:
             return JSONResponse({"status": "ready"})
         headers = {"Retry-After": str(_RETRY_SECONDS)}
         return JSONResponse({"status": "not ready"}, HTTPStatus.SERVICE_UNAVAILABLE, headers)
 
     @app.get("/metrics", tags=["watching"])
-    async def figures() -> Response:
-        """Figures for Prometheus."""
+    async def metrics_text() -> Response:
+        """Metrics for Prometheus."""
         return Response(metrics.text(), media_type=metrics.MEDIA_TYPE)
 
 

@@ -43,7 +43,7 @@ class Personal:
 
 
 class Owners:
-    """Personalisations by their owners' tokens; the least recently used leave.
+    """Personalisations by their owners' tokens; the least recently used are dropped.
 
     A token is held by its owner alone: here it is known by its hash.
 

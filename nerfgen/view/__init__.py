@@ -1,4 +1,4 @@
-"""The viewer in the browser: frames of a model's objects that follow the hand."""
+"""The viewer in the browser: frames of a model's objects that follow the mouse."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The panel of files: frames, turntables, meshes, camera paths and commands to take away."""
+"""The panel of files: frames, turntables, meshes, camera paths and commands to download."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _POLL_SECONDS = 0.2
 
 
 class FilesPanel:
-    """What a visitor takes away."""
+    """What a visitor downloads."""
 
     def __init__(self, visitor: Visitor) -> None:
         self._visitor, gui = visitor, visitor.client.gui

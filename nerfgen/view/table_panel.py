@@ -1,4 +1,4 @@
-"""The panel of the table: pages of thumbnails; a click takes a row's code and camera."""
+"""The panel of the table: pages of thumbnails with numbers; a number takes the row's code and camera."""
 
 from __future__ import annotations
 
