@@ -70,6 +70,15 @@ def share_free_memory() -> bool:
     return _set_allocator({_M_ARENA_MAX: 1})
 
 
+def return_free_memory() -> bool:
+    """Return all free memory of this process to the system; False where the C library cannot.
+
+    By itself, glibc returns what lies above the last block in use only.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    return trim is not None and bool(trim(0))
+
+
 def _set_allocator(parameters: dict[int, int]) -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
     return mallopt is not None and all(mallopt(name, value) for name, value in parameters.items())

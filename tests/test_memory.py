@@ -67,3 +67,32 @@ def test_threads_share_free_memory():
         pytest.skip("the C library can't be told")
     assert count == 1
     assert arenas("as always")[1] > 1
+
+
+HOLES = """
+import sys
+from pathlib import Path
+from nerfgen.memory import return_free_memory
+
+def resident():
+    return int(Path("/proc/self/statm").read_text().split()[1])
+blocks = [bytes(bytearray([1]) * 100_000) for _ in range(600)]
+last = bytes(100_000)
+before = resident()
+del blocks
+returned = return_free_memory() if sys.argv[1] == "returned" else False
+print(int(returned), before - resident())
+"""
+
+
+def test_free_memory_returns_to_the_system():
+    def freed(how):
+        done = subprocess.run([sys.executable, "-c", HOLES, how], capture_output=True, text=True, check=True)
+        return tuple(map(int, done.stdout.split()))
+
+    returned, pages = freed("returned")
+    if not returned:
+        pytest.skip("the C library can't be told")
+    # 60 MB are 14,648 pages, all of them below the last block.
+    assert pages > 12_000
+    assert freed("as always")[1] < 4_000

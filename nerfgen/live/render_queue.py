@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from nerfgen.errors import NerfgenError
 from nerfgen.live.model_host import LiveObject
-from nerfgen.memory import share_free_memory
+from nerfgen.memory import return_free_memory, share_free_memory
 from nerfgen.parallel import Steps, in_turns
 from nerfgen.render import ObjectRenderer, Part, Views, part_steps, together
 
@@ -26,6 +26,8 @@ _NEWEST = 0.2
 # Until a view has been rendered.
 _SECONDS_PER_RAY = 1e-6
 _MIN_SECONDS = 1.0
+# Between two returns of free memory to the system, each of which takes some milliseconds.
+_RETURN_SECONDS = 10.0
 
 
 class BusyError(NerfgenError):
@@ -249,8 +251,12 @@ class RenderQueue:
         self._waiting = [request for request in self._waiting if not request.is_over]
 
     def _run(self) -> None:
+        returned = time.monotonic()
         while batch := self._next_batch():
             started = time.monotonic()
+            if started - returned > _RETURN_SECONDS:
+                return_free_memory()
+                returned = started
             views = [request.views[place] for request, place in batch]
             rays = views[0].shape.rays
             rendered = in_turns(map(self._steps, views), together(rays))
