@@ -32,6 +32,9 @@ _MAX_POINTS_ON_CPU, _MAX_POINTS = 1 << 15, 1 << 20
 # take; bytes that they may take where the free memory is unknown.
 _LAYERS, _MEMORY_FRACTION, _BYTES = 8, 0.25, 1 << 28
 _MIN_LENGTH = 256
+# Uses of an object's arrays, before they are copied: on a CPU, JAX 0.7 keeps some bytes for each of the last 1,024 uses
+# of an array, which add up where many objects stay in memory.
+_USES = 8
 # Step of the central differences of the density, as a fraction of the box.
 _STEP = 0.02
 
@@ -68,6 +71,7 @@ class ObjectRenderer:
         self._parameters = model.device_parameters
         self._latent = jnp.asarray(latent, jnp.float32)
         self._max_points = _points_per_pass(model.config)
+        self._uses = 0
         self._condition, self._grid = _condition_and_density(self._config, self._parameters, self._latent)
 
     @property
@@ -118,6 +122,10 @@ class ObjectRenderer:
         """:meth:`trace` in steps, for :func:`nerfgen.parallel.in_turns`."""
         if not 1 <= samples <= MAX_SAMPLES:
             raise InputError(f"`samples` has to be from 1 to {MAX_SAMPLES}, not {samples}")
+        self._uses += 1
+        if self._uses % _USES == 0:
+            shared = (self._condition, self._grid, self._latent)
+            self._condition, self._grid, self._latent = jax.tree.map(jnp.copy, shared)
         values = RayValues(
             *(np.zeros((len(origins), *shape), np.float32) for shape in ((3,), (3,), (), (), (3,)))
         )
