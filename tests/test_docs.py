@@ -16,9 +16,11 @@ import sys
 import urllib.request
 from collections.abc import Callable
 from functools import cache
+from http.client import HTTPException
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urljoin
 
 import pytest
 import typer
@@ -200,25 +202,28 @@ def run(arguments: list[str], folder: Path, **settings: str) -> subprocess.Compl
     )
 
 
-def answers(arguments: list[str], folder: Path) -> None:
-    """Check that a server starts, answers at the address that it prints, and ends by Ctrl-C."""
+def answers(arguments: list[str], folder: Path, page: str) -> None:
+    """Check that a server starts, answers at the address that it prints, and ends by Ctrl-C, without a traceback."""
     server = subprocess.Popen(
         ["sh", "-c", 'trap - INT; exec "$@"', "sh", sys.executable, "-m", "nerfgen", *arguments],
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     try:
         assert server.stdout is not None
         (address,) = re.findall(r"http://\S+", server.stdout.readline())
-        with urllib.request.urlopen(address, timeout=30) as answer:
+        with urllib.request.urlopen(urljoin(address, page), timeout=30) as answer:
             assert answer.status == 200
+        with contextlib.suppress(OSError, HTTPException):
+            urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=30)
     finally:
         server.send_signal(signal.SIGINT)
-        code = server.wait(timeout=60)
-        server.stdout.close()
-    assert code == 130
+        _, said = server.communicate(timeout=60)
+    assert server.returncode == 130
+    assert "Traceback" not in said
 
 
 def heads(folder: Path) -> None:
@@ -242,7 +247,10 @@ def walked(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if program != "nerfgen" or arguments[0] == "demo":
             continue
         if arguments[0] == "view":
-            answers([*arguments, "--port", "0", "--no-browser"], folder)
+            answers([*arguments, "--port", "0", "--no-browser"], folder, "/")
+            continue
+        if arguments[0] == "serve":
+            answers([*arguments, "--port", "0"], folder, "/readyz")
             continue
         shortened = {"train": STEPS, "evaluate": FEW}.get(arguments[0], [])
         done = run([sys.executable, "-m", "nerfgen", *arguments, *shortened], folder)

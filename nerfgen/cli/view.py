@@ -44,8 +44,8 @@ def view(
 
     with extra_imports("the viewer", "view"):
         from nerfgen.view import Viewer, compile_programs
-    # They tell of every request.
-    logging.getLogger("websockets").setLevel(logging.ERROR)
+    # It logs every request, and with a traceback what is none.
+    logging.getLogger("websockets").setLevel(logging.ERROR if messages.debug else logging.CRITICAL)
     runtime.require_known_token(listening, messages)
     reporter = messages.reporter()
     path = model_file(model)

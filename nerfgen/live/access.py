@@ -98,8 +98,8 @@ class Access:
         own = {"localhost", host.lower(), socket.gethostname().lower(), *(name.lower() for name in names)}
         if not _TOKENS.fullmatch(token):
             raise SettingError(
-                "`token` has characters that an address or a cookie can't hold; use letters, digits, - and _, such as "
-                "those of python -c 'import secrets; print(secrets.token_urlsafe(24))'"
+                "`token` (or NERFGEN_TOKEN) has characters that an address or a cookie can't hold; use letters, "
+                "digits, - and _, such as those of python -c 'import secrets; print(secrets.token_urlsafe(24))'"
             )
         if not token and not is_loopback(host):
             token = secrets.token_urlsafe(_TOKEN_BYTES)
