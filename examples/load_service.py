@@ -17,12 +17,7 @@ from locust import FastHttpUser, events, task
 @events.init_command_line_parser.add_listener
 def add_options(parser):
     """The options of this file; locust has the others."""
-    parser.add_argument(
-        "--rate",
-        type=float,
-        default=1.0,
-        help="1 / mean pause in seconds.",
-    )
+    parser.add_argument("--rate", type=float, default=1.0, help="1 / (mean pause of a user, seconds).")
     parser.add_argument("--size", type=int, default=128, help="Size of a view, pixels.")
     parser.add_argument("--token", default=os.environ.get("NERFGEN_TOKEN", ""), help="Token of the server.")
 

@@ -41,7 +41,7 @@ def server():
     limits = Limits(max_codes=5, max_views=4, max_steps=20)
     listening = Listening(port=0, token="secret")
     with Server([PLANES, MLP], listening, Capacity(grace=1), limits) as found:
-        found.warm_up()
+        found.service.warm_up()
         yield found
 
 
@@ -302,7 +302,7 @@ def test_errors_are_one_line(server, remote):
 def test_a_busy_server_is_asked_again():
     capacity = Capacity(queue=1, max_batch=1, grace=1)
     with Server([PLANES], Listening(port=0), capacity) as server:
-        server.warm_up()
+        server.service.warm_up()
         with Client(server.url) as client:
             views = client.render(client.codes[:8], client.turned([0] * 4), RenderSettings(size=24))
             assert views.rgb.shape[:2] == (8, 4)

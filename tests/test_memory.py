@@ -11,6 +11,17 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="Linux counts page faults, and glibc its arenas"
 )
 
+
+def run(program: str, how: str) -> subprocess.CompletedProcess[str]:
+    """A program in a process of its own, whose allocator no other test has set."""
+    return subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True)
+
+
+def numbers(program: str, how: str) -> list[int]:
+    """What such a program prints."""
+    return [int(word) for word in run(program, how).stdout.split()]
+
+
 FAULTS = """
 import resource, sys
 import numpy as np
@@ -25,15 +36,11 @@ print(int(kept), resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def test_freed_memory_is_taken_again_without_asking_the_system():
-    def faults(how):
-        done = subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True)
-        return tuple(map(int, done.stdout.split()))
-
-    kept, count = faults("kept")
+    kept, count = numbers(FAULTS, "kept")
     if not kept:
         pytest.skip("the C library can't be told")
     # 64 MiB are 16,384 pages, or 32 huge ones.
-    assert count < 0.5 * faults("as always")[1]
+    assert count < 0.5 * numbers(FAULTS, "as always")[1]
 
 
 ARENAS = """
@@ -59,7 +66,7 @@ ctypes.CDLL(None).malloc_stats()
 
 def test_threads_share_free_memory():
     def arenas(how):
-        done = subprocess.run([sys.executable, "-c", ARENAS, how], capture_output=True, text=True, check=True)
+        done = run(ARENAS, how)
         return int(done.stdout), done.stderr.count("Arena ")
 
     shared, count = arenas("shared")
@@ -86,13 +93,9 @@ print(int(returned), before - resident())
 
 
 def test_free_memory_returns_to_the_system():
-    def freed(how):
-        done = subprocess.run([sys.executable, "-c", HOLES, how], capture_output=True, text=True, check=True)
-        return tuple(map(int, done.stdout.split()))
-
-    returned, pages = freed("returned")
+    returned, pages = numbers(HOLES, "returned")
     if not returned:
         pytest.skip("the C library can't be told")
     # 60 MB are 14,648 pages, all of them below the last block.
     assert pages > 12_000
-    assert freed("as always")[1] < 4_000
+    assert numbers(HOLES, "as always")[1] < 4_000

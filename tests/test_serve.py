@@ -57,7 +57,7 @@ def serving(*paths, listening=ANY_PORT, limits=Limits(), ready=True, **capacity)
     held = Capacity(**{"grace": 1.0, **capacity})
     with Server(paths or (PLANES,), listening, held, limits) as server:
         if ready:
-            server.warm_up()
+            server.service.warm_up()
         with httpx.Client(base_url=server.url, timeout=60) as client:
             wait_for(lambda: client.get("/healthz").status_code == 200, errors=httpx.ConnectError)
             yield server, client
@@ -441,7 +441,7 @@ def test_nothing_is_served_before_all_is_compiled():
         for answer in (client.get("/readyz"), render(client, {"rows": [0]}), client.get("/v1/models")):
             assert answer.status_code == 503
             assert int(answer.headers["retry-after"]) >= 1
-        server.warm_up()
+        server.service.warm_up()
         assert client.get("/readyz").status_code == 200
         assert render(client, {"rows": [0], "size": 8}, PNG).status_code == 200
 

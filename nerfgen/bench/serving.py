@@ -43,7 +43,7 @@ def measure_serving(
         Workers(1, preload=[__name__]) as process,
     ):
         say("compiling")
-        server.warm_up()
+        server.service.warm_up()
         loaded = server.service.host.get().model
         rows = np.unique(np.linspace(0, len(loaded.images) - 1, objects).astype(int)).tolist()
         cameras = turned_cameras(np.array(_YAWS), 0.0, loaded.distance)

@@ -57,7 +57,7 @@ def serve(
     given = FitSettings(**fitting)  # type: ignore[arg-type]
     with stop_signals() as stop, Server(model, listening, capacity, limits, fitting=given) as server:
         with reporter.progress("compiling", "models") as progress:
-            server.warm_up(lambda: bool(stop), progress, reporter.say)
+            server.service.warm_up(lambda: bool(stop), progress, reporter.say)
         if not stop:
             token = f", token {server.access.token}" if server.access.token else ""
             reporter.result(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -13,7 +13,6 @@ import uvicorn
 from nerfgen.errors import NerfgenError
 from nerfgen.inversion import FitSettings
 from nerfgen.live import Access, Listening, listening_socket, local_url
-from nerfgen.parallel import Progress, silent
 from nerfgen.serve.app import guarded_app
 from nerfgen.serve.service import Service
 from nerfgen.serve.settings import Capacity, Limits
@@ -99,15 +98,6 @@ class Server:
         self._server.should_exit = True
         self._http.join(self._grace + _CLOSING_SECONDS)
         self.service.__exit__(kind, error, trace)
-
-    def warm_up(
-        self,
-        is_over: Callable[[], bool] = lambda: False,
-        progress: Progress = silent,
-        warn: Callable[[str], None] = lambda line: None,
-    ) -> None:
-        """See :meth:`nerfgen.serve.service.Service.warm_up`; requests before its end are refused."""
-        self.service.warm_up(is_over, progress, warn)
 
     def check(self) -> None:
         """Raise what ended the server, if something did."""
