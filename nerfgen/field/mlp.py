@@ -10,7 +10,9 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
+
+from nerfgen.field.interpolation import interpolate
 
 # Largest slope of a direction that the local features of a background distinguish: 45 degrees.
 _STEEPEST = 1.0
@@ -33,13 +35,107 @@ def dense(features: int, precision: str, **options: Any) -> nn.Dense:
     """
     if precision == "float32":
         return _RowsDense(features, precision=jax.lax.Precision.HIGHEST, **options)
-    return _RowsDense(features, dot_general=_bfloat16_product, **options)
+    return _Bfloat16Dense(features, **options)
 
 
-def _bfloat16_product(left: jax.Array, right: jax.Array, dimensions: Any, **_: object) -> jax.Array:
-    return jax.lax.dot_general(
-        left.astype(jnp.bfloat16), right.astype(jnp.bfloat16), dimensions, preferred_element_type=jnp.float32
+class _Bfloat16Dense(nn.Dense):
+    """A dense layer whose products, those of its gradient too, have factors rounded to bfloat16."""
+
+    @nn.compact
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        rows = inputs.reshape(-1, inputs.shape[-1])
+        kernel = self.param("kernel", self.kernel_init, (rows.shape[-1], self.features))
+        result = _bfloat16_product(rows, kernel)
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,))
+            result = _add_to_rows(result[None], bias[None])[0]
+        return result.reshape(*inputs.shape[:-1], -1)
+
+
+@jax.custom_vjp
+def _bfloat16_product(
+    rows: Float[Array, "rows inputs"], kernel: Float[Array, "inputs outputs"]
+) -> Float[Array, "rows outputs"]:
+    """The float32 product of factors rounded to bfloat16."""
+    return _product_forward(rows, kernel)[0]
+
+
+def _product_forward(rows: Array, kernel: Array) -> tuple[Array, tuple[Array, Array, Array]]:
+    factors = rows.astype(jnp.bfloat16), kernel.astype(jnp.bfloat16)
+    return _product(*factors, 1, 0), (*factors, jnp.zeros((), rows.dtype))
+
+
+def _product_backward(saved: tuple[Array, Array, Array], gradient: Array) -> tuple[Array, Array]:
+    rows, kernel, like = saved
+    gradient = gradient.astype(jnp.bfloat16)
+    return _product(gradient, kernel, 1, 1).astype(like.dtype), _product(rows, gradient, 0, 0)
+
+
+_bfloat16_product.defvjp(_product_forward, _product_backward)
+
+
+@jax.custom_vjp
+def _add_to_rows(
+    values: Float[Array, "groups rows outputs"], terms: Float[Array, "groups outputs"]
+) -> Float[Array, "groups rows outputs"]:
+    """The sum of each row and its group's term, whose gradient is summed over rows by the matrix units."""
+    return values + terms[:, None]
+
+
+def _add_forward(values: Array, terms: Array) -> tuple[Array, None]:
+    return values + terms[:, None], None
+
+
+def _add_backward(_: None, gradient: Array) -> tuple[Array, Array]:
+    # The compiler would make a sum of a product with ones that it knows.
+    ones = jax.lax.optimization_barrier(jnp.ones(gradient.shape[:2], jnp.bfloat16))
+    axes = (((1,), (1,)), ((0,), (0,)))
+    sums = jax.lax.dot_general(
+        ones, gradient.astype(jnp.bfloat16), axes, preferred_element_type=jnp.float32
     )
+    return gradient, sums
+
+
+_add_to_rows.defvjp(_add_forward, _add_backward)
+
+
+def _product(left: Array, right: Array, left_axis: int, right_axis: int) -> Array:
+    """The sum over an axis of each of two matrices, in float32."""
+    axes = (((left_axis,), (right_axis,)), ((), ()))
+    return jax.lax.dot_general(left, right, axes, preferred_element_type=jnp.float32)
+
+
+def add_per_image(
+    values: Float[Array, "images points width"], terms: Float[Array, "images width"], precision: str
+) -> Float[Array, "images points width"]:
+    """The sum of every point's values and its image's term, in float32."""
+    return values + terms[:, None] if precision == "float32" else _add_to_rows(values, terms)
+
+
+def activate(values: Float[Array, "*batch"], precision: str) -> Float[Array, "*batch"]:
+    """ReLU, in the precision of the factors of the next product."""
+    if precision == "float32":
+        return jax.nn.relu(values)
+    return _bfloat16_relu(values.reshape(-1, values.shape[-1])).reshape(values.shape)
+
+
+@jax.custom_vjp
+def _bfloat16_relu(values: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+    """ReLU, rounded. Its result is all that is kept for the gradient, in half the memory of its argument."""
+    return _relu_forward(values)[0]
+
+
+def _relu_forward(values: Array) -> tuple[Array, Array]:
+    # The compiler would keep the argument, and round it again for every product that needs the result.
+    result = jax.lax.optimization_barrier(jax.nn.relu(values).astype(jnp.bfloat16))
+    return result, result
+
+
+def _relu_backward(result: Array, gradient: Array) -> tuple[Array]:
+    return (jnp.where(result > 0, gradient, 0).astype(jnp.float32),)
+
+
+_bfloat16_relu.defvjp(_relu_forward, _relu_backward)
 
 
 def positional_encoding(
@@ -93,15 +189,15 @@ class ConcatenatedField(nn.Module):
         """Raw density and raw colour of points, with their image's latent code."""
         encoded = positional_encoding(points, self.frequencies)
         inputs = [
-            point_layer(encoded) + latent_term[:, None]
+            add_per_image(point_layer(encoded), latent_term, self.precision)
             for point_layer, latent_term in zip(self.point_layers, latent_terms, strict=True)
         ]
-        hidden = jax.nn.relu(inputs[0])
+        hidden = activate(inputs[0], self.precision)
         for layer, hidden_layer in enumerate(self.hidden_layers, start=1):
             hidden = hidden_layer(hidden)
             if layer == self.skip:
                 hidden = hidden + inputs[1]
-            hidden = jax.nn.relu(hidden)
+            hidden = activate(hidden, self.precision)
         return self.output_layer(hidden)
 
 
@@ -146,30 +242,10 @@ def sample_background(
     grids: Float[Array, "images cells cells channels"], directions: Float[Array, "images rays 3"]
 ) -> Float[Array, "images rays channels"]:
     """Bilinear samples of grids over the slopes of directions, from -``_STEEPEST`` to ``_STEEPEST``."""
-    images, cells, _, channels = grids.shape
     ahead = jnp.maximum(jnp.abs(directions[..., 2:]), 1e-6)
-    cell, fraction = grid_cell(directions[..., :2] / ahead / _STEEPEST, cells)
-    values = grids.reshape(-1, channels)
-    first = (jnp.arange(images)[:, None] * cells + cell[..., 0]) * cells + cell[..., 1]
-
-    def row(start: Array) -> Array:
-        left, right = (values.at[start + step].get(mode="promise_in_bounds") for step in (0, 1))
-        return left + (right - left) * fraction[..., 1:]
-
-    near, far = row(first), row(first + cells)
-    return near + (far - near) * fraction[..., :1]
-
-
-def grid_cell(
-    coordinate: Float[Array, "*points"], size: int
-) -> tuple[Int[Array, "*points"], Float[Array, "*points"]]:
-    """The cell, of ``size`` - 1 along an axis, that holds a coordinate in [-1, 1], and the position within it.
-
-    The first and the last of the ``size`` values lie at -1 and 1; coordinates beyond them are clipped.
-    """
-    position = (jnp.clip(coordinate, -1.0, 1.0) + 1.0) * (0.5 * (size - 1))
-    cell = jnp.clip(jnp.floor(position), 0, size - 2)
-    return cell.astype(jnp.int32), position - cell
+    slopes = directions[..., :2] / ahead / _STEEPEST
+    with jax.named_scope("sampling"):
+        return interpolate(grids, slopes[..., 0], slopes[..., 1])
 
 
 def softplus_density(raw: Float[Array, "*batch"], scale: float) -> Float[Array, "*batch"]:

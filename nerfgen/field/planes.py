@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
-from nerfgen.field.mlp import dense, grid_cell
+from nerfgen.field.interpolation import grid_cell, interpolate_by_products
+from nerfgen.field.mlp import dense
 
 # The two point coordinates that each plane spans.
 PLANE_AXES = ((0, 1), (1, 2), (2, 0))
@@ -119,10 +120,12 @@ def plane_smoothness(
     """
 
     def differences(stacked: Array) -> Array:
-        stacked = stacked.reshape(len(stacked), 3, size, size, -1)
+        # Columns and channels stay one axis: few channels as the last one would waste most of a TPU's vectors.
+        stacked = stacked.reshape(len(stacked), 3, size, -1)
+        channels = stacked.shape[-1] // size
         down = stacked[:, :, 1:] - stacked[:, :, :-1]
-        right = stacked[:, :, :, 1:] - stacked[:, :, :, :-1]
-        return 0.5 * (jnp.mean(down**2, axis=(1, 2, 3, 4)) + jnp.mean(right**2, axis=(1, 2, 3, 4)))
+        right = stacked[:, :, :, channels:] - stacked[:, :, :, :-channels]
+        return 0.5 * (jnp.mean(down**2, axis=(1, 2, 3)) + jnp.mean(right**2, axis=(1, 2, 3)))
 
     variances = jax.lax.stop_gradient(jnp.mean(latents**2, axis=0))
     varying = jnp.vdot(variances, differences(planes["kernel"]), precision="highest")
@@ -136,27 +139,49 @@ def sample_planes(
     """Sum of the bilinear samples of three planes at points in [-1, 1]^3; a plane's corners lie at -1 and 1.
 
     The gradient is written by hand: for twelve separate gathers, XLA would read and write the planes' gradient many
-    times.
+    times. TPUs, which gather slowly, interpolate by matrix products.
     """
     return _sample_forward(planes, points)[0]
 
 
-_Saved = tuple[list[Array], Array, tuple[int, ...]]
+# The values at the corners, the planes and the points.
+_Saved = tuple[list[Array], Array, Array]
 
 
 def _sample_forward(planes: Array, points: Array) -> tuple[Array, _Saved]:
+    with jax.named_scope("sampling"):
+        total, values = jax.lax.platform_dependent(
+            planes, points, tpu=_sample_by_products, default=_sample_by_gathers
+        )
+    return total, (values, planes, points)
+
+
+def _sample_backward(saved: _Saved, gradient: Array) -> tuple[Array, Array]:
+    with jax.named_scope("sampling"):
+        moves: tuple[Array, Array] = jax.lax.platform_dependent(
+            *saved, gradient, tpu=_gradient_by_products, default=_gradient_by_gathers
+        )
+    return moves
+
+
+sample_planes.defvjp(_sample_forward, _sample_backward)
+
+
+def _sample_by_gathers(planes: Array, points: Array) -> tuple[Array, list[Array]]:
+    """The samples, and the values at the corners."""
     rows = planes.reshape(-1, planes.shape[-1])
     rows_of_corners, weights = _corners(points, planes.shape)
     values = [rows.at[corner].get(mode="promise_in_bounds") for corner in rows_of_corners]
     total = sum(value * weight[..., None] for value, weight in zip(values, weights, strict=True))
-    return jnp.asarray(total), (values, points, planes.shape)
+    return jnp.asarray(total), values
 
 
-def _sample_backward(saved: _Saved, gradient: Array) -> tuple[Array, Array]:
-    values, points, shape = saved
-    size, channels = shape[-2:]
-    rows = jnp.zeros((shape[0] * 3 * size * size, channels), gradient.dtype)
-    for corner, weight in zip(*_corners(points, shape), strict=True):
+def _gradient_by_gathers(
+    values: list[Array], planes: Array, points: Array, gradient: Array
+) -> tuple[Array, Array]:
+    size, channels = planes.shape[-2:]
+    rows = jnp.zeros((planes.size // channels, channels), gradient.dtype)
+    for corner, weight in zip(*_corners(points, planes.shape), strict=True):
         rows = rows.at[corner].add(gradient * weight[..., None], mode="promise_in_bounds")
     slopes = [jnp.zeros(points.shape[:-1], points.dtype)] * 3
     for plane, (row_axis, column_axis) in enumerate(PLANE_AXES):
@@ -169,10 +194,29 @@ def _sample_backward(saved: _Saved, gradient: Array) -> tuple[Array, Array]:
         slopes[column_axis] += (right - low) * (1 - row_fraction) + (far - below) * row_fraction
     # A clipped coordinate has no gradient.
     moves = jnp.stack(slopes, axis=-1) * (0.5 * (size - 1)) * (jnp.abs(points) < 1.0)
-    return rows.reshape(shape), moves
+    return rows.reshape(planes.shape), moves
 
 
-sample_planes.defvjp(_sample_forward, _sample_backward)
+def _sample_by_products(planes: Array, points: Array) -> tuple[Array, list[Array]]:
+    """The samples; the corners' values are zero, because the gradient does not need them."""
+    unused = jnp.zeros((*points.shape[:-1], planes.shape[-1]), planes.dtype)
+    return _products(planes, points), [unused] * (4 * len(PLANE_AXES))
+
+
+def _gradient_by_products(
+    values: list[Array], planes: Array, points: Array, gradient: Array
+) -> tuple[Array, Array]:
+    _, pull_back = jax.vjp(_products, planes, points)
+    moves: tuple[Array, Array] = pull_back(gradient)
+    return moves
+
+
+def _products(planes: Array, points: Array) -> Array:
+    samples = [
+        interpolate_by_products(planes[:, plane], points[..., row], points[..., column])
+        for plane, (row, column) in enumerate(PLANE_AXES)
+    ]
+    return jnp.asarray(sum(samples))
 
 
 def _corners(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         apply_row_update,
         gather_rows,
         row_sparse_adam,
+        scatter_rows,
     )
 
 __getattr__ = lazy_imports(__name__)
@@ -57,4 +58,5 @@ __all__ = [
     "require_same_run",
     "row_sparse_adam",
     "run_loop",
+    "scatter_rows",
 ]

@@ -115,9 +115,22 @@ def gather_rows(
     table: Float[Array, "rows dimensions"], rows: Int[Array, "entries"]
 ) -> Float[Array, "entries dimensions"]:
     """Rows of the whole table, from whichever device holds them."""
+    return jax.lax.psum(_held_rows(table, rows), AXIS)
+
+
+def scatter_rows(
+    table: Float[Array, "rows dimensions"], rows: Int[Array, "entries"]
+) -> Float[Array, "own dimensions"]:
+    """Rows of the whole table, of which each device is sent its own: an equal part of ``rows``, in their order."""
+    return jax.lax.psum_scatter(_held_rows(table, rows), AXIS, tiled=True)
+
+
+def _held_rows(
+    table: Float[Array, "rows dimensions"], rows: Int[Array, "entries"]
+) -> Float[Array, "entries dimensions"]:
+    """The rows that this device holds; zeros for the others."""
     local, held = _local_rows(rows, block=len(table))
-    found = jnp.where(held[:, None], table[jnp.where(held, local, 0)], 0.0)
-    return jax.lax.psum(found, AXIS)
+    return jnp.where(held[:, None], table[jnp.where(held, local, 0)], 0.0)
 
 
 def _unique_rows(

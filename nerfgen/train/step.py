@@ -34,7 +34,7 @@ from nerfgen.field import plane_smoothness, radiance_field, render_rays
 from nerfgen.geometry import corrected_cameras, keypoint_displacement, pixel_centers, pixel_rays, with_focal
 from nerfgen.memory import keep_freed_memory
 from nerfgen.model import Recipe
-from nerfgen.optimize import AXIS, RowGradient, apply_row_update, gather_rows, platform
+from nerfgen.optimize import AXIS, RowGradient, apply_row_update, gather_rows, platform, scatter_rows
 from nerfgen.pretrained import FeatureParameters, perceptual_distance
 from nerfgen.train.state import (
     LOSSES,
@@ -43,6 +43,7 @@ from nerfgen.train.state import (
     TrainState,
     active_latents,
     network_optimizer,
+    state_formats,
     table_optimizer,
 )
 from nerfgen.volume import RayColors, dilate, training_losses, update_occupancy
@@ -194,23 +195,27 @@ def make_step(plan: StepPlan, mesh: Mesh, *, streamed: bool) -> Any:
     )
     if platform(mesh) == "cpu":
         keep_freed_memory()
-    return jax.jit(parallel, donate_argnums=0)
+    formats = state_formats(mesh)
+    return jax.jit(parallel, in_shardings=(formats, None), out_shardings=formats, donate_argnums=0)
 
 
 def step(plan: StepPlan, state: TrainState, given: StepInput) -> TrainState:
     """One step: batch, gradients, update of networks, table and cameras, now and then of the occupancy."""
     sample_key, occupancy_key = step_keys(plan.seed, state.step)
-    batch = draw_batch(plan, state.step, given, sample_key)
-    unknowns = image_unknowns(plan, state, batch)
-    own_unknowns = own_part(plan, unknowns)
-    gradients, losses = batch_gradients(plan, state, batch, own_unknowns, given.fraction)
+    with jax.named_scope("sampling"):
+        batch = draw_batch(plan, state.step, given, sample_key)
+    with jax.named_scope("table"):
+        unknowns = image_unknowns(plan, state, batch)
+    gradients, losses = batch_gradients(plan, state, batch, unknowns, given.fraction)
     if plan.patches:
-        of_patches = patch_gradients(plan, plan.patches, state, batch, own_unknowns, given)
+        of_patches = patch_gradients(plan, plan.patches, state, batch, unknowns, given)
         gradients, losses = jax.tree.map(jnp.add, (gradients, losses), of_patches)
     gradients, losses = sum_over_devices(plan, gradients, losses, batch)
     updated = update_parameters(plan, state, gradients, batch, given.fraction)
-    updated = refresh_occupancy(plan, updated, occupancy_key, given.fraction)
-    norms = [_norm(gradients), jnp.mean(jnp.linalg.norm(unknowns.latents, axis=-1))]
+    with jax.named_scope("sampling"):
+        updated = refresh_occupancy(plan, updated, occupancy_key, given.fraction)
+    latent_norm = jnp.mean(jnp.linalg.norm(unknowns.latents, axis=-1))
+    norms = [_norm(gradients), jax.lax.pmean(latent_norm, AXIS)]
     totals = state.totals + jnp.concatenate([losses, jnp.stack(norms)])
     return dataclasses.replace(updated, totals=totals, step=state.step + 1)
 
@@ -237,14 +242,14 @@ def draw_batch(plan: StepPlan, number: Int[Array, ""], given: StepInput, key: Ar
 
 
 def image_unknowns(plan: StepPlan, state: TrainState, batch: StepBatch) -> ImageUnknowns:
-    """Latent codes and camera corrections of the whole batch.
+    """Latent codes and camera corrections of this device's part of the batch.
 
     The mean of all corrections is subtracted, which fixes the gauge; with a base model its frozen cameras do.
     """
-    corrections = gather_rows(state.cameras, batch.images)
+    corrections = scatter_rows(state.cameras, batch.images)
     if not plan.num_base:
         corrections = corrections - state.camera_sum[None] / plan.num_images
-    return ImageUnknowns(corrections, gather_rows(state.latents, batch.rows))
+    return ImageUnknowns(corrections, scatter_rows(state.latents, batch.rows))
 
 
 def own_part(plan: StepPlan, tree: PyTree) -> PyTree:
@@ -466,25 +471,38 @@ def update_parameters(
 ) -> TrainState:
     """Adam's step on networks, latent codes and, if they are refined, cameras."""
     rates = learning_rates(plan.recipe, fraction)
-    moves, network_moments = network_optimizer(plan.recipe).update(gradients.networks, state.network_moments)
+    with jax.named_scope("networks"):
+        updated = _update_networks(plan, state, gradients.networks, rates)
+    with jax.named_scope("table"):
+        return _update_tables(plan, updated, gradients.images, batch, rates)
+
+
+def _update_networks(
+    plan: StepPlan, state: TrainState, gradients: Parameters, rates: dict[str, Float[Array, "..."]]
+) -> TrainState:
+    moves, moments = network_optimizer(plan.recipe).update(gradients, state.network_moments)
     networks = {
         name: jax.tree.map(lambda value, move, rate=rates[name]: value - rate * move, values, moves[name])
         for name, values in state.networks.items()
     }
+    return dataclasses.replace(state, networks=networks, network_moments=moments)
+
+
+def _update_tables(
+    plan: StepPlan,
+    state: TrainState,
+    gradients: ImageUnknowns,
+    batch: StepBatch,
+    rates: dict[str, Float[Array, "..."]],
+) -> TrainState:
     adam = table_optimizer(plan.recipe)
-    rows = RowGradient(batch.rows, gradients.images.latents)
+    rows = RowGradient(batch.rows, gradients.latents)
     update, latent_moments = adam.update(rows, state.latent_moments, learning_rate=rates["latents"])
     latents, _ = apply_row_update(state.latents, update)
-    updated = dataclasses.replace(
-        state,
-        networks=networks,
-        network_moments=network_moments,
-        latents=latents,
-        latent_moments=latent_moments,
-    )
+    updated = dataclasses.replace(state, latents=latents, latent_moments=latent_moments)
     if plan.recipe.camera_learning_rate <= 0:
         return updated
-    images = RowGradient(batch.images, gradients.images.cameras)
+    images = RowGradient(batch.images, gradients.cameras)
     update, camera_moments = adam.update(images, state.camera_moments, learning_rate=rates["cameras"])
     cameras, change = apply_row_update(state.cameras, update)
     return dataclasses.replace(

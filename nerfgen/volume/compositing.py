@@ -78,10 +78,11 @@ def volume_render(
             the middle.
     """
     near, far = box_bounds(origins, directions, half)
-    if occupancy is None:
-        samples = stratified_samples(key, near, far, count)
-    else:
-        samples = occupancy_samples(key, origins, directions, near, far, occupancy, half, count)
+    with jax.named_scope("sampling"):
+        if occupancy is None:
+            samples = stratified_samples(key, near, far, count)
+        else:
+            samples = occupancy_samples(key, origins, directions, near, far, occupancy, half, count)
     # Sample placement is not differentiated: gradients of cameras are those at fixed distances.
     samples = jax.lax.stop_gradient(samples)
     points = origins[..., None, :] + samples.distances[..., None] * directions[..., None, :]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float, Int, Shaped
 
 # Fraction of the samples that is uniform whatever the occupancy, so that no region is ever left out.
 UNIFORM_FRACTION = 0.05
@@ -76,8 +76,7 @@ def occupancy_samples(
     # Counting the bins that end below beats a binary search: no gathers, and it fuses.
     bins = jnp.sum(quantiles[..., None] >= cumulative[..., None, :], axis=-1)
     bins = jnp.minimum(bins, PROBES - 1)
-    in_bin = jnp.take_along_axis(fraction, bins, axis=-1)
-    ends = jnp.take_along_axis(cumulative, bins, axis=-1)
+    in_bin, ends = take_along_rays(fraction, bins), take_along_rays(cumulative, bins)
     within = jnp.clip((quantiles - (ends - in_bin)) / in_bin, 0.0, 1.0)
     width = ((far - near) / PROBES)[..., None]
     return Samples(near[..., None] + width * (bins + within), width / (count * in_bin))
@@ -90,7 +89,37 @@ def sample_grid(
     size = grid.shape[0]
     cell = jnp.floor((points / box_corner(half, points.ndim) + 1.0) * (0.5 * size))
     cell = jnp.clip(cell, 0, size - 1).astype(jnp.int32)
+    return jnp.asarray(jax.lax.platform_dependent(grid, cell, tpu=_cells_by_products, default=_cells_by_gathers))
+
+
+def take_along_rays(
+    values: Float[Array, "*rays bins"], bins: Int[Array, "*rays samples"]
+) -> Float[Array, "*rays samples"]:
+    """``take_along_axis`` of the last axis."""
+
+    def by_gathers(values: Array, bins: Array) -> Array:
+        return jnp.take_along_axis(values, bins, axis=-1)
+
+    def by_sums(values: Array, bins: Array) -> Array:
+        chosen = bins[..., None] == along_last_axis(jnp.arange(values.shape[-1]), bins.ndim + 1)
+        return jnp.sum(jnp.where(chosen, values[..., None, :], 0.0), axis=-1)
+
+    return jnp.asarray(jax.lax.platform_dependent(values, bins, tpu=by_sums, default=by_gathers))
+
+
+def _cells_by_gathers(grid: Array, cell: Array) -> Array:
+    size = grid.shape[0]
     return grid.reshape(-1)[(cell[..., 0] * size + cell[..., 1]) * size + cell[..., 2]]
+
+
+def _cells_by_products(grid: Array, cell: Array) -> Array:
+    """By a product with the rows of x that points are in, for TPUs: they gather single numbers one by one."""
+    size = grid.shape[0]
+    x, y, z = (cell[..., axis].reshape(-1, 1) for axis in range(3))
+    in_x = (x == jnp.arange(size)[None]).astype(grid.dtype)
+    planes = jnp.dot(in_x, grid.reshape(size, -1), precision=jax.lax.Precision.HIGHEST)
+    in_plane = y * size + z == jnp.arange(size**2)[None]
+    return jnp.sum(jnp.where(in_plane, planes, 0.0), axis=-1).reshape(cell.shape[:-1])
 
 
 def box_corner(half: HalfExtents, rank: int) -> Float[Array, "..."]:

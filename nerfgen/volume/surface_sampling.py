@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nerfgen.volume.compositing import compositing_weights
-from nerfgen.volume.sampling import HalfExtents, Samples, along_last_axis, box_bounds, sample_grid
+from nerfgen.volume.sampling import HalfExtents, Samples, along_last_axis, box_bounds, sample_grid, take_along_rays
 
 # Equal parts of a ray within the box; the grid is evaluated once in each.
 PARTS = 48
@@ -60,8 +60,7 @@ def surface_samples(
     # Counting the parts that end below beats a binary search: no gathers, and it fuses.
     parts = jnp.sum(quantiles[..., None] >= cumulative[..., None, :], axis=-1)
     parts = jnp.minimum(parts, weights.shape[-1] - 1)
-    own = jnp.take_along_axis(fraction, parts, axis=-1)
-    ends = jnp.take_along_axis(cumulative, parts, axis=-1)
+    own, ends = take_along_rays(fraction, parts), take_along_rays(cumulative, parts)
     along = parts + jnp.clip((quantiles - (ends - own)) / own, 0.0, 1.0)
     distances = near[..., None] + ((far - near) / weights.shape[-1])[..., None] * along
     return Samples(distances[..., 1::2], distances[..., 2::2] - distances[..., :-2:2])
