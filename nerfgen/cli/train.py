@@ -21,6 +21,7 @@ from nerfgen.train import Machine
 if TYPE_CHECKING:
     from nerfgen.model import Model
     from nerfgen.objectclass import ObjectClass
+    from nerfgen.train import TrainingFiles
 
 EPILOG = runtime.examples(
     "Examples",
@@ -110,9 +111,40 @@ class Running(Settings, title="Run"):
         True, option="--preview/--no-preview", help="Draw MODEL.preview.png at every checkpoint."
     )
     tensorboard: Path | None = setting(None, metavar="FOLDER", help="Also log to TensorBoard.")
+
+
+# Of the published data set (FFHQ).
+_PUBLISHED_IMAGES = 70_000
+
+
+@dataclass(frozen=True)
+class DryRun(Settings, title="Dry run"):
+    """What to print instead of training."""
+
     dry_run: bool = setting(
         False, help="Print sizes, memory and time per step; train nothing and write nothing."
     )
+    topology: str | None = setting(
+        None,
+        metavar="TPU",
+        help="Chips to print them for, instead of this machine: a TPU topology of v4, v5e, v5p or v6e, such as "
+        "[bold]v5e:2x2[/bold]. The TPU's own compiler answers, and DATA may be left out.",
+    )
+    num_images: int | None = setting(
+        None,
+        option="--images",
+        minimum=1,
+        maximum=MAX_COUNT,
+        default_text=f"those of DATA, or {_PUBLISHED_IMAGES:,}",
+        help="Number of images, and of objects, to plan for on `topology`.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.topology and not self.dry_run:
+            raise SettingError("`topology` is for `dry_run` only")
+        if self.num_images and not self.topology:
+            raise SettingError("`num_images` is for `topology` only")
 
 
 _NAMED_FIELDS = (
@@ -127,7 +159,10 @@ _NAMED_FIELDS = (
 
 
 def train(
-    data: runtime.DataFolder,
+    data: Annotated[
+        Path | None,
+        typer.Argument(metavar="DATA", help="Folder of images, of any depth.", show_default=False),
+    ] = None,
     *,
     object_class: Annotated[
         str,
@@ -143,6 +178,7 @@ def train(
     changes: Annotated[Record, options.Changes(Recipe, _NAMED_FIELDS, BaseRecipe.title)],
     seed: runtime.Seed = 0,
     running: Running,
+    planned: DryRun,
     machine: Machine,
     output: runtime.OutputFile,
     strict: runtime.Strict = False,
@@ -156,12 +192,15 @@ def train(
     """
     from nerfgen import storage
     from nerfgen.objectclass import object_class as named_class
-    from nerfgen.train import Observers, TrainingFiles, estimate_run, load_base_model
+    from nerfgen.train import Observers, TrainingFiles, load_base_model
     from nerfgen.train import train as train_model
 
-    runtime.existing_folder(data)
     if not base.init:
         options.refuse("is for --init only", "rehearse")
+    if data is None:
+        _estimate_without_data(planned, base, changes, object_class, machine, messages.reporter())
+        return
+    runtime.existing_folder(data)
     file = output.output or data / "model.h5"
     cameras, masks = inputs.files(data)
     with storage.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as opened:
@@ -171,11 +210,8 @@ def train(
     # A rate that is given explicitly refines known cameras too.
     refine_cameras = True if "camera_learning_rate" in changes else None
     reporter = messages.reporter()
-    if running.dry_run:
-        needs = estimate_run(
-            files, recipe, object_class=described, machine=machine, refine_cameras=refine_cameras
-        )
-        reporter.result(needs, "\n".join(f"{name.replace('_', ' ')}: {needs[name]}" for name in needs))
+    if planned.dry_run:
+        _estimate(planned, files, recipe, described, machine, refine_cameras, reporter)
         return
     watcher = _Watcher(file, data, reporter, preview=running.preview)
     with (
@@ -215,6 +251,84 @@ def train(
     if running.preview:
         reporter.say(f"wrote {watcher.preview_file}")
     runtime.check_strict(strict, unusable, unusable + summary["images"])
+
+
+def _estimate(
+    planned: DryRun,
+    files: TrainingFiles,
+    recipe: Recipe,
+    described: ObjectClass,
+    machine: Machine,
+    refine_cameras: bool | None,
+    reporter: Reporter,
+) -> None:
+    """Print what a run would need here, or on the chips of a topology."""
+    from nerfgen.data import list_images
+    from nerfgen.train import effective_recipe, estimate_on_topology, estimate_run
+
+    if planned.topology is None:
+        needs = estimate_run(
+            files, recipe, object_class=described, machine=machine, refine_cameras=refine_cameras
+        )
+    else:
+        recipe = effective_recipe(
+            recipe, described, files.cameras, masks=files.masks, refine_cameras=refine_cameras
+        )
+        found = len(list_images(files.data, files.cameras, files.masks).rows)
+        needs = estimate_on_topology(
+            recipe,
+            planned.topology,
+            num_images=planned.num_images or found,
+            object_class=described,
+            machine=machine,
+        )
+    reporter.result(needs, _lines(needs))
+
+
+def _estimate_without_data(
+    planned: DryRun,
+    base: BaseRecipe,
+    changes: Record,
+    object_class: str,
+    machine: Machine,
+    reporter: Reporter,
+) -> None:
+    """Print what a run on fitted cameras and masks would need on the chips of a topology.
+
+    Raises:
+        SettingError: no topology is given.
+    """
+    from nerfgen.objectclass import object_class as named_class
+    from nerfgen.train import estimate_on_topology
+
+    if planned.topology is None:
+        raise SettingError("missing argument 'DATA'; see `nerfgen train --help`")
+    if base.init:
+        raise SettingError("`init` needs DATA, the images that the model does not know")
+    described = named_class(object_class or "face")
+    recipe = PRESETS[base.preset or "fast"].with_values(**changes)
+    needs = estimate_on_topology(
+        replace(recipe, mirror=recipe.mirror and described.mirror),
+        planned.topology,
+        num_images=planned.num_images or _PUBLISHED_IMAGES,
+        object_class=described,
+        machine=machine,
+    )
+    reporter.result(needs, _lines(needs))
+
+
+def _lines(needs: Record) -> str:
+    """A line for each figure; those of a part of the step are on the line of the part."""
+    lines = []
+    for name, value in needs.items():
+        words = name.replace("_", " ")
+        if name == "parts":
+            lines += [f"{part}: " + _lines(figures).replace("\n", ", ") for part, figures in value.items()]
+        elif isinstance(value, dict):
+            lines.append(f"{words}: " + _lines(value).replace("\n", ", "))
+        else:
+            lines.append(f"{words}: {value}")
+    return "\n".join(lines)
 
 
 def _recipe(

@@ -55,14 +55,16 @@ def interpolate_by_products(
 ) -> Float[Array, "images points channels"]:
     """Bilinear samples by matrices of weights, for TPUs: they gather rows of a few channels one by one.
 
-    A weight is max(0, 1 - |p - i|) for the position p and the grid's row, or column, i. The rows are summed by a product;
-    the columns, whose weights are different for every point, by a weighting and a product with a fixed matrix.
+    A weight is max(0, 1 - |p - i|) for the position p and the grid's row, or column, i. A product sums the rows. The
+    columns, whose weights are different for every point, are weighted and summed by a product with a fixed matrix.
     """
     images, size, _, channels = grids.shape
     exact = jax.lax.Precision.HIGHEST
     row_weights = _weights(rows, size)
     in_rows = jnp.einsum("npi,nij->npj", row_weights, grids.reshape(images, size, -1), precision=exact)
-    weighted = in_rows * jnp.repeat(_weights(columns, size), channels, axis=-1, total_repeat_length=size * channels)
+    weighted = in_rows * jnp.repeat(
+        _weights(columns, size), channels, axis=-1, total_repeat_length=size * channels
+    )
     channel_sums = np.tile(np.eye(channels, dtype=np.float32), (size, 1))
     return jnp.einsum("npj,jc->npc", weighted, channel_sums, precision=exact)
 

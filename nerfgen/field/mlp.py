@@ -90,9 +90,7 @@ def _add_backward(_: None, gradient: Array) -> tuple[Array, Array]:
     # The compiler would make a sum of a product with ones that it knows.
     ones = jax.lax.optimization_barrier(jnp.ones(gradient.shape[:2], jnp.bfloat16))
     axes = (((1,), (1,)), ((0,), (0,)))
-    sums = jax.lax.dot_general(
-        ones, gradient.astype(jnp.bfloat16), axes, preferred_element_type=jnp.float32
-    )
+    sums = jax.lax.dot_general(ones, gradient.astype(jnp.bfloat16), axes, preferred_element_type=jnp.float32)
     return gradient, sums
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from nerfgen.errors import InputError
+from nerfgen.tpu import chip_of
 
 AXIS = "device"
 
@@ -66,8 +67,15 @@ def platform(mesh: Mesh) -> str:
 
 
 def free_device_memory(device: jax.Device) -> int | None:
-    """Free bytes of a device's own memory; None for a device that uses the host's, or does not report it."""
-    stats = None if device.platform == "cpu" else device.memory_stats()
+    """Free bytes of a device's own memory; None for a device that uses the host's, or does not report it.
+
+    A device that programs are only compiled for has all that its kind has.
+    """
+    try:
+        stats = None if device.platform == "cpu" else device.memory_stats()
+    except jax.errors.JaxRuntimeError:
+        chip = chip_of(device)
+        return chip.memory if chip else None
     return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -17,8 +17,24 @@ COLLECTIVES = "collectives"
 
 # Instructions that move nothing: their results are their operands, or are there already.
 _FREE = {
-    *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "partition-id", "replica-id"),
-    *("copy-done", "slice-done", "all-reduce-done", "all-gather-done", "collective-permute-done", "async-done"),
+    *(
+        "parameter",
+        "constant",
+        "tuple",
+        "get-tuple-element",
+        "bitcast",
+        "after-all",
+        "partition-id",
+        "replica-id",
+    ),
+    *(
+        "copy-done",
+        "slice-done",
+        "all-reduce-done",
+        "all-gather-done",
+        "collective-permute-done",
+        "async-done",
+    ),
     *("async-update", "opt-barrier", "add-dependency"),
 }
 # Custom calls that only tell the compiler something.
@@ -66,13 +82,18 @@ class Cost:
 
 
 def program_costs(
-    program: Program, chip: Chip, parts: Sequence[str], *, devices: int = 1, branch_fraction: float = 1.0
+    program: Program,
+    chip: Chip,
+    parts: Mapping[str, str],
+    *,
+    devices: int = 1,
+    branch_fraction: float = 1.0,
 ) -> dict[str, Cost]:
     """The cost of each part of a program, with loops multiplied out.
 
     Args:
-        parts: names of scopes (:func:`jax.named_scope`); an instruction belongs to the innermost of them that it is in.
-            What other devices wait for is the part ``collectives``, and all else ``other``.
+        parts: the part of each scope (:func:`jax.named_scope`); an instruction belongs to that of the innermost scope
+            that has one. Exchange between devices is the part ``collectives``, and all else ``other``.
         devices: that the program runs on.
         branch_fraction: of the runs of the program that take the costlier branch of a conditional.
     """
@@ -83,9 +104,9 @@ class _Counter:
     """Adds up the instructions of a program."""
 
     def __init__(
-        self, program: Program, chip: Chip, parts: Sequence[str], devices: int, branch_fraction: float
+        self, program: Program, chip: Chip, parts: Mapping[str, str], devices: int, branch_fraction: float
     ) -> None:
-        self._program, self._chip, self._parts = program, chip, set(parts)
+        self._program, self._chip, self._parts = program, chip, parts
         self._devices, self._branch_fraction = devices, branch_fraction
 
     def total(self, name: str, inherited: str = OTHER) -> dict[str, Cost]:
@@ -172,7 +193,9 @@ class _Counter:
         if instruction.opcode.removesuffix("-start").removesuffix("-done") in _SENT:
             return COLLECTIVES
         scopes = instruction.scopes
-        return next((word for word in reversed(scopes) if word in self._parts), OTHER if scopes else "")
+        return next(
+            (self._parts[word] for word in reversed(scopes) if word in self._parts), OTHER if scopes else ""
+        )
 
 
 def _times(costs: Mapping[str, Cost], times: float) -> dict[str, Cost]:
@@ -196,9 +219,7 @@ def _trip_count(loop: Instruction, program: Program) -> int:
     if test.opcode == "fusion":
         (bound,) = (each for each in condition.values() if each.opcode == "constant")
     else:
-        (bound,) = (
-            condition[name] for name in test.operands if condition[name].opcode == "constant"
-        )
+        (bound,) = (condition[name] for name in test.operands if condition[name].opcode == "constant")
     return int(json.loads(bound.attributes.partition(")")[0]))
 
 
@@ -281,7 +302,9 @@ def _replaced(instruction: Instruction, computation: Computation, program: Progr
         yield _update(instruction, computation).stored
     elif instruction.opcode == "fusion":
         fused = program.computations[instruction.called[0]]
-        roots = [fused[name] for name in fused.root.operands] if fused.root.opcode == "tuple" else [fused.root]
+        roots = (
+            [fused[name] for name in fused.root.operands] if fused.root.opcode == "tuple" else [fused.root]
+        )
         for root in roots:
             while root.opcode == "bitcast":
                 root = fused[root.operands[0]]

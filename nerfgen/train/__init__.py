@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from nerfgen.train.setup import Setup, continued_recipe, effective_recipe, set_up
     from nerfgen.train.stage import Observers, TrainingFiles, train
     from nerfgen.train.step import StepInput, StepPlan, make_step
+    from nerfgen.train.topology_estimate import estimate_on_topology
 
 __getattr__ = lazy_imports(__name__)
 
@@ -25,6 +26,7 @@ __all__ = [
     "TrainingFiles",
     "continued_recipe",
     "effective_recipe",
+    "estimate_on_topology",
     "estimate_run",
     "load_base_model",
     "make_step",

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Float, Int
 
 from nerfgen.data import (
     Batch,
-    ImageListing,
     Patches,
     PatchPlan,
     choose_placement,
@@ -74,8 +74,12 @@ def estimate_run(
     )
     occupancy = np.ones((OCCUPANCY_SIZE,) * 3, np.float32)
     state = shard_state(initial_state(recipe, plan.bounds, rows, 0, occupancy), mesh)
+    images = np.random.default_rng(0).integers(0, len(listing.rows), recipe.images_per_batch)
+    usable = listing.columns(listing.rows[images])
+    size = int(usable["image_size"].min())
+    batch = random_batch(recipe, plan.patches, images, usable["intrinsics"], usable["cam_to_world"], size)
     given = StepInput(
-        jax.device_put(_random_batch(recipe, listing, plan.patches), NamedSharding(mesh, P(AXIS))),
+        jax.device_put(batch, NamedSharding(mesh, P(AXIS))),
         jnp.asarray(rows.of_image, jnp.int32),
         jnp.float32(0),
         feature_parameters(recipe),
@@ -111,17 +115,28 @@ def estimate_run(
     }
 
 
-def _random_batch(recipe: Recipe, listing: ImageListing, patches: PatchPlan | None) -> Batch:
+def random_batch(
+    recipe: Recipe,
+    patches: PatchPlan | None,
+    images: Int[np.ndarray, "images"],
+    intrinsics: Float[np.ndarray, "images 3 3"],
+    cam_to_world: Float[np.ndarray, "images 4 4"],
+    size: int,
+) -> Batch:
+    """A batch of random pixels.
+
+    Args:
+        images: index of each.
+        size: pixels lie in a square of this size.
+    """
     rng = np.random.default_rng(0)
     shape = (recipe.images_per_batch, recipe.rays_per_image)
-    images = rng.integers(0, len(listing.rows), recipe.images_per_batch).astype(np.int32)
-    usable = listing.columns(listing.rows[images])
     return Batch(
-        images=jnp.asarray(images),
+        images=jnp.asarray(images, jnp.int32),
         rgb_mask=jnp.asarray(rng.integers(0, 256, (*shape, 4), np.uint8)),
-        centers=jnp.asarray(rng.uniform(0, usable["image_size"].min(), (*shape, 2)), jnp.float32),
-        intrinsics=jnp.asarray(usable["intrinsics"], jnp.float32),
-        cam_to_world=jnp.asarray(usable["cam_to_world"], jnp.float32),
+        centers=jnp.asarray(rng.uniform(0, size, (*shape, 2)), jnp.float32),
+        intrinsics=jnp.asarray(intrinsics, jnp.float32),
+        cam_to_world=jnp.asarray(cam_to_world, jnp.float32),
         patches=_random_patches(patches, recipe.patches_per_batch, rng) if patches else None,
     )
 

@@ -68,17 +68,38 @@ class TrainState:
 STATE_SPECS = TrainState(P(), P(), P(AXIS), P(AXIS), P(AXIS), P(AXIS), P(), P(), P(), P(), P())  # type: ignore[arg-type]
 
 
-def state_formats(mesh: Mesh) -> TrainState:
-    """Where each part of a state lies on a mesh of devices, and in which order.
+def state_formats(mesh: Mesh) -> Any:
+    """Where each part of a :class:`TrainState` lies on a mesh of devices, and in which order.
 
     The numbers of a table's row are neighbours. A TPU would otherwise order a table as takes the least memory, and a
     step would copy it twice, in whole.
     """
-    row_by_row = Format(Layout(major_to_minor=(0, 1)), NamedSharding(mesh, P(AXIS)))
-    formats = jax.tree.map(lambda spec: NamedSharding(mesh, spec), STATE_SPECS)
-    moments = RowSparseAdamState(row_by_row, row_by_row, NamedSharding(mesh, P(AXIS)))
+    formats: Any = jax.tree.map(lambda spec: NamedSharding(mesh, spec), STATE_SPECS)
+    table: Any = Format(Layout(major_to_minor=(0, 1)), NamedSharding(mesh, P(AXIS)))
+    moments = RowSparseAdamState(table, table, formats.latents)
     return dataclasses.replace(
-        formats, latents=row_by_row, latent_moments=moments, cameras=row_by_row, camera_moments=moments
+        formats, latents=table, latent_moments=moments, cameras=table, camera_moments=moments
+    )
+
+
+def state_placement(shapes: TrainState, mesh: Mesh) -> TrainState:
+    """Shapes, types and places of a state on the devices of a mesh.
+
+    Args:
+        shapes: those of a state without padding.
+    """
+
+    def pad(array: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((len(array) + -len(array) % mesh.size, *array.shape[1:]), array.dtype)
+
+    def placed(place: Any, part: PyTree) -> PyTree:
+        return jax.tree.map(
+            lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=place), part
+        )
+
+    formats, padded = state_formats(mesh), _map_tables(shapes, pad, pad)
+    return jax.tree.map(
+        placed, formats, padded, is_leaf=lambda place: isinstance(place, Format | NamedSharding)
     )
 
 

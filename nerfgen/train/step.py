@@ -48,7 +48,7 @@ from nerfgen.train.state import (
 )
 from nerfgen.volume import RayColors, dilate, training_losses, update_occupancy
 
-_OCCUPANCY_EVERY = 16
+OCCUPANCY_EVERY = 16
 _OCCUPANCY_CODES = 8
 # Folded into an image's key for the samples on the rays of its patch.
 _PATCH = 1
@@ -525,7 +525,7 @@ def refresh_occupancy(plan: StepPlan, state: TrainState, key: Array, fraction: A
         return occupancy, dilate(occupancy)
 
     occupancy, sampling_occupancy = jax.lax.cond(
-        state.step % _OCCUPANCY_EVERY == _OCCUPANCY_EVERY - 1,
+        state.step % OCCUPANCY_EVERY == OCCUPANCY_EVERY - 1,
         refreshed,
         lambda: (state.occupancy, state.sampling_occupancy),
     )

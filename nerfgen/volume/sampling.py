@@ -89,7 +89,9 @@ def sample_grid(
     size = grid.shape[0]
     cell = jnp.floor((points / box_corner(half, points.ndim) + 1.0) * (0.5 * size))
     cell = jnp.clip(cell, 0, size - 1).astype(jnp.int32)
-    return jnp.asarray(jax.lax.platform_dependent(grid, cell, tpu=_cells_by_products, default=_cells_by_gathers))
+    return jnp.asarray(
+        jax.lax.platform_dependent(grid, cell, tpu=_cells_by_products, default=_cells_by_gathers)
+    )
 
 
 def take_along_rays(

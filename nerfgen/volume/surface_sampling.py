@@ -10,7 +10,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from nerfgen.volume.compositing import compositing_weights
-from nerfgen.volume.sampling import HalfExtents, Samples, along_last_axis, box_bounds, sample_grid, take_along_rays
+from nerfgen.volume.sampling import (
+    HalfExtents,
+    Samples,
+    along_last_axis,
+    box_bounds,
+    sample_grid,
+    take_along_rays,
+)
 
 # Equal parts of a ray within the box; the grid is evaluated once in each.
 PARTS = 48
