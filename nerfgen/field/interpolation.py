@@ -60,17 +60,18 @@ def interpolate_by_products(
     """
     images, size, _, channels = grids.shape
     exact = jax.lax.Precision.HIGHEST
-    row_weights = _weights(rows, size)
-    in_rows = jnp.einsum("npi,nij->npj", row_weights, grids.reshape(images, size, -1), precision=exact)
-    weighted = in_rows * jnp.repeat(
-        _weights(columns, size), channels, axis=-1, total_repeat_length=size * channels
-    )
+    values = grids.reshape(images, size, -1)
+    in_rows = jnp.einsum("npi,nij->npj", _weights(rows, size, np.arange(size)), values, precision=exact)
+    weighted = in_rows * _weights(columns, size, np.repeat(np.arange(size), channels))
     channel_sums = np.tile(np.eye(channels, dtype=np.float32), (size, 1))
     return jnp.einsum("npj,jc->npc", weighted, channel_sums, precision=exact)
 
 
-def _weights(coordinate: Float[Array, "images points"], size: int) -> Float[Array, "images points size"]:
-    distance = _position(coordinate, size)[..., None] - jnp.arange(size, dtype=coordinate.dtype)[None, None]
+def _weights(
+    coordinate: Float[Array, "images points"], size: int, places: Int[np.ndarray, "places"]
+) -> Float[Array, "images points places"]:
+    """Weight of some of the grid's rows, or columns, for each coordinate."""
+    distance = _position(coordinate, size)[..., None] - places.astype(np.float32)[None, None]
     return jnp.maximum(0.0, 1.0 - jnp.abs(distance))
 
 

@@ -181,7 +181,7 @@ class _Counter:
         """The part of every instruction; one without a place is of the part of what it reads, or of its reader."""
         found: dict[str, str] = {}
         for name, instruction in computation.items():
-            found[name] = self._own_part(instruction) or next(
+            found[name] = self._own_part(instruction, inherited) or next(
                 (found[operand] for operand in instruction.operands if found.get(operand, "")), ""
             )
         for name in reversed(computation):
@@ -189,13 +189,13 @@ class _Counter:
             found[name] = found[name] or next((found[user.name] for user in users if found[user.name]), "")
         return {name: part or inherited for name, part in found.items()}
 
-    def _own_part(self, instruction: Instruction) -> str:
+    def _own_part(self, instruction: Instruction, inherited: str) -> str:
+        """The part of the innermost scope that has one, else the inherited one; empty without a place."""
         if instruction.opcode.removesuffix("-start").removesuffix("-done") in _SENT:
             return COLLECTIVES
         scopes = instruction.scopes
-        return next(
-            (self._parts[word] for word in reversed(scopes) if word in self._parts), OTHER if scopes else ""
-        )
+        known = (self._parts[word] for word in reversed(scopes) if word in self._parts)
+        return next(known, inherited if scopes else "")
 
 
 def _times(costs: Mapping[str, Cost], times: float) -> dict[str, Cost]:
