@@ -13,7 +13,7 @@ It constrains pitch, which barely changes the pixels.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import NamedTuple
@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from nerfgen.geometry import FRONTAL_ROTATION, invert_rigid, rigid, rotation_from_vector, skew
+from nerfgen.optimize import host_device
 
 MAX_ITERATIONS = 60
 BATCH = 128
@@ -61,13 +62,18 @@ class Pose(NamedTuple):
     log_focal: Float[Array, ""]
 
 
-def double_precision() -> contextlib.AbstractContextManager[None]:
-    """Context in which JAX computes in float64, under its name in old and new releases."""
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    from jax.experimental import enable_x64
+@contextlib.contextmanager
+def double_precision() -> Iterator[None]:
+    """Context in which JAX computes in float64, and on the CPU whatever its default device is.
 
-    return enable_x64()
+    TPUs only emulate float64; and cameras are then the same with and without an accelerator.
+    """
+    if hasattr(jax, "enable_x64"):  # its name in newer releases
+        enable_x64 = jax.enable_x64
+    else:
+        from jax.experimental import enable_x64
+    with enable_x64(True), jax.default_device(host_device()):
+        yield
 
 
 def spread(landmarks: Float[np.ndarray, "images points 2"]) -> Float[np.ndarray, "images"]:

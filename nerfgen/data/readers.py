@@ -32,7 +32,7 @@ from nerfgen.data.batch import (
 )
 from nerfgen.data.framing import FramedImages, order_pixels
 from nerfgen.data.pixel_cache import PixelCache
-from nerfgen.optimize import AXIS, free_device_memory, free_host_memory
+from nerfgen.optimize import AXIS, free_device_memory, free_host_memory, host_device
 
 # Steps whose random numbers are drawn in one call, and batches that are ready ahead of the step.
 _STEPS_PER_DRAW = 64
@@ -122,7 +122,8 @@ class Reader:
         """The random numbers of the step; those of many steps in one call, because each call of JAX costs."""
         first = step - step % _STEPS_PER_DRAW
         if self._drawn is None or self._first_drawn != first:
-            with jax.default_device(_host_device()):
+            # On the host, which needs them; the numbers are the same on every device.
+            with jax.default_device(host_device()):
                 self._drawn = jax.tree.map(np.asarray, _sample_many(self._plan, first))
             self._first_drawn = first
         drawn: _Drawn = jax.tree.map(lambda steps: steps[step - first], self._drawn)
@@ -263,11 +264,3 @@ def _with_cameras(cache: PixelCache, pixels: Array, order: Array) -> PixelTable:
         intrinsics=place(cache.raster_intrinsics.astype(np.float32)),
         cam_to_world=place(cache.cam_to_world.astype(np.float32)),
     )
-
-
-def _host_device() -> jax.Device:
-    """The CPU, or whatever there is where JAX was started without it: the numbers are the same."""
-    try:
-        return jax.devices("cpu")[0]
-    except RuntimeError:
-        return jax.devices()[0]

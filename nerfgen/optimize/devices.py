@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 
 from nerfgen.errors import InputError
 from nerfgen.tpu import chip_of
@@ -61,9 +61,17 @@ def platform_problem() -> str:
     )
 
 
-def platform(mesh: Mesh) -> str:
-    """``cpu``, ``gpu`` or ``tpu``."""
-    return str(mesh.devices.flat[0].platform)
+def platform(mesh: Mesh | AbstractMesh) -> str:
+    """``cpu``, ``gpu`` or ``tpu``; empty for an abstract mesh, which has no devices."""
+    return "" if isinstance(mesh, AbstractMesh) else str(mesh.devices.flat[0].platform)
+
+
+def host_device() -> jax.Device:
+    """The CPU, or JAX's first device where ``JAX_PLATFORMS`` leaves out the CPU."""
+    try:
+        return jax.local_devices(backend="cpu")[0]
+    except RuntimeError:
+        return jax.local_devices()[0]
 
 
 def free_device_memory(device: jax.Device) -> int | None:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import AbstractMesh, Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -177,12 +177,13 @@ class Gradients(NamedTuple):
     images: ImageUnknowns
 
 
-def make_step(plan: StepPlan, mesh: Mesh, *, streamed: bool) -> Any:
+def make_step(plan: StepPlan, mesh: Mesh | AbstractMesh, *, streamed: bool) -> Any:
     """The jitted step ``(state, input) -> state``, which reuses the memory of ``state``.
 
     On a CPU, the process keeps from now on the memory that it frees (:func:`keep_freed_memory`).
 
     Args:
+        mesh: abstract for a step that is lowered for devices that are not here.
         streamed: whether the input's pixels are a :class:`Batch`.
     """
     inputs = StepInput(P(AXIS) if streamed else P(), P(), P(), P())  # type: ignore[arg-type]
