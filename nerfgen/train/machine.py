@@ -113,7 +113,7 @@ class Machine(Settings, title="Machine"):
         if platform(mesh) == "cpu":
             most = _POINTS_IN_CACHE // points
         else:
-            most = self._activation_bytes(mesh) // (points * self._bytes_per_point(recipe))
+            most = self._activation_bytes(mesh) // (points * self._bytes_per_point(recipe, mesh))
         return max(count for count in range(1, own + 1) if own % count == 0 and count <= max(1, most))
 
     def require_memory(self, recipe: Recipe, images: int, mesh: Mesh) -> None:
@@ -155,7 +155,8 @@ class Machine(Settings, title="Machine"):
         free = free_device_memory(mesh.devices.flat[0])
         return _ACTIVATION_BYTES if free is None else int(_MEMORY_FRACTION * free)
 
-    def _bytes_per_point(self, recipe: Recipe) -> int:
+    def _bytes_per_point(self, recipe: Recipe, mesh: Mesh) -> int:
         """Memory of a point's activations."""
         layers = _FURTHER_LAYERS + (0 if self.rematerialise else recipe.depth)
-        return 4 * recipe.width * layers
+        number = 4 if self.effective_precision(mesh) == "float32" else 2
+        return number * recipe.width * layers
