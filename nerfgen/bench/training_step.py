@@ -207,7 +207,7 @@ def _step(preset: Recipe, rows: int, streamed: bool, precision: Precision) -> tu
         SEED,
         num_devices=1,
         images_per_pass=machine.images_per_pass(preset, mesh),
-        precision=machine.effective_precision(mesh),
+        precision=machine.effective_precision(preset, mesh),
     )
     return mesh, make_step(plan, mesh, streamed=streamed)
 

@@ -47,8 +47,7 @@ class _Bfloat16Dense(nn.Dense):
         kernel = self.param("kernel", self.kernel_init, (rows.shape[-1], self.features))
         result = _bfloat16_product(rows, kernel)
         if self.use_bias:
-            bias = self.param("bias", self.bias_init, (self.features,))
-            result = _add_to_rows(result[None], bias[None])[0]
+            result = result + self.param("bias", self.bias_init, (self.features,))[None]
         return result.reshape(*inputs.shape[:-1], -1)
 
 
@@ -75,10 +74,10 @@ _bfloat16_product.defvjp(_product_forward, _product_backward)
 
 
 @jax.custom_vjp
-def _add_to_rows(
-    values: Float[Array, "groups rows outputs"], terms: Float[Array, "groups outputs"]
-) -> Float[Array, "groups rows outputs"]:
-    """The sum of each row and its group's term, whose gradient is summed over rows by the matrix units."""
+def _add_to_points(
+    values: Float[Array, "images points width"], terms: Float[Array, "images width"]
+) -> Float[Array, "images points width"]:
+    """The sum, whose gradient is summed over points by a product: sums of vectors take a TPU longer."""
     return values + terms[:, None]
 
 
@@ -87,14 +86,15 @@ def _add_forward(values: Array, terms: Array) -> tuple[Array, None]:
 
 
 def _add_backward(_: None, gradient: Array) -> tuple[Array, Array]:
-    # The compiler would make a sum of a product with ones that it knows.
-    ones = jax.lax.optimization_barrier(jnp.ones(gradient.shape[:2], jnp.bfloat16))
-    axes = (((1,), (1,)), ((0,), (0,)))
+    # The compiler makes sums of vectors of a product with one row, or with ones that it knows.
+    shape = (len(gradient), 8, gradient.shape[1])
+    ones = jax.lax.optimization_barrier(jnp.ones(shape, jnp.bfloat16))
+    axes = (((2,), (1,)), ((0,), (0,)))
     sums = jax.lax.dot_general(ones, gradient.astype(jnp.bfloat16), axes, preferred_element_type=jnp.float32)
-    return gradient, sums
+    return gradient, sums[:, 0]
 
 
-_add_to_rows.defvjp(_add_forward, _add_backward)
+_add_to_points.defvjp(_add_forward, _add_backward)
 
 
 def _product(left: Array, right: Array, left_axis: int, right_axis: int) -> Array:
@@ -107,7 +107,7 @@ def add_per_image(
     values: Float[Array, "images points width"], terms: Float[Array, "images width"], precision: str
 ) -> Float[Array, "images points width"]:
     """The sum of every point's values and its image's term, in float32."""
-    return values + terms[:, None] if precision == "float32" else _add_to_rows(values, terms)
+    return values + terms[:, None] if precision == "float32" else _add_to_points(values, terms)
 
 
 def activate(values: Float[Array, "*batch"], precision: str) -> Float[Array, "*batch"]:

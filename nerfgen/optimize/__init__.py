@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     )
     from nerfgen.optimize.devices import (
         AXIS,
+        cpu_multiplies_bfloat16,
         device_mesh,
         free_device_memory,
         free_host_memory,
@@ -48,6 +49,7 @@ __all__ = [
     "RowSparseAdamState",
     "RowUpdate",
     "apply_row_update",
+    "cpu_multiplies_bfloat16",
     "device_mesh",
     "free_device_memory",
     "free_host_memory",

@@ -76,7 +76,7 @@ def train(origin: Origin) -> Call:
     preset, changes = _changes(recipe, known)
     machine = Machine()
     precision = origin.parameters["precision"]
-    if precision != machine.effective_precision(machine.mesh()):
+    if precision != machine.effective_precision(recipe, machine.mesh()):
         options["precision"] = precision
     return origin.call(
         "train",

@@ -69,7 +69,7 @@ def estimate_run(
         0,
         num_devices=mesh.size,
         images_per_pass=machine.images_per_pass(recipe, mesh),
-        precision=machine.effective_precision(mesh),
+        precision=machine.effective_precision(recipe, mesh),
         rematerialise=machine.rematerialise,
     )
     occupancy = np.ones((OCCUPANCY_SIZE,) * 3, np.float32)

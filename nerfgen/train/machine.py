@@ -40,8 +40,8 @@ class Machine(Settings, title="Machine"):
     )
     precision: Literal["auto", "float32", "bfloat16"] = setting(
         "auto",
-        help="Factors of the networks' matrix products; [bold]auto[/bold]: float32 on a CPU, bfloat16 elsewhere. "
-        "Geometry is always float32.",
+        help="Factors of the networks' matrix products; [bold]auto[/bold]: bfloat16 on GPUs and TPUs, and for the published "
+        "networks on CPUs with units for it, else float32. Geometry is always float32.",
     )
     micro_batch: int | None = setting(
         None,
@@ -75,13 +75,16 @@ class Machine(Settings, title="Machine"):
 
         return device_mesh(self.devices)
 
-    def effective_precision(self, mesh: Mesh) -> str:
+    def effective_precision(self, recipe: Recipe, mesh: Mesh) -> str:
         """``float32`` or ``bfloat16``."""
-        from nerfgen.optimize import platform
+        from nerfgen.optimize import cpu_multiplies_bfloat16, platform
 
         if self.precision != "auto":
             return self.precision
-        return "float32" if platform(mesh) == "cpu" else "bfloat16"
+        if platform(mesh) == "cpu":
+            # The layers of `planes` are so narrow that products take little of a step.
+            return "bfloat16" if recipe.field == "mlp" and cpu_multiplies_bfloat16() else "float32"
+        return "bfloat16"
 
     def images_per_pass(self, recipe: Recipe, mesh: Mesh) -> int:
         """Images per device in one pass of the step: a divisor of those that the device has.
@@ -158,5 +161,5 @@ class Machine(Settings, title="Machine"):
     def _bytes_per_point(self, recipe: Recipe, mesh: Mesh) -> int:
         """Memory of a point's activations."""
         layers = _FURTHER_LAYERS + (0 if self.rematerialise else recipe.depth)
-        number = 4 if self.effective_precision(mesh) == "float32" else 2
+        number = 4 if self.effective_precision(recipe, mesh) == "float32" else 2
         return number * recipe.width * layers

@@ -255,7 +255,7 @@ def set_up(
         seed,
         num_devices=mesh.size,
         images_per_pass=machine.images_per_pass(recipe, mesh),
-        precision=machine.effective_precision(mesh),
+        precision=machine.effective_precision(recipe, mesh),
         rematerialise=machine.rematerialise,
         keypoints=tuple((float(x), float(y), float(z)) for x, y, z in evenly_chosen(cache.canonical)),
     )

@@ -150,7 +150,7 @@ def train(
     parameters = recipe.values() | {
         "seed": seed,
         "minutes": minutes,
-        "precision": machine.effective_precision(mesh),
+        "precision": machine.effective_precision(recipe, mesh),
     }
     inputs = [storage.file_record(path) for path in (files.cameras, files.masks) if path]
     inputs.append(storage.folder_record(images, digests.values()))

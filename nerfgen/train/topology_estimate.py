@@ -73,7 +73,7 @@ def estimate_on_topology(
         0,
         num_devices=mesh.size,
         images_per_pass=machine.images_per_pass(recipe, mesh),
-        precision=machine.effective_precision(mesh),
+        precision=machine.effective_precision(recipe, mesh),
         rematerialise=machine.rematerialise,
     )
     needs = _step_needs(plan, mesh)
