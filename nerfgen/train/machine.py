@@ -40,8 +40,8 @@ class Machine(Settings, title="Machine"):
     )
     precision: Literal["auto", "float32", "bfloat16"] = setting(
         "auto",
-        help="Factors of the networks' matrix products; [bold]auto[/bold]: bfloat16 on GPUs and TPUs, and for the published "
-        "networks on CPUs with units for it, else float32. Geometry is always float32.",
+        help="Factors of the networks' matrix products; [bold]auto[/bold]: bfloat16 on GPUs and TPUs, and for the "
+        "published networks on CPUs with units for it, else float32. Geometry is always float32.",
     )
     micro_batch: int | None = setting(
         None,
