@@ -141,10 +141,10 @@ def test_tpus_sample_planes_without_gathers():
         )
         for platform in ("tpu", "cpu")
     }
-    assert "gather" in texts["cpu"]
-    assert "scatter" in texts["cpu"]
-    assert "gather" not in texts["tpu"]
-    assert "scatter" not in texts["tpu"]
+    assert "stablehlo.gather" in texts["cpu"]
+    assert "stablehlo.scatter" in texts["cpu"]
+    assert "stablehlo.gather" not in texts["tpu"]
+    assert "stablehlo.scatter" not in texts["tpu"]
 
 
 def test_planes_by_products_are_those_by_gathers():

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.experimental.layout import Format, Layout
-from jax.sharding import AbstractMesh, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Array, Float, Int, PyTree
 
@@ -68,7 +68,7 @@ class TrainState:
 STATE_SPECS = TrainState(P(), P(), P(AXIS), P(AXIS), P(AXIS), P(AXIS), P(), P(), P(), P(), P())  # type: ignore[arg-type]
 
 
-def state_formats(mesh: Mesh | AbstractMesh) -> Any:
+def state_formats(mesh: Mesh) -> Any:
     """Where each part of a :class:`TrainState` lies on a mesh of devices, and in which order.
 
     The numbers of a table's row are neighbours. A TPU would otherwise order a table as takes the least memory, and a

@@ -196,8 +196,11 @@ def make_step(plan: StepPlan, mesh: Mesh | AbstractMesh, *, streamed: bool) -> A
     )
     if platform(mesh) == "cpu":
         keep_freed_memory()
-    formats = state_formats(mesh)
-    return jax.jit(parallel, in_shardings=(formats, None), out_shardings=formats, donate_argnums=0)
+    places: dict[str, Any] = {}
+    if not isinstance(mesh, AbstractMesh):
+        formats = state_formats(mesh)
+        places = {"in_shardings": (formats, None), "out_shardings": formats}
+    return jax.jit(parallel, donate_argnums=0, **places)
 
 
 def step(plan: StepPlan, state: TrainState, given: StepInput) -> TrainState:
