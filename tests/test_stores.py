@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from good_files import make_estimator, make_mugs, recipe
-from PIL import Image
 
 from nerfgen import storage
 from nerfgen.data import open_pixel_cache
@@ -22,8 +23,11 @@ from nerfgen.image import (
     digest_images,
     find_images,
     image_folder,
+    png_bytes,
     save_image,
 )
+from nerfgen.image.store import _file_system
+from nerfgen.mask import MaskSettings, segment_folder
 
 moto = pytest.importorskip("moto.server")
 s3fs = pytest.importorskip("s3fs")
@@ -148,3 +152,142 @@ def test_a_model_is_that_of_a_local_copy(mugs, local, work, call):
         call("train", data, "--no-masks", *recipe())
         call("train", data, "--no-masks", *recipe(), "--dry-run")
     _compare(local, work, inputs)
+
+
+def test_objects_that_cannot_be_read_get_a_status(bucket):
+    data = ImageStore("s3://bucket/some")
+    bucket.pipe_file("bucket/some/good.png", png_bytes(np.zeros((9, 9, 3), np.uint8)))
+    bucket.pipe_file("bucket/some/archived.png", b"ice", StorageClass="GLACIER")
+    bucket.pipe_file("bucket/some//twice.png", b"any")
+    names = find_images(data)
+    assert names == ["/twice.png", "archived.png", "good.png"]
+    found = {}
+    for name in (
+        *names,
+        "absent.png",
+        "good.png/",
+        "../mugs/1.png",
+        "s3://bucket/data/mugs/1.png",
+        "..\\1.png",
+    ):
+        try:
+            InputImage(name, data).pixels()
+        except UnreadableImageError as error:
+            found[name] = (error.status, error.reason)
+            assert digest_images(data, [name]) == [(0, hashlib.sha256().hexdigest())]
+    assert {name: status for name, (status, _) in found.items()} == {
+        "archived.png": "unreadable",
+        "absent.png": "absent",
+        **dict.fromkeys(
+            ["/twice.png", "good.png/", "../mugs/1.png", "s3://bucket/data/mugs/1.png"], "bad_name"
+        ),
+        "..\\1.png": "bad_name",
+    }
+    assert "storage class" in found["archived.png"][1]
+
+
+def test_large_objects_are_read_while_they_are_decoded(bucket, monkeypatch):
+    monkeypatch.setattr("nerfgen.image.input_image._MAX_HELD", 1000)
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    content = png_bytes(pixels)
+    bucket.pipe_file("bucket/large/a.png", content)
+    image = InputImage("a.png", ImageStore("s3://bucket/large"))
+    assert np.array_equal(image.pixels()[0], pixels)
+    assert image.digest == (len(content), hashlib.sha256(content).hexdigest())
+    monkeypatch.setenv("NERFGEN_READ_LIMIT", "0.000001")
+    with pytest.raises(UnreadableImageError, match="more than") as caught:
+        InputImage("a.png", ImageStore("s3://bucket/large")).encoded()
+    assert caught.value.status == "too_large"
+
+
+def test_changed_objects_get_no_camera(mugs, local, work, bucket, call, capsys):
+    call("import", local / "mugs.csv", "--class", local / "mug.toml")
+    for name in ("0.png", "1.png", "2.png", "5.png", "6.png"):
+        bucket.copy(f"{URL}/{name}", f"bucket/changed/{name}")
+    # Another image of the same size in bytes, and one of another size.
+    bucket.pipe_file("bucket/changed/1.png", (mugs / "1.png").read_bytes()[::-1])
+    bucket.pipe_file("bucket/changed/2.png", b"another")
+    call("fit-cameras", "s3://bucket/changed", "--landmarks", local / "landmarks.h5", "--estimate-canonical")
+    with storage.reading(work / "changed" / "cameras.h5", "cameras/1") as file:
+        status = dict(zip(storage.strings(file["image"]), storage.strings(file["status"]), strict=True))
+    assert (status["0.png"], status["1.png"], status["2.png"]) == ("ok", "changed", "changed")
+    assert "2 images are not those that" in capsys.readouterr().err
+
+
+def test_a_network_that_fails_marks_no_image(mugs, local, work, server, call):
+    """The finished images are kept, and the same command goes on with the others."""
+    call("import", local / "mugs.csv", "--class", local / "mug.toml")
+    call("fit-cameras", local, "--estimate-canonical")
+    data, output, settings = ImageStore(URL), work / "masks.h5", MaskSettings("color")
+    host, port = server.get_host_and_port()
+    said = []
+
+    def fail(done: int, total: int, note: str = "") -> None:
+        if done == 4:
+            server.stop()
+
+    where = {"cameras": local / "cameras.h5", "settings": settings, "workers": 1, "warn": said.append}
+    with pytest.raises(StoreError, match=r"s3://bucket/data/mugs: .*; check the network") as caught:
+        segment_folder(data, output, **where, progress=fail)
+    assert caught.value.exit_code == 2
+    assert not output.exists()
+    server.__init__(ip_address=host, port=port, verbose=False)
+    server.start()
+    segment_folder(data, output, **where)
+    assert said == ["4 images were finished by an earlier run, which is continued"]
+    segment_folder(local, work / "local.h5", **where)
+    assert output.read_bytes() == (work / "local.h5").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        (
+            "s3://bucket/nothing",
+            "s3://bucket/nothing does not exist or is empty; check the bucket and the folder",
+        ),
+        ("s3://no-bucket/photos", "s3://no-bucket/photos does not exist or is empty"),
+        ("s3://bucket/data/mugs/1.png", "is an object, not a folder"),
+        ("s3://", "s3://: give a bucket and a folder in it, such as s3://bucket/photos"),
+        ("gs://bucket/../photos", "gs://bucket/../photos: give a bucket and a folder in it"),
+        ("https://example.org/photos", "web servers do not list their files"),
+        ("ftp://example.org/photos", "images are read from folders and from URLs of s3:// and gs://"),
+    ],
+)
+def test_urls_that_name_no_folder_are_refused(bucket, work, call, url, message):
+    for command in ("landmark", "fit-cameras", "segment", "train"):
+        with pytest.raises(InputError) as caught:
+            call(command, url)
+        assert message in str(caught.value)
+    assert not any(work.iterdir())
+
+
+def test_refused_connections_and_missing_credentials_are_said_in_one_line(bucket, work, run, monkeypatch):
+    monkeypatch.setenv("HOME", str(work))
+    with monkeypatch.context() as changed:
+        changed.delenv("AWS_ACCESS_KEY_ID")
+        changed.delenv("AWS_SECRET_ACCESS_KEY")
+        denied = run("landmark", URL)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    refused = run("landmark", URL)
+    for done, cause in (
+        (denied, "Unable to locate credentials"),
+        (refused, "Could not connect to the endpoint"),
+    ):
+        (line,) = done.err.splitlines()
+        assert (done.code, line.startswith(f"nerfgen: {URL}: {cause}")) == (2, True)
+
+
+def test_a_missing_package_is_named(work, call, monkeypatch):
+    monkeypatch.setattr("nerfgen.image.store._file_system", _file_system.__wrapped__)
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'nerfgen\[stores\]'"):
+        call("landmark", URL)
+
+
+def test_local_folders_need_no_store(local, tmp_path):
+    code = (
+        "import sys; from nerfgen.image import *; find_images(image_folder(sys.argv[1])); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, local], capture_output=True, text=True, check=True)
+    assert not {"fsspec", "s3fs", "botocore", "aiohttp"} & set(done.stdout.split())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import io
+import logging
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -110,10 +112,10 @@ class ImageStore:
             UnreadableImageError: the name is unsafe (``bad_name``).
         """
         try:
-            path = safe_relative_path(name, "")
+            safe_relative_path(name, "")
         except InputError as error:
             raise UnreadableImageError(str(error).removeprefix(": "), "bad_name") from error
-        if path != name:
+        if not _is_plain(name):
             raise UnreadableImageError("the name has empty folders; rename the object", "bad_name")
         return StoredImage(self, name)
 
@@ -265,7 +267,7 @@ def image_folder(text: str) -> ImageFolder:
         raise InputError(f"{text}: web servers do not list their files; give a folder, or a URL of {known}")
     if protocol not in PROTOCOLS:
         raise InputError(f"{text}: images are read from folders and from URLs of {known}")
-    if not place or place != safe_relative_path(place, text):
+    if not _is_plain(place):
         raise InputError(f"{text}: give a bucket and a folder in it, such as {protocol}://bucket/photos")
     return ImageStore(f"{protocol}://{place}")
 
@@ -278,13 +280,24 @@ def local_folder(data: ImageFolder) -> Path:
     return Path(data.name) if isinstance(data, ImageStore) else data
 
 
+def _is_plain(name: str) -> bool:
+    """Whether a name is safe as it is spelled: a store tells ``a//b`` from ``a/b``."""
+    try:
+        return safe_relative_path(name, "") == name
+    except InputError:
+        return False
+
+
 @functools.cache
 def _file_system(protocol: str, process: int) -> Any:
     """The connection of a process to the stores of a protocol; connections do not outlive a fork.
 
     Nothing that was listed is kept: objects may change meanwhile.
     """
-    with extra_imports("an object store", "stores"):
+    # It would print the traceback of every error that is reported here.
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)
+    with extra_imports("an object store", "stores"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # Google's libraries about Python's version
         import fsspec
 
         return fsspec.filesystem(protocol, use_listings_cache=False, skip_instance_cache=True)
