@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from good_files import make_estimator, make_mugs, recipe
 
 from nerfgen import storage
 from nerfgen.data import open_pixel_cache
-from nerfgen.errors import InputError, MissingDependencyError
+from nerfgen.errors import InputError
 from nerfgen.image import (
     ImageStore,
     InputImage,
@@ -24,9 +25,9 @@ from nerfgen.image import (
     find_images,
     image_folder,
     png_bytes,
+    possibly_changed,
     save_image,
 )
-from nerfgen.image.store import _file_system
 from nerfgen.mask import MaskSettings, segment_folder
 
 moto = pytest.importorskip("moto.server")
@@ -113,21 +114,30 @@ def _compare(local: Path, work: Path, inputs: dict[str, str]) -> None:
     assert not any((work.parent / "temporary").iterdir())
 
 
+@pytest.fixture(scope="module")
+def fitted(mugs, call, tmp_path_factory) -> Path:
+    """A copy of the images with their landmarks and cameras. Tests write elsewhere."""
+    folder = tmp_path_factory.mktemp("fitted") / "mugs"
+    shutil.copytree(mugs, folder)
+    call("import", folder / "mugs.csv", "--class", folder / "mug.toml")
+    call("fit-cameras", folder, "--estimate-canonical", "--picture", folder / "cameras.png")
+    return folder
+
+
 @pytest.fixture
-def local(mugs, tmp_path) -> Path:
-    """A copy of the images with their landmarks, for a user of a folder."""
-    shutil.copytree(mugs, tmp_path / "copy" / "mugs")
+def local(fitted, tmp_path) -> Path:
+    """The same, for tests that write there."""
+    shutil.copytree(fitted, tmp_path / "copy" / "mugs")
     return tmp_path / "copy" / "mugs"
 
 
 def test_outputs_are_those_of_a_local_copy(mugs, local, work, call):
     inputs = _files(mugs)
-    call("import", local / "mugs.csv", "--class", local / "mug.toml")
     (work / "mugs").mkdir()
     shutil.copyfile(local / "landmarks.h5", work / "mugs" / "landmarks.h5")
+    call("fit-cameras", URL, "--estimate-canonical", "--picture", work / "mugs" / "cameras.png")
     for data in (local, URL):
         made = local if data == local else work / "mugs"
-        call("fit-cameras", data, "--estimate-canonical", "--picture", made / "cameras.png")
         call("segment", data, "--method", "color", "--workers", 2, "--picture", made / "masks.png")
         cache = open_pixel_cache(
             image_folder(str(data)), made / "cameras.h5", made / "masks.h5", 16,
@@ -141,10 +151,8 @@ def test_outputs_are_those_of_a_local_copy(mugs, local, work, call):
 def test_a_model_is_that_of_a_local_copy(mugs, local, work, call):
     inputs = _files(mugs)
     own = ["--class", mugs / "mug.toml", "--model", mugs.parent / "mug.h5", "--workers", 2]
-    call("import", local / "mugs.csv", "--class", local / "mug.toml")
-    call("fit-cameras", local, "--estimate-canonical")
     (work / "mugs").mkdir()
-    for name in ("landmarks.h5", "cameras.h5"):
+    for name in ("landmarks.h5", "cameras.h5", "cameras.png"):
         shutil.copyfile(local / name, work / "mugs" / name)
     for data in (local, URL):
         made = local if data == local else work / "mugs"
@@ -200,24 +208,33 @@ def test_large_objects_are_read_while_they_are_decoded(bucket, monkeypatch):
     assert caught.value.status == "too_large"
 
 
-def test_changed_objects_get_no_camera(mugs, local, work, bucket, call, capsys):
-    call("import", local / "mugs.csv", "--class", local / "mug.toml")
-    for name in ("0.png", "1.png", "2.png", "5.png", "6.png"):
+def test_changed_objects_are_found_as_changed_files_are(fitted, work, bucket, call):
+    data = ImageStore("s3://bucket/changed")
+    with storage.reading(fitted / "landmarks.h5", "landmarks/1") as file:
+        sizes = dict(zip(storage.strings(file["image"]), file["image_bytes"][:].tolist(), strict=True))
+    now, minute = time.time_ns(), 60 * 10**9
+    for name in sizes:
         bucket.copy(f"{URL}/{name}", f"bucket/changed/{name}")
-    # Another image of the same size in bytes, and one of another size.
-    bucket.pipe_file("bucket/changed/1.png", (mugs / "1.png").read_bytes()[::-1])
+    assert possibly_changed(data, sizes, now + minute) == []
+    assert possibly_changed(data, sizes, now - minute) == list(sizes)
+    # Another image of the same size in bytes, one of another size, and none.
+    bucket.pipe_file("bucket/changed/1.png", (fitted / "1.png").read_bytes()[::-1])
     bucket.pipe_file("bucket/changed/2.png", b"another")
-    call("fit-cameras", "s3://bucket/changed", "--landmarks", local / "landmarks.h5", "--estimate-canonical")
-    with storage.reading(work / "changed" / "cameras.h5", "cameras/1") as file:
+    bucket.rm("bucket/changed/5.png")
+    assert possibly_changed(data, sizes, now + minute) == ["2.png"]
+    call("segment", data, "--cameras", fitted / "cameras.h5", "--method", "color", "--workers", 1)
+    with storage.reading(work / "changed" / "masks.h5", "masks/1") as file:
         status = dict(zip(storage.strings(file["image"]), storage.strings(file["status"]), strict=True))
-    assert (status["0.png"], status["1.png"], status["2.png"]) == ("ok", "changed", "changed")
-    assert "2 images are not those that" in capsys.readouterr().err
+    assert [status[name] for name in ("0.png", "1.png", "2.png", "5.png")] == [
+        "ok",
+        "unreadable",
+        "unreadable",
+        "absent",
+    ]
 
 
-def test_a_network_that_fails_marks_no_image(mugs, local, work, server, call):
+def test_a_network_that_fails_marks_no_image(fitted, work, server):
     """The finished images are kept, and the same command goes on with the others."""
-    call("import", local / "mugs.csv", "--class", local / "mug.toml")
-    call("fit-cameras", local, "--estimate-canonical")
     data, output, settings = ImageStore(URL), work / "masks.h5", MaskSettings("color")
     host, port = server.get_host_and_port()
     said = []
@@ -226,7 +243,7 @@ def test_a_network_that_fails_marks_no_image(mugs, local, work, server, call):
         if done == 4:
             server.stop()
 
-    where = {"cameras": local / "cameras.h5", "settings": settings, "workers": 1, "warn": said.append}
+    where = {"cameras": fitted / "cameras.h5", "settings": settings, "workers": 1, "warn": said.append}
     with pytest.raises(StoreError, match=r"s3://bucket/data/mugs: .*; check the network") as caught:
         segment_folder(data, output, **where, progress=fail)
     assert caught.value.exit_code == 2
@@ -235,7 +252,7 @@ def test_a_network_that_fails_marks_no_image(mugs, local, work, server, call):
     server.start()
     segment_folder(data, output, **where)
     assert said == ["4 images were finished by an earlier run, which is continued"]
-    segment_folder(local, work / "local.h5", **where)
+    segment_folder(fitted, work / "local.h5", **where)
     assert output.read_bytes() == (work / "local.h5").read_bytes()
 
 
@@ -278,16 +295,9 @@ def test_refused_connections_and_missing_credentials_are_said_in_one_line(bucket
         assert (done.code, line.startswith(f"nerfgen: {URL}: {cause}")) == (2, True)
 
 
-def test_a_missing_package_is_named(work, call, monkeypatch):
-    monkeypatch.setattr("nerfgen.image.store._file_system", _file_system.__wrapped__)
-    monkeypatch.setitem(sys.modules, "fsspec", None)
-    with pytest.raises(MissingDependencyError, match=r"pip install 'nerfgen\[stores\]'"):
-        call("landmark", URL)
-
-
-def test_local_folders_need_no_store(local, tmp_path):
+def test_local_folders_need_no_store(mugs):
     code = (
         "import sys; from nerfgen.image import *; find_images(image_folder(sys.argv[1])); print(*sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code, local], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code, mugs], capture_output=True, text=True, check=True)
     assert not {"fsspec", "s3fs", "botocore", "aiohttp"} & set(done.stdout.split())
