@@ -22,12 +22,14 @@ from nerfgen.image import (
     StoreError,
     UnreadableImageError,
     digest_images,
+    existing_images,
     find_images,
     image_folder,
     png_bytes,
     possibly_changed,
     save_image,
 )
+from nerfgen.inversion import name_images
 from nerfgen.mask import MaskSettings, segment_folder
 
 moto = pytest.importorskip("moto.server")
@@ -301,3 +303,13 @@ def test_local_folders_need_no_store(mugs):
     )
     done = subprocess.run([sys.executable, "-c", code, mugs], capture_output=True, text=True, check=True)
     assert not {"fsspec", "s3fs", "botocore", "aiohttp"} & set(done.stdout.split())
+
+
+def test_new_images_may_be_in_stores(mugs, bucket):
+    images, names = name_images([f"{URL}/1.png", f"{URL}/sub", mugs / "1.png"])
+    assert names == ["data/mugs/1.png", "drei ü.png", f"{mugs.parent.name}/mugs/1.png"]
+    assert [image.digest for image in images] == digest_images(mugs, ["1.png", "sub/drei ü.png", "1.png"])
+    with pytest.raises(InputError, match="does not exist"):
+        name_images([f"{URL}/7000.png"])
+    data = image_folder(URL)
+    assert existing_images(data, ["1.png", "x.png"]) == existing_images(mugs, ["1.png", "x.png"]) == {"1.png"}

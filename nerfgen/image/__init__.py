@@ -31,7 +31,7 @@ if TYPE_CHECKING:
         save_image,
         save_video,
     )
-    from nerfgen.image.files import digest_images, find_images, match_names, possibly_changed
+    from nerfgen.image.files import digest_images, existing_images, find_images, match_names, possibly_changed
     from nerfgen.image.input_image import InputImage, decode, decode_alpha
     from nerfgen.image.names import EXTENSIONS, is_image, path_inside
     from nerfgen.image.store import ImageFolder, ImageStore, StoreError, image_folder, local_folder
@@ -65,6 +65,7 @@ __all__ = [
     "depth_limits",
     "digest_images",
     "draw_points",
+    "existing_images",
     "find_images",
     "image_folder",
     "inside_image",

@@ -117,6 +117,13 @@ def _digest(data: ImageFolder, name: str) -> tuple[int, str]:
         return 0, hashlib.sha256().hexdigest()
 
 
+def existing_images(data: ImageFolder, names: Sequence[str]) -> set[str]:
+    """Those of the names that images of the folder have; none is read."""
+    if isinstance(data, ImageStore):
+        return set(names) & data.objects().keys()
+    return {name for name in names if (data / name).is_file()}
+
+
 def possibly_changed(data: ImageFolder, sizes: Mapping[str, int], since: int) -> list[str]:
     """The images of another size than is known, or modified since a time; without those that are absent.
 

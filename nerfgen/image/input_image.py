@@ -57,10 +57,10 @@ class InputImage:
 
     @property
     def path(self) -> Path | None:
-        """Where the file is; None for an image in memory or in an object store."""
+        """Where the file is, of an object of a store after ``/`` and the bucket; None for an image in memory."""
         if isinstance(self._source, str):
             folder = self._folder or Path()
-            return folder / self._source if isinstance(folder, Path) else None
+            return (folder if isinstance(folder, Path) else Path("/", folder.path)) / self._source
         return self._source if isinstance(self._source, Path) else None
 
     @property

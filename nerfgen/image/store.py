@@ -60,9 +60,19 @@ class ImageStore:
         return self.url
 
     @property
+    def path(self) -> str:
+        """The URL without its protocol: the bucket and the folder in it."""
+        return self.url.partition("://")[2]
+
+    @property
     def name(self) -> str:
         """The last part of the URL."""
-        return PurePosixPath(self._root).name
+        return PurePosixPath(self.url).name
+
+    @property
+    def parent(self) -> ImageStore:
+        """The folder that holds this one, or the object that the URL means."""
+        return ImageStore(self.url.rpartition("/")[0])
 
     def require(self) -> None:
         """Check that the store answers and has the folder.
@@ -84,7 +94,7 @@ class ImageStore:
         """
         with self._reporting():
             try:
-                return bool(self._files.info(self._root)["type"] == "directory")
+                return bool(self._files.info(self.path)["type"] == "directory")
             except FileNotFoundError:
                 pass
         raise InputError(f"{self.url} does not exist or is empty; check the bucket and the folder")
@@ -97,10 +107,10 @@ class ImageStore:
         """
         found = {}
         with self._reporting():
-            for path, info in self._files.find(self._root, detail=True).items():
-                if path.startswith(f"{self._root}/"):
+            for path, info in self._files.find(self.path, detail=True).items():
+                if path.startswith(f"{self.path}/"):
                     modified = info.get("LastModified") or info["mtime"]
-                    found[path[len(self._root) + 1 :]] = StoredObject(
+                    found[path[len(self.path) + 1 :]] = StoredObject(
                         info["size"], int(modified.timestamp()) * _CLOCK_NS + _CLOCK_NS - 1
                     )
         return found
@@ -136,7 +146,7 @@ class ImageStore:
                 for name in names[first : first + _BATCH]
                 for end in _ends(name, sizes[name], length)
             ]
-            paths = [f"{self._root}/{name}" for name, _, _ in ranges]
+            paths = [f"{self.path}/{name}" for name, _, _ in ranges]
             found = dict.fromkeys(names[first : first + _BATCH], b"")
             with self._reporting():
                 read = self._files.cat_ranges(
@@ -157,14 +167,10 @@ class ImageStore:
             StoreError: the store does not answer, or refuses everything. Reading raises it too.
         """
         with self._reporting(name):
-            file = self._files.open(f"{self._root}/{name}", "rb")
+            file = self._files.open(f"{self.path}/{name}", "rb")
             if file.details["type"] != "file":
                 raise FileNotFoundError
         return io.BufferedReader(_ObjectReader(self, name, file))
-
-    @property
-    def _root(self) -> str:
-        return self.url.partition("://")[2]
 
     @property
     def _files(self) -> Any:
