@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import re
 import shutil
 import subprocess
 import sys
@@ -161,6 +163,7 @@ def test_a_model_is_that_of_a_local_copy(mugs, local, work, call):
         call("landmark", data, *own, "-o", made / "found.h5", "--picture", made / "found.png")
         call("train", data, "--no-masks", *recipe())
         call("train", data, "--no-masks", *recipe(), "--dry-run")
+        call("evaluate", made / "model.h5", "--data", data, "--tables", "train,cameras", "-n", 4)
     _compare(local, work, inputs)
 
 
@@ -313,3 +316,34 @@ def test_new_images_may_be_in_stores(mugs, bucket):
         name_images([f"{URL}/7000.png"])
     data = image_folder(URL)
     assert existing_images(data, ["1.png", "x.png"]) == existing_images(mugs, ["1.png", "x.png"]) == {"1.png"}
+
+
+FACES = Path(os.environ.get("NERFGEN_DATA", Path(__file__).parents[2] / "shared" / "data")) / "faces"
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+@pytest.mark.skipif(not FACES.is_dir(), reason=f"no photographs of faces in {FACES} (NERFGEN_DATA)")
+def test_the_documented_commands_run(work, bucket, call, tiny_options):
+    """Also: the landmarks of faces are byte-identical to those of local files."""
+    for image in sorted(FACES.glob("*.jpg"))[:12]:
+        for folder in ("photos", "others"):
+            bucket.pipe_file(f"bucket/{folder}/{image.name}", image.read_bytes())
+        (work / "copy").mkdir(exist_ok=True)
+        shutil.copyfile(image, work / "copy" / image.name)
+    page = (Path(__file__).parents[1] / "docs" / "object-stores.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```sh\n(.*?)^```", page, flags=re.DOTALL | re.MULTILINE)
+    install, *lines = block.splitlines()
+    assert install == "pip install 'nerfgen[stores]'"
+    for line in lines:
+        program, command, *words = line.split()
+        assert program == "nerfgen"
+        call(command, *words, *(tiny_options if command == "train" else ()))
+    assert {path.suffix for path in (work / "photos").iterdir()} == {".h5", ".jsonl", ".png"}
+    call("landmark", "copy")
+    assert (work / "copy" / "landmarks.h5").read_bytes() == (work / "photos" / "landmarks.h5").read_bytes()
+    (in_prose,) = re.findall(r"`nerfgen (train copy .*?)`", page)
+    call(*in_prose.split(), *tiny_options)
+    assert (work / "copy" / "model.h5").read_bytes() == (work / "photos" / "model.h5").read_bytes()
+    (in_prose,) = re.findall(r"`nerfgen (evaluate photos/model.h5 .*?)`", page)
+    call(*in_prose.split(), "--tables", "train", "-n", 4)

@@ -16,6 +16,7 @@ from nerfgen.image import (
     MAX_DEPTH,
     ImageFolder,
     InputImage,
+    StoreError,
     UnreadableImageError,
     color_normals,
     composite_over_white,
@@ -196,10 +197,10 @@ _PREVIEW_TURN = 40.0
 
 
 def framed_image(model: Model, row: int, data: ImageFolder, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The window of a table row's image; grey if the file is missing."""
+    """The window of a table row's image; grey if the file is missing, or its store does not answer."""
     try:
         return InputImage(model.images[row], data).resample(model.window[row], size)[0]
-    except UnreadableImageError:
+    except (UnreadableImageError, StoreError):  # a preview of training, which goes on
         return np.full((size, size, 3), 128, np.uint8)
 
 
