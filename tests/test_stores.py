@@ -38,6 +38,7 @@ moto = pytest.importorskip("moto.server")
 s3fs = pytest.importorskip("s3fs")
 
 URL = "s3://bucket/data/mugs"
+FACES = Path(os.environ.get("NERFGEN_DATA", Path(__file__).parents[2] / "shared" / "data")) / "faces"
 
 
 @pytest.fixture(scope="module")
@@ -316,9 +317,6 @@ def test_new_images_may_be_in_stores(mugs, bucket):
         name_images([f"{URL}/7000.png"])
     data = image_folder(URL)
     assert existing_images(data, ["1.png", "x.png"]) == existing_images(mugs, ["1.png", "x.png"]) == {"1.png"}
-
-
-FACES = Path(os.environ.get("NERFGEN_DATA", Path(__file__).parents[2] / "shared" / "data")) / "faces"
 
 
 @pytest.mark.slow

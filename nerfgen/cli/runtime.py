@@ -26,7 +26,8 @@ DataFolder = Annotated[
     str,
     typer.Argument(
         metavar="DATA",
-        help="Folder of images, of any depth, or its URL in an object store (s3://, gs://).",
+        help="Folder of images, of any depth, or the URL of one in an object store, such as s3://bucket/photos, whose "
+        "files are in ./photos.",
         show_default=False,
     ),
 ]

@@ -18,7 +18,7 @@ from nerfgen.errors import InputError, NerfgenError, extra_imports
 from nerfgen.image.unreadable import UnreadableImageError
 from nerfgen.untrusted import safe_relative_path
 
-PROTOCOLS = ("s3", "gs")
+_PROTOCOLS = ("s3", "gs")
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 # Objects whose ends are asked for at a time.
 _BATCH = 4096
@@ -268,10 +268,10 @@ def image_folder(text: str) -> ImageFolder:
     if not url:
         return Path(text)
     protocol, place = url[1].lower(), url[2].strip("/")
-    known = " and ".join(f"{each}://" for each in PROTOCOLS)
+    known = " and ".join(f"{each}://" for each in _PROTOCOLS)
     if protocol in ("http", "https"):
         raise InputError(f"{text}: web servers do not list their files; give a folder, or a URL of {known}")
-    if protocol not in PROTOCOLS:
+    if protocol not in _PROTOCOLS:
         raise InputError(f"{text}: images are read from folders and from URLs of {known}")
     if not _is_plain(place):
         raise InputError(f"{text}: give a bucket and a folder in it, such as {protocol}://bucket/photos")
