@@ -33,6 +33,8 @@ from nerfgen.image import (
 )
 from nerfgen.inversion import name_images
 from nerfgen.mask import MaskSettings, segment_folder
+from nerfgen.model import load_model
+from nerfgen.render.figures import framed_image
 
 moto = pytest.importorskip("moto.server")
 s3fs = pytest.importorskip("s3fs")
@@ -254,6 +256,9 @@ def test_a_network_that_fails_marks_no_image(fitted, work, server):
         segment_folder(data, output, **where, progress=fail)
     assert caught.value.exit_code == 2
     assert not output.exists()
+    # The preview of a training, which goes on.
+    model = load_model(Path(__file__).parent / "data" / "model_planes.h5")
+    assert (framed_image(model, 0, data, 8) == 128).all()
     server.__init__(ip_address=host, port=port, verbose=False)
     server.start()
     segment_folder(data, output, **where)
