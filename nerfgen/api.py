@@ -81,14 +81,14 @@ class GenerativeModel(LatentModel):
         *,
         progress: Progress = silent,
     ) -> Objects:
-        """Latent codes and cameras of new images: files, folders of them, and upright RGB images in memory.
+        """Latent codes and cameras of new images: files, folders of them, URLs of either in an object store, and
+        upright RGB images in memory.
 
         Raises:
             InputError: a path does not exist, or no image is usable.
         """
         given = [images] if isinstance(images, Path | str | np.ndarray) else images
-        sources = [Path(image) if isinstance(image, str) else image for image in given]
-        return fit_images(self.model, sources, fitting=fitting, progress=progress)
+        return fit_images(self.model, given, fitting=fitting, progress=progress)
 
     def render(
         self,

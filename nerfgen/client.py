@@ -224,7 +224,8 @@ class Client(LatentModel):
         *,
         progress: Progress = silent,
     ) -> Objects:
-        """Latent codes and cameras of new images: files, folders of them, and upright RGB images in memory.
+        """Latent codes and cameras of new images: files, folders of them, URLs of either in an object store, and
+        upright RGB images in memory.
 
         Image files are sent as they are. The server chooses landmark estimators and the number of processes.
 
@@ -237,8 +238,7 @@ class Client(LatentModel):
         if fitting.start != "guess":
             raise InputError("`start` is the server's choice; leave it out")
         given = [images] if isinstance(images, Path | str | np.ndarray) else images
-        sources = [Path(image) if isinstance(image, str) else image for image in given]
-        inputs, names = inversion.name_images(sources)
+        inputs, names = inversion.name_images(given)
         found: list[Objects] = []
         for number, image in enumerate(inputs):
             found.append(self._fitted(image, names[number], fitting))

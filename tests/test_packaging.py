@@ -68,7 +68,7 @@ import sys
 
 class Absent:
     def find_spec(self, name, path=None, target=None):
-        if name in ("viser", "fastapi", "httpx"):
+        if name in ("viser", "fastapi", "httpx", "fsspec"):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 
 sys.meta_path.insert(0, Absent())
@@ -85,6 +85,7 @@ main()
         (("serve", "MODEL"), "fastapi", "serve"),
         (("bench", "serving", "MODEL"), "fastapi", "serve"),
         (("render", "faces", "--server", "http://localhost:9"), "httpx", "client"),
+        (("landmark", "s3://bucket/photos"), "fsspec", "stores"),
     ],
 )
 def test_a_command_without_its_extra_says_what_to_install(

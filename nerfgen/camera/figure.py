@@ -14,6 +14,7 @@ from nerfgen.geometry import project
 from nerfgen.image import (
     GREEN,
     RED,
+    ImageFolder,
     InputImage,
     UnreadableImageError,
     contact_sheet,
@@ -27,7 +28,7 @@ _SIZE = 192
 _MARGIN = 1.25
 
 
-def camera_figure(data: Path, landmarks: Path, cameras: Path, picture: Path) -> None:
+def camera_figure(data: ImageFolder, landmarks: Path, cameras: Path, picture: Path) -> None:
     """Draw observed points (green), reprojected canonical keypoints (red) and windows of evenly chosen images."""
     with (
         storage.reading(landmarks, "landmarks/1") as seen,

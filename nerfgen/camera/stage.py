@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import stat
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
@@ -18,6 +16,7 @@ from nerfgen.camera.fitting import fit_cameras, images_to_estimate_from
 from nerfgen.camera.observations import read_observations, with_canonical
 from nerfgen.camera.settings import CameraSettings
 from nerfgen.errors import InputError
+from nerfgen.image import ImageFolder, digest_images, local_folder, possibly_changed
 
 _SCHEMA = "cameras/1"
 # Raise when equal landmarks and settings give other cameras.
@@ -25,7 +24,7 @@ _VERSION = 1
 
 
 def fit_folder(
-    data: Path,
+    data: ImageFolder,
     output: Path,
     settings: CameraSettings = CameraSettings(),
     *,
@@ -37,7 +36,7 @@ def fit_folder(
     """Fit the camera and the window of every image that has landmarks; write ``cameras/1``.
 
     Args:
-        landmarks: file of the landmark stage; ``data/landmarks.h5`` by default.
+        landmarks: file of the landmark stage; ``local_folder(data) / "landmarks.h5"`` by default.
         canonical: (index, keypoints) of an earlier fit; by default those of the class.
         say: receives a line when canonical keypoints are estimated, and a warning if they are uncertain.
 
@@ -50,7 +49,7 @@ def fit_folder(
             image gets a camera.
         OutputExistsError: the output exists and was made from other inputs or settings.
     """
-    source = landmarks or data / "landmarks.h5"
+    source = landmarks or local_folder(data) / "landmarks.h5"
     parameters = asdict(settings)
     points = settings.points
     with storage.reading(source, "landmarks/1", made_by=f"nerfgen landmark {data}") as file:
@@ -113,19 +112,13 @@ def _require_one(status: Sequence[str], source: Path) -> None:
     raise InputError(f"{source}: no image gets a camera ({reasons}{why}); add images, or check the class")
 
 
-def _suspects(data: Path, landmarks: Path, sizes: Mapping[str, int]) -> dict[str, str]:
+def _suspects(data: ImageFolder, landmarks: Path, sizes: Mapping[str, int]) -> dict[str, str]:
     """SHA-256 of the images that may have changed since the landmarks were made: of another size, or newer.
 
     The cameras are fitted to the landmarks alone, so that the images need neither be read nor be there.
     """
-    made = os.stat(landmarks).st_mtime_ns
-    found = {}
-    for image, size in sizes.items():
-        with contextlib.suppress(OSError):
-            about = os.stat(data / image)
-            if stat.S_ISREG(about.st_mode) and (about.st_size != size or about.st_mtime_ns > made):
-                found[image] = storage.file_digest(data / image)[1]
-    return found
+    suspects = possibly_changed(data, sizes, os.stat(landmarks).st_mtime_ns)
+    return {image: sha256 for image, (_, sha256) in zip(suspects, digest_images(data, suspects), strict=True)}
 
 
 def _summarise(path: Path) -> storage.Record:

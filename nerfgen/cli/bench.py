@@ -294,7 +294,9 @@ def fitting(
 
 
 def landmark(
-    folder: runtime.DataFolder,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder of images, of any depth.", show_default=False)
+    ],
     *,
     images: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of images to use.")] = 1000,
     rounds: Rounds = 3,

@@ -81,7 +81,7 @@ def evaluate(
     changes: Annotated[dict[str, Any], options.Changes(Recipe, ("steps",), _STUDY)],
     training_inputs: Annotated[TrainingInputs, options.Title(_STUDY)],
     data: Annotated[
-        Path | None,
+        str | None,
         runtime.file_option(
             "Training images, with the files beside them; the model's folder by default.",
             "FOLDER",
@@ -111,13 +111,15 @@ def evaluate(
 
     from nerfgen.evaluate import table_names
     from nerfgen.evaluate.sweep import SweepTraining
+    from nerfgen.image import image_folder
     from nerfgen.report.pages import save_page
 
     reporter = messages.reporter()
+    images = image_folder(data) if data else None
     command = _Command(
         reporter,
         settings,
-        lambda model: EvaluationInputs(model, data or model.parent, **references),
+        lambda model: EvaluationInputs(model, images or model.parent, **references),
         table_names(tables or (_STUDY_TABLES if sweeping.sweep else _ALL_TABLES)),
         workers,
         output.overwrite,

@@ -51,19 +51,21 @@ def fit_cameras(
     from dataclasses import replace
 
     from nerfgen.camera import camera_figure, fit_folder
+    from nerfgen.image import local_folder
     from nerfgen.model import load_model
 
-    runtime.existing_folder(data)
+    folder = runtime.image_folder(data)
     canonical = None
     if like:
         options.exclude("like", "focal", "refine_canonical", "estimate_canonical")
         model = load_model(like)
         settings = replace(settings, focal=model.focal)
         canonical = (model.canonical_index, model.canonical)
-    file = output.output or data / "cameras.h5"
+    local = local_folder(folder)
+    file = output.output or local / "cameras.h5"
     reporter = messages.reporter()
     summary = fit_folder(
-        data,
+        folder,
         file,
         settings,
         landmarks=landmarks,
@@ -74,7 +76,7 @@ def fit_cameras(
     if summary["kept"]:
         reporter.kept(file)
     if picture:
-        camera_figure(data, landmarks or data / "landmarks.h5", file, picture)
+        camera_figure(folder, landmarks or local / "landmarks.h5", file, picture)
         reporter.say(f"wrote {picture}")
     images, fitted, error = summary["images"], summary["fitted"], summary["reprojection_rmse_px_median"]
     typical = f", median reprojection error {error:.2f} px" if error is not None else ""

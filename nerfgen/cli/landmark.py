@@ -56,14 +56,15 @@ def landmark(
     images. Links that lead out of the folder are not followed: their rows say `outside` (NERFGEN_FOLLOW_LINKS=1 permits
     them).
     """
+    from nerfgen.image import local_folder
     from nerfgen.landmark import landmark_figure, landmark_folder
 
-    runtime.existing_folder(data)
-    file = output.output or data / "landmarks.h5"
+    folder = runtime.image_folder(data)
+    file = output.output or local_folder(folder) / "landmarks.h5"
     reporter = messages.reporter()
     with reporter.progress("landmarks") as progress:
         summary = landmark_folder(
-            data,
+            folder,
             file,
             object_class=object_class,
             model=model,
@@ -76,7 +77,7 @@ def landmark(
     if summary["kept"]:
         reporter.kept(file)
     if picture:
-        landmark_figure(data, file, picture)
+        landmark_figure(folder, file, picture)
         reporter.say(f"wrote {picture}")
     images, detected = summary["images"], summary["detected"]
     reporter.result(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nerfgen.cli import options
@@ -27,8 +26,8 @@ class Selection(Settings, title="Objects"):
         metavar="FILE[:NUMBERS]",
         help="Objects of a file that this model made, such as fitted.h5 or samples.h5:0,2-4; may be repeated.",
     )
-    image: tuple[Path, ...] = setting(
-        (), metavar="IMAGE", help="A new image, or a folder of images; may be repeated."
+    image: tuple[str, ...] = setting(
+        (), metavar="IMAGE", help="A new image, or a folder of images, or the URL of one; may be repeated."
     )
     new: int | None = setting(
         None,

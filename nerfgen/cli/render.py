@@ -95,7 +95,7 @@ def render(
     runtime.check_strict(strict, unusable, summary["objects"])
 
 
-def _image_records(images: tuple[Path, ...], fitting: FitSettings) -> list[Any]:
+def _image_records(images: tuple[str, ...], fitting: FitSettings) -> list[Any]:
     """Provenance of new images, and of what finds their landmarks."""
     from nerfgen import storage
     from nerfgen.inversion import name_images

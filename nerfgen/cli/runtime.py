@@ -19,11 +19,17 @@ from nerfgen.stopping import ending_signals, is_ending
 from nerfgen.untrusted import printable
 
 if TYPE_CHECKING:
+    from nerfgen.image import ImageFolder
     from nerfgen.live import Listening
 
-DataFolder = Annotated[
-    Path, typer.Argument(metavar="DATA", help="Folder of images, of any depth.", show_default=False)
-]
+_DATA = typer.Argument(
+    metavar="DATA",
+    help="Folder of images, of any depth, or the URL of one in an object store, such as s3://bucket/photos, whose "
+    "files are in ./photos.",
+    show_default=False,
+)
+DataFolder = Annotated[str, _DATA]
+OptionalDataFolder = Annotated[str | None, _DATA]
 ModelFile = Annotated[
     Path,
     typer.Argument(
@@ -104,6 +110,24 @@ def existing_folder(data: Path) -> Path:
     if not data.is_dir():
         raise InputError(f"{data} is not a folder; give the folder that holds the images")
     return data
+
+
+def image_folder(data: str) -> ImageFolder:
+    """The folder of images that DATA names.
+
+    Raises:
+        InputError: there is none, or the URL is of another kind than those of object stores.
+        MissingDependencyError: the packages of the extra ``stores`` are not installed.
+        StoreError: the store does not answer.
+    """
+    from nerfgen.image import ImageStore
+    from nerfgen.image import image_folder as named
+
+    folder = named(data)
+    if not isinstance(folder, ImageStore):
+        return existing_folder(folder)
+    folder.require()
+    return folder
 
 
 def check_strict(strict: bool, unusable: int, total: int) -> None:

@@ -73,14 +73,15 @@ def segment(
 
     Needs the cameras of `nerfgen fit-cameras`: every mask lies in the window of its image's camera.
     """
+    from nerfgen.image import local_folder
     from nerfgen.mask import mask_figure, segment_folder, write_png_masks
 
-    runtime.existing_folder(data)
-    file = output.output or data / "masks.h5"
+    folder = runtime.image_folder(data)
+    file = output.output or local_folder(folder) / "masks.h5"
     reporter = messages.reporter()
     with reporter.progress("masks") as progress:
         summary = segment_folder(
-            data,
+            folder,
             file,
             cameras=cameras,
             landmarks=landmarks,
@@ -101,7 +102,7 @@ def segment(
             written = write_png_masks(file, png, workers=workers, progress=progress)
         reporter.say(f"wrote {written} masks to {png}")
     if picture:
-        mask_figure(data, file, picture)
+        mask_figure(folder, file, picture)
         reporter.say(f"wrote {picture}")
     images, masked = summary["images"], summary["masked"]
     reporter.result(

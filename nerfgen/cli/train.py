@@ -19,6 +19,7 @@ from nerfgen.storage import Record
 from nerfgen.train import Machine
 
 if TYPE_CHECKING:
+    from nerfgen.image import ImageFolder
     from nerfgen.model import Model
     from nerfgen.objectclass import ObjectClass
     from nerfgen.train import TrainingFiles
@@ -47,7 +48,7 @@ class TrainingInputs(Settings, title="Inputs"):
             raise SettingError("`masks` and `no_masks` exclude each other; give one of them")
 
     def files(self, data: Path) -> tuple[Path, Path | None]:
-        """Cameras and masks of a folder of images."""
+        """Cameras and masks of images, from the local folder that has the files about them."""
         masks = None if self.no_masks else self.masks or data / "masks.h5"
         return self.cameras or data / "cameras.h5", masks
 
@@ -159,10 +160,7 @@ _NAMED_FIELDS = (
 
 
 def train(
-    data: Annotated[
-        Path | None,
-        typer.Argument(metavar="DATA", help="Folder of images, of any depth.", show_default=False),
-    ] = None,
+    data: runtime.OptionalDataFolder = None,
     *,
     object_class: Annotated[
         str,
@@ -191,6 +189,7 @@ def train(
     the images, the log is MODEL.log.jsonl. Ctrl-C writes a checkpoint first.
     """
     from nerfgen import storage
+    from nerfgen.image import local_folder
     from nerfgen.objectclass import object_class as named_class
     from nerfgen.train import Observers, TrainingFiles, load_base_model
     from nerfgen.train import train as train_model
@@ -200,12 +199,13 @@ def train(
     if data is None:
         _estimate_without_data(planned, base, changes, object_class, machine, messages.reporter())
         return
-    runtime.existing_folder(data)
-    file = output.output or data / "model.h5"
-    cameras, masks = inputs.files(data)
+    folder = runtime.image_folder(data)
+    local = local_folder(folder)
+    file = output.output or local / "model.h5"
+    cameras, masks = inputs.files(local)
     with storage.reading(cameras, "cameras/1", "truth/1", made_by=f"nerfgen fit-cameras {data}") as opened:
         described = named_class(object_class) if object_class else storage.class_of(opened)
-    files = TrainingFiles(data, cameras, masks, file)
+    files = TrainingFiles(folder, cameras, masks, file)
     recipe = _recipe(base, changes, described, cameras, with_limit=running.minutes is not None)
     # A rate that is given explicitly refines known cameras too.
     refine_cameras = True if "camera_learning_rate" in changes else None
@@ -213,7 +213,7 @@ def train(
     if planned.dry_run:
         _estimate(planned, files, recipe, described, machine, refine_cameras, reporter)
         return
-    watcher = _Watcher(file, data, reporter, preview=running.preview)
+    watcher = _Watcher(file, folder, reporter, preview=running.preview)
     with (
         _remedy(file, reporter),
         reporter.progress("framing") as framing,
@@ -376,7 +376,7 @@ def _remedy(output: Path, reporter: Reporter) -> Iterator[None]:
 class _Watcher:
     """Draws a preview at every checkpoint, and warns once if objects are flat."""
 
-    def __init__(self, output: Path, data: Path, reporter: Reporter, *, preview: bool) -> None:
+    def __init__(self, output: Path, data: ImageFolder, reporter: Reporter, *, preview: bool) -> None:
         self.preview_file = output.with_suffix(".preview.png")
         self.flatness = 1.0
         self._data, self._reporter, self._preview, self._warned = data, reporter, preview, False

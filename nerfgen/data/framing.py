@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.geometry import window_intrinsics
-from nerfgen.image import InputImage, UnreadableImageError, resample_window
+from nerfgen.image import ImageFolder, InputImage, UnreadableImageError, resample_window
 from nerfgen.parallel import Progress, map_threads, silent
 
 # Dilated by this fraction of the raster, a mask also covers what lies just outside: the silhouette is learned there.
@@ -87,7 +87,7 @@ class ImageListing:
         mask_at: row of each image in it; -1 for none.
     """
 
-    data: Path
+    data: ImageFolder
     images: list[str]
     instance: list[str]
     status: list[str]
@@ -130,7 +130,7 @@ class OrderedPixels(NamedTuple):
 
 
 def load_framed(
-    data: Path,
+    data: ImageFolder,
     cameras: Path,
     masks: Path | None,
     size: int,
@@ -172,7 +172,7 @@ def load_framed(
 
 
 def list_images(
-    data: Path,
+    data: ImageFolder,
     cameras: Path,
     masks: Path | None,
     *,
@@ -267,7 +267,7 @@ def frame_mask(
     return resample_window(mask[..., None], own, size)[0][..., 0]
 
 
-def require_usable(status: list[str], data: Path, cameras: Path) -> None:
+def require_usable(status: list[str], data: ImageFolder, cameras: Path) -> None:
     """Check that there is something to train on.
 
     Raises:

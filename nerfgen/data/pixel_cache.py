@@ -29,6 +29,7 @@ from nerfgen.data.framing import (
 from nerfgen.data.rows import BaseModel
 from nerfgen.errors import NerfgenError, OutputExistsError
 from nerfgen.geometry import window_intrinsics
+from nerfgen.image import ImageFolder, local_folder
 from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, map_threads, silent
 
@@ -84,7 +85,7 @@ class PixelCache(UsableImages):
 
 
 def open_pixel_cache(
-    data: Path,
+    data: ImageFolder,
     cameras: Path,
     masks: Path | None,
     size: int,
@@ -105,9 +106,9 @@ def open_pixel_cache(
     Args:
         size: width and height of a raster, pixels.
         inputs: provenance records of cameras, masks and images, which determine the content together with ``size``.
-        path: file of the cache. None names it ``data/pixels-KEY.h5`` by its content, so that runs share a cache only
-            if they need the same; caches of other content that this folder had are then removed.
-        fallback: folder for the cache where nothing can be written to ``data``.
+        path: file of the cache. None names it ``pixels-KEY.h5`` by its content, in ``local_folder(data)``, so that runs
+            share a cache only if they need the same; caches of other content that this folder had are then removed.
+        fallback: folder for the cache where nothing can be written there.
         base: images that its model knows are left out; its renderings come last among the images.
         digests: SHA-256 of each image's file, by which known and changed images are recognised.
         progress: called for every decoded image; not called where the file is current.
@@ -130,8 +131,8 @@ def open_pixel_cache(
     superseded: list[Path] = []
     if path is None:
         content = json.dumps([parameters, inputs], sort_keys=True)
-        path = data / f"pixels-{hashlib.sha256(content.encode()).hexdigest()[:12]}.h5"
-        if fallback and not path.exists() and not os.access(data, os.W_OK):
+        path = local_folder(data) / f"pixels-{hashlib.sha256(content.encode()).hexdigest()[:12]}.h5"
+        if fallback and not path.exists() and not os.access(path.parent, os.W_OK):
             path = fallback / path.name
         superseded = [other for other in path.parent.glob("pixels-*.h5") if other != path]
     stage = storage.Stage(path, SCHEMA, object_class, parameters, inputs, _VERSION)

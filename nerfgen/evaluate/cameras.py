@@ -14,7 +14,7 @@ from nerfgen.errors import InputError
 from nerfgen.evaluate.context import EvaluationContext
 from nerfgen.evaluate.inputs import choose_subset, folder_name
 from nerfgen.geometry import project, rigid, yaw_pitch_roll
-from nerfgen.image import InputImage, UnreadableImageError
+from nerfgen.image import InputImage, UnreadableImageError, local_folder
 from nerfgen.metric import frame_rotation, reprojection_errors, rotation_errors, translation_errors
 from nerfgen.parallel import Progress, silent
 from nerfgen.report import ImageGrid, ItemValues, ScatterPoints, Table, merge_tables
@@ -67,7 +67,7 @@ def _fitted_reprojection(
     """Reprojection errors of the cameras fitted to landmarks, before training."""
     model, data = context.model, context.inputs.data
     with storage.reading(
-        data / "cameras.h5", "cameras/1", made_by=f"nerfgen fit-cameras {folder_name(data)}"
+        local_folder(data) / "cameras.h5", "cameras/1", made_by=f"nerfgen fit-cameras {folder_name(data)}"
     ) as file:
         if "canonical" not in file or not np.array_equal(file["canonical_index"][:], model.canonical_index):
             raise InputError("cameras.h5 has other canonical points than the model was trained with")
@@ -92,7 +92,7 @@ def _fitted_reprojection(
 def _against_truth(context: EvaluationContext, chosen: Int[np.ndarray, "chosen"]) -> Table:
     """Errors against the cameras of ``truth.h5``, after alignment over all rows."""
     model = context.model
-    truth = context.inputs.data / "truth.h5"
+    truth = local_folder(context.inputs.data) / "truth.h5"
     if not truth.is_file():
         raise InputError("truth.h5 does not exist; true cameras are known for synthetic images only")
     with storage.reading(truth, "truth/1") as file:
@@ -147,7 +147,7 @@ def _observed_landmarks(context: EvaluationContext) -> Observations:
         raise InputError("reprojection_px: the model's cameras were given, not fitted to landmarks")
     described, points = with_canonical(model.object_class, model.canonical_index, model.canonical)
     with storage.reading(
-        data / "landmarks.h5", "landmarks/1", made_by=f"nerfgen landmark {folder_name(data)}"
+        local_folder(data) / "landmarks.h5", "landmarks/1", made_by=f"nerfgen landmark {folder_name(data)}"
     ) as file:
         observed = read_observations(file, described, points)
     if not np.array_equal(observed.index, model.canonical_index):

@@ -11,6 +11,7 @@ from nerfgen.errors import InputError, MissingDependencyError
 from nerfgen.evaluate.held_out_images import FittedImages, fit_held_out
 from nerfgen.evaluate.inputs import folder_name
 from nerfgen.evaluate.settings import EvaluationInputs, EvaluationSettings
+from nerfgen.image import local_folder
 from nerfgen.metric import ImageFeatures, Inception, Perceptual
 from nerfgen.model import Model
 from nerfgen.parallel import Progress, silent
@@ -47,9 +48,10 @@ class EvaluationContext:
     def portable_message(self, error: InputError) -> str:
         """The message of an error with folders by their names only: equal reports wherever the folders lie."""
         text = str(error)
-        for folder in (self.inputs.held_out, self.inputs.data):
+        given = [folder for folder in (self.inputs.held_out, self.inputs.data) if folder]
+        for folder in (*given, *map(local_folder, given)):
             # `.` is part of every file name.
-            if folder and str(folder) != ".":
+            if str(folder) != ".":
                 text = text.replace(f"{folder}/", "").replace(str(folder), folder_name(folder))
         return text
 

@@ -16,7 +16,7 @@ from nerfgen.data import FramedImages, load_framed
 from nerfgen.errors import InputError, MissingDependencyError
 from nerfgen.evaluate.inputs import choose_subset, folder_name
 from nerfgen.evaluate.settings import EvaluationInputs, EvaluationSettings
-from nerfgen.image import InputImage, digest_images, find_images
+from nerfgen.image import ImageFolder, InputImage, digest_images, find_images, local_folder
 from nerfgen.inversion import fit_latents, prepare_images
 from nerfgen.model import Model
 from nerfgen.parallel import Progress, silent
@@ -87,7 +87,7 @@ def fit_held_out(
     return replace(fitted, notes=[*notes, *fitted.notes])
 
 
-def untrained_images(model: Model, folder: Path) -> tuple[list[str], int]:
+def untrained_images(model: Model, folder: ImageFolder) -> tuple[list[str], int]:
     """Images of a folder that the model was not trained on, by content, and the number of the remaining ones."""
     names = find_images(folder)
     known = {*model.digests, *model.further_digests}
@@ -165,7 +165,7 @@ def frame_held_out(
     return FramedHeldOut(framed, status, None)
 
 
-def instance_names(folder: Path, names: Sequence[str]) -> list[str]:
+def instance_names(folder: ImageFolder, names: Sequence[str]) -> list[str]:
     """The object that each image shows, by cameras.h5 or truth.h5; the image's own name where they do not say."""
     cameras = _stage_file(folder, "cameras.h5")
     if not cameras.is_file():
@@ -183,6 +183,7 @@ def trained_with_masks(model: Model) -> bool:
     return model.recipe.lambda_mask > 0
 
 
-def _stage_file(folder: Path, name: str) -> Path:
+def _stage_file(images: ImageFolder, name: str) -> Path:
     """A stage's file of a folder, or the ground truth that serves in its place."""
+    folder = local_folder(images)
     return folder / name if (folder / name).is_file() else folder / "truth.h5"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
 from nerfgen.evaluate.context import EvaluationContext
-from nerfgen.image import InputImage, UnreadableImageError, digest_images
+from nerfgen.image import ImageFolder, InputImage, UnreadableImageError, digest_images
 from nerfgen.metric import MIN_PERCEPTUAL_SIZE, psnr, ssim
 from nerfgen.model import Model
 from nerfgen.parallel import map_threads
@@ -40,7 +39,7 @@ def resample_windows(
 
 
 def training_images(
-    model: Model, data: Path, rows: Int[np.ndarray, "rows"]
+    model: Model, data: ImageFolder, rows: Int[np.ndarray, "rows"]
 ) -> tuple[UInt8[np.ndarray, "rows size size 3"], Bool[np.ndarray, "rows size size"]]:
     """:func:`resample_windows` of rows' images at the model's size; an image that changed since training has no
     valid pixel.

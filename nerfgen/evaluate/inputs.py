@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from nerfgen.errors import InputError
+from nerfgen.image import ImageFolder, ImageStore
 from nerfgen.untrusted import read_text_input, safe_relative_path
 
 
@@ -26,10 +27,11 @@ def choose_subset(names: Sequence[str], count: int, seed: int) -> Int[np.ndarray
     return np.array(sorted(order[:count]), dtype=np.int64)
 
 
-def folder_name(folder: Path) -> str:
+def folder_name(folder: ImageFolder) -> str:
     """Name of a folder for messages; that of the folder itself where the path is ``.`` or ends in ``..``."""
-    named = folder.name not in ("", "..")
-    return folder.name if named else folder.resolve().name or str(folder.resolve())
+    if isinstance(folder, ImageStore) or folder.name not in ("", ".."):
+        return folder.name
+    return folder.resolve().name or str(folder.resolve())
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:

@@ -17,7 +17,7 @@ from nerfgen.evaluate.pairs import pairs_table
 from nerfgen.evaluate.reconstruction import fit_table, train_table
 from nerfgen.evaluate.samples import samples_table
 from nerfgen.evaluate.settings import EvaluationInputs, EvaluationSettings
-from nerfgen.image import digest_images, find_images
+from nerfgen.image import digest_images, find_images, local_folder
 from nerfgen.landmark import estimator_for
 from nerfgen.metric import available_networks
 from nerfgen.model import load_model
@@ -172,7 +172,7 @@ def input_records(inputs: EvaluationInputs) -> list[storage.InputRecord]:
     for file in given:
         if not file.is_file():
             raise InputError(f"{file} does not exist")
-    folders = [folder for folder in (inputs.data, inputs.held_out) if folder]
+    folders = [local_folder(folder) for folder in (inputs.data, inputs.held_out) if folder]
     stage_files = [folder / name for folder in folders for name in _STAGE_FILES if (folder / name).is_file()]
     records = [storage.file_record(file) for file in (*given, *stage_files)]
     if inputs.held_out:

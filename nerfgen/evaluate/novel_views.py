@@ -20,7 +20,7 @@ from nerfgen.evaluate.held_out_views import (
 )
 from nerfgen.evaluate.image_comparison import image_metrics, resample_windows
 from nerfgen.evaluate.inputs import choose_subset, folder_name
-from nerfgen.image import InputImage
+from nerfgen.image import InputImage, local_folder
 from nerfgen.metric import intersection_over_union, psnr
 from nerfgen.parallel import Progress, silent
 from nerfgen.render import render_views, to_uint8
@@ -99,7 +99,7 @@ def _available_views(context: EvaluationContext, progress: Progress) -> TargetVi
     """
     inputs, model = context.inputs, context.model
     if inputs.held_out is None:
-        truth = inputs.data / "truth.h5"
+        truth = local_folder(inputs.data) / "truth.h5"
         if not truth.is_file():
             raise InputError(
                 "no second view of any object; set `held_out` to a folder with truth.h5 or with several images per "
@@ -119,7 +119,7 @@ def _available_views(context: EvaluationContext, progress: Progress) -> TargetVi
     if len(set(instances)) < len(instances):
         return _views_of_instances(context, unknown, instances, progress)
     fitted = context.held_out_images(progress)
-    truth = inputs.held_out / "truth.h5"
+    truth = local_folder(inputs.held_out) / "truth.h5"
     if not truth.is_file():
         raise InputError(
             f"no second view of the objects in {folder_name(inputs.held_out)}; add cameras with `instance`, or list "

@@ -14,7 +14,7 @@ from nerfgen.evaluate.context import EvaluationContext
 from nerfgen.evaluate.held_out_images import FittedImages, fit_images
 from nerfgen.evaluate.image_comparison import image_metrics
 from nerfgen.evaluate.inputs import folder_name, read_pairs
-from nerfgen.image import shade_depth
+from nerfgen.image import existing_images, shade_depth
 from nerfgen.metric import Median, match_exposure, reprojection_errors, rotation_errors
 from nerfgen.model import Model
 from nerfgen.parallel import Progress, silent
@@ -126,8 +126,10 @@ def _listed_pairs(context: EvaluationContext) -> list[tuple[str, str]]:
     if folder is None:
         raise InputError(f"{path.name}: its images are in no known folder; set `held_out` too")
     pairs = read_pairs(path)
-    for name in (name for pair in pairs for name in pair):
-        if not (folder / name).is_file():
+    names = [name for pair in pairs for name in pair]
+    there = existing_images(folder, names)
+    for name in names:
+        if name not in there:
             raise InputError(f"{path.name}: {name} is not in {folder_name(folder)}")
     return pairs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from nerfgen.image import ImageFolder, image_folder
 from nerfgen.settings import MAX_COUNT, MAX_SEED, Settings, setting
 
 
@@ -13,12 +14,13 @@ class EvaluationInputs(Settings, title="Reference data"):
     """Files of an evaluation."""
 
     model: Path = setting(help="Model file.")
-    data: Path = setting(
+    data: ImageFolder = setting(
         metavar="FOLDER", help="Training images, with the files beside them; the model's folder by default."
     )
-    held_out: Path | None = setting(
+    held_out: ImageFolder | None = setting(
         None,
         hidden_option=("--others",),
+        parse=lambda _, text: image_folder(text),
         metavar="FOLDER",
         help="Images that the model was not trained on, for fit, novel, pairs and depth.",
     )

@@ -20,6 +20,7 @@ from nerfgen.evaluate.model_report import (
     show_nothing,
 )
 from nerfgen.evaluate.settings import EvaluationInputs, EvaluationSettings
+from nerfgen.image import ImageFolder
 from nerfgen.model import Recipe
 from nerfgen.report import STUDY_SCHEMA, Point, Study, load_study, save_study
 from nerfgen.settings import MAX_COUNT, MAX_SEED, parse_count
@@ -183,7 +184,7 @@ def train_point(
     name: str,
     value: str,
     training: SweepTraining,
-    data: Path,
+    data: ImageFolder,
     folder: Path,
     *,
     seed: int = 0,

@@ -15,7 +15,7 @@ from nerfgen.evaluate.held_out_images import FittedImages, fit_images
 from nerfgen.evaluate.held_out_views import SOLID
 from nerfgen.evaluate.inputs import choose_subset, folder_name, read_keypoints, read_visible
 from nerfgen.geometry import optical_axis, project
-from nerfgen.image import InputImage
+from nerfgen.image import InputImage, existing_images, local_folder
 from nerfgen.parallel import Progress, silent
 
 # A keypoint farther behind the surface than this fraction of the window's side is hidden. Visible keypoints lie up to
@@ -105,19 +105,19 @@ def true_depth(context: EvaluationContext, progress: Progress = silent) -> TrueD
     if inputs.keypoints:
         return _from_keypoints(context, inputs.keypoints, progress)
     held_out = inputs.held_out
-    if held_out and (held_out / "truth.h5").is_file():
+    if held_out and (truth := local_folder(held_out) / "truth.h5").is_file():
         try:
             fitted = context.held_out_images(progress)
         except InputError as error:
             return context.portable_message(error)
         source = f"held-out images of {folder_name(held_out)}, a latent code fitted to each"
-        return _from_truth(_of_fitted(fitted), held_out / "truth.h5", source)
+        return _from_truth(_of_fitted(fitted), truth, source)
     model, settings = context.model, context.settings
     trained = _of_rows(context, choose_subset(model.images, settings.images, settings.seed))
-    truth = inputs.data / "truth.h5"
+    truth = local_folder(inputs.data) / "truth.h5"
     if truth.is_file():
         return _from_truth(trained, truth, "training images, rendered from the table's latent codes")
-    return _from_landmark_mesh(trained, inputs.data / "landmarks.h5")
+    return _from_landmark_mesh(trained, local_folder(inputs.data) / "landmarks.h5")
 
 
 def normalize_depth(
@@ -167,8 +167,9 @@ def _from_keypoints(context: EvaluationContext, path: Path, progress: Progress) 
     inputs, settings = context.inputs, context.settings
     given = read_keypoints(path)
     folder = inputs.held_out or inputs.data
+    there = existing_images(folder, list(given))
     for name in given:
-        if not (folder / name).is_file():
+        if name not in there:
             raise InputError(f"{path.name}: {name} is not in {folder_name(folder)}")
     listed = list(given)
     listed = [listed[place] for place in choose_subset(listed, settings.images, settings.seed)]

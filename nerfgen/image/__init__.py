@@ -31,9 +31,10 @@ if TYPE_CHECKING:
         save_image,
         save_video,
     )
-    from nerfgen.image.files import digest_images, find_images, match_names
+    from nerfgen.image.files import digest_images, existing_images, find_images, match_names, possibly_changed
     from nerfgen.image.input_image import InputImage, decode, decode_alpha
     from nerfgen.image.names import EXTENSIONS, is_image, path_inside
+    from nerfgen.image.store import ImageFolder, ImageStore, StoreError, image_folder, local_folder
     from nerfgen.image.unreadable import UnreadableImageError
     from nerfgen.image.window import inside_image, resample_window
 
@@ -48,7 +49,10 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_PIXELS",
     "RED",
+    "ImageFolder",
+    "ImageStore",
     "InputImage",
+    "StoreError",
     "UnreadableImageError",
     "check_image_name",
     "check_video_name",
@@ -61,14 +65,18 @@ __all__ = [
     "depth_limits",
     "digest_images",
     "draw_points",
+    "existing_images",
     "find_images",
+    "image_folder",
     "inside_image",
     "is_figure",
     "is_image",
     "jpeg_bytes",
+    "local_folder",
     "match_names",
     "path_inside",
     "png_bytes",
+    "possibly_changed",
     "resample_window",
     "save_image",
     "save_video",

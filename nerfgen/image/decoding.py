@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from nerfgen.errors import NerfgenError
 from nerfgen.image.bands import Bands, deep_planar_bands, file_bands, loaded_bands, png_chunk
 from nerfgen.image.srgb import merged_range, to_srgb
 from nerfgen.image.unreadable import UnreadableImageError
@@ -150,7 +151,7 @@ def _opened(stream: BinaryIO) -> Iterator[ImageFile.ImageFile]:
                 # Pillow would look for one behind the pixels only when it has decoded them.
                 image.info["exif"] = b"Exif\0\0" + exif
             yield image
-    except UnreadableImageError:
+    except NerfgenError:
         raise
     except UnidentifiedImageError as error:
         raise UnreadableImageError(_unidentified(head)) from error

@@ -75,7 +75,7 @@ def save_image(
 
 # Formats with a comment hold it there, which :func:`is_figure` finds at either end of the file.
 _FIGURE = "nerfgen:figure"
-_MARK_BYTES = 1024
+MARK_BYTES = 1024
 
 
 def _mark(kind: str) -> dict[str, Any]:
@@ -91,11 +91,16 @@ def is_figure(path: Path) -> bool:
     """Whether nerfgen wrote a file as a figure or mask; reads its first and last 1024 bytes."""
     try:
         with open_input(path) as stream:
-            ends = stream.read(_MARK_BYTES)
-            stream.seek(-min(_MARK_BYTES, stream.seek(0, os.SEEK_END)), os.SEEK_END)
-            ends += stream.read(_MARK_BYTES)
+            ends = stream.read(MARK_BYTES)
+            stream.seek(-min(MARK_BYTES, stream.seek(0, os.SEEK_END)), os.SEEK_END)
+            ends += stream.read(MARK_BYTES)
     except (OSError, InputError):
         return False
+    return has_figure_mark(ends)
+
+
+def has_figure_mark(ends: bytes) -> bool:
+    """Whether the first and last ``MARK_BYTES`` of a file are of one that nerfgen wrote as a figure or mask."""
     return _FIGURE.encode() in ends
 
 

@@ -24,6 +24,7 @@ from nerfgen.image.decoding import (
     stored_values,
 )
 from nerfgen.image.names import RAW_EXTENSIONS, path_inside
+from nerfgen.image.store import ImageFolder, StoredImage
 from nerfgen.image.unreadable import UnreadableImageError
 from nerfgen.image.window import resample_window
 from nerfgen.untrusted import READ_LIMIT, open_input, read_limit
@@ -45,7 +46,9 @@ class InputImage:
     """
 
     def __init__(
-        self, source: Path | bytes | str | UInt8[np.ndarray, "height width 3"], folder: Path | None = None
+        self,
+        source: Path | bytes | str | UInt8[np.ndarray, "height width 3"],
+        folder: ImageFolder | None = None,
     ) -> None:
         self._source, self._folder = source, folder
         self._content: bytes | None = source if isinstance(source, bytes) else None
@@ -54,9 +57,10 @@ class InputImage:
 
     @property
     def path(self) -> Path | None:
-        """Where the file is; None for an image in memory."""
+        """Where the file is, of an object of a store after ``/`` and the bucket; None for an image in memory."""
         if isinstance(self._source, str):
-            return (self._folder or Path()) / self._source
+            folder = self._folder or Path()
+            return (folder if isinstance(folder, Path) else Path("/", folder.path)) / self._source
         return self._source if isinstance(self._source, Path) else None
 
     @property
@@ -212,7 +216,7 @@ class InputImage:
             raise UnreadableImageError(CAMERA_RAW)
         if self._content is None:
             stream = open_image_file(path)
-            if os.fstat(stream.fileno()).st_size > _MAX_HELD:
+            if _size(stream) > _MAX_HELD:
                 return stream
             with stream:
                 try:
@@ -222,14 +226,28 @@ class InputImage:
         return io.BytesIO(self._content)
 
 
-def open_image_file(path: Path) -> BinaryIO:
+def open_image_file(image: Path | StoredImage) -> BinaryIO:
     """An image file, opened for reading.
 
     Raises:
         UnreadableImageError: it does not exist, can't be opened, is not a regular file, or is too large.
+        StoreError: it is in an object store that does not answer.
     """
+    stream = image.open() if isinstance(image, StoredImage) else _open_file(image)
+    size, limit = _size(stream), _FILE_LIMIT * read_limit()
+    if size > limit:
+        stream.close()
+        raise UnreadableImageError(
+            f"a file of {size:,} bytes, more than {limit:,}; reduce the image, or raise {READ_LIMIT} (GiB)",
+            "too_large",
+            None if isinstance(image, StoredImage) else image,
+        )
+    return stream
+
+
+def _open_file(path: Path) -> BinaryIO:
     try:
-        stream = open_input(path)
+        return open_input(path)
     except FileNotFoundError as error:
         raise UnreadableImageError("the file does not exist", "absent", path) from error
     except OSError as error:
@@ -237,15 +255,13 @@ def open_image_file(path: Path) -> BinaryIO:
         raise UnreadableImageError(error.strerror or "the file can't be opened", status, path) from error
     except InputError as error:
         raise UnreadableImageError(str(error).removeprefix(f"{path} "), path=path) from error
-    size, limit = os.fstat(stream.fileno()).st_size, _FILE_LIMIT * read_limit()
-    if size > limit:
-        stream.close()
-        raise UnreadableImageError(
-            f"a file of {size:,} bytes, more than {limit:,}; reduce the image, or raise {READ_LIMIT} (GiB)",
-            "too_large",
-            path,
-        )
-    return stream
+
+
+def _size(stream: BinaryIO) -> int:
+    """Bytes of an open file, which is at its start before and after."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    return size
 
 
 def _longest(decoded: Decoded) -> float:

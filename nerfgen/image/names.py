@@ -7,6 +7,7 @@ import unicodedata
 from pathlib import Path
 
 from nerfgen.errors import InputError
+from nerfgen.image.store import ImageFolder, ImageStore, StoredImage
 from nerfgen.image.unreadable import UnreadableImageError
 from nerfgen.untrusted import FOLLOW_LINKS, is_inside, safe_relative_path
 
@@ -69,9 +70,11 @@ def row_name(path: str) -> str:
     Different files have different names. An escaped name holds a backslash, so that :func:`path_inside` refuses it.
     """
     try:
-        return safe_relative_path(path, "")
+        if safe_relative_path(path, "") == path:
+            return path
     except InputError:
-        return "".join(map(_escaped, path))
+        pass
+    return "".join(map(_escaped, path))
 
 
 def _escaped(character: str) -> str:
@@ -80,12 +83,14 @@ def _escaped(character: str) -> str:
     return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
-def path_inside(folder: Path | None, name: str) -> Path:
-    """The path of the image of a row, whoever wrote the name.
+def path_inside(folder: ImageFolder | None, name: str) -> Path | StoredImage:
+    """Where the image of a row is, whoever wrote the name.
 
     Raises:
         UnreadableImageError: the name is unsafe (``bad_name``), or links lead out of the folder (``outside``).
     """
+    if isinstance(folder, ImageStore):
+        return folder.image(name)
     folder = folder or Path()
     try:
         path = safe_relative_path(name, "")

@@ -25,7 +25,7 @@ from nerfgen.camera import (
 from nerfgen.data import FramedImages, frame_mask
 from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras, window_intrinsics
-from nerfgen.image import InputImage, UnreadableImageError, find_images
+from nerfgen.image import ImageStore, InputImage, UnreadableImageError, find_images, image_folder
 from nerfgen.inversion.latent_fitting import Fitted, fit_latents
 from nerfgen.inversion.settings import FitSettings
 from nerfgen.inversion.tuning import Tuned, tune_networks
@@ -35,7 +35,7 @@ from nerfgen.model import Model, Objects
 from nerfgen.parallel import Progress, map_threads, silent
 
 # An image file, or an upright RGB image.
-ImageSource = InputImage | Path | UInt8[np.ndarray, "_ _ 3"]
+ImageSource = InputImage | Path | str | UInt8[np.ndarray, "_ _ 3"]
 Warn = Callable[[str], None]
 
 # Images whose status an error lists.
@@ -91,7 +91,7 @@ def fit_images(
     """Fit a latent code to each image, prepared like the training images.
 
     Args:
-        images: image files, folders of images, and images in memory.
+        images: image files and folders of images, as paths or as URLs of an object store, and images in memory.
         fitting: how latent codes are fitted.
         progress: receives the steps of fitting, then those of tuning.
         warn: receives a line for each incomplete part of the installation, and before a download.
@@ -373,12 +373,18 @@ def name_images(images: Sequence[ImageSource]) -> tuple[list[InputImage], list[s
 
     Raises:
         InputError: a path does not exist.
+        StoreError: an object store does not answer.
     """
     sources: list[InputImage] = []
     paths: list[Path] = []
     lengths: list[int] = []
-    for source in images:
-        if isinstance(source, Path) and source.is_dir():
+    for given in images:
+        source = image_folder(given) if isinstance(given, str) else given
+        if isinstance(source, ImageStore):
+            is_folder = source.is_folder()
+            folder, own = (source, find_images(source)) if is_folder else (source.parent, [source.name])
+            found = [InputImage(name, folder) for name in own]
+        elif isinstance(source, Path) and source.is_dir():
             found = [InputImage(name, source) for name in find_images(source)]
         elif isinstance(source, Path) and not source.exists():
             raise InputError(f"{source} does not exist; give an image or a folder of images")

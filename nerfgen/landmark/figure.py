@@ -12,6 +12,7 @@ from nerfgen import storage
 from nerfgen.image import (
     GREEN,
     RED,
+    ImageFolder,
     InputImage,
     UnreadableImageError,
     contact_sheet,
@@ -26,7 +27,7 @@ _CELL_SIZE = 192
 _HELD_OUT_SIZE = 128
 
 
-def landmark_figure(data: Path, landmarks: Path, figure: Path, count: int = 24) -> None:
+def landmark_figure(data: ImageFolder, landmarks: Path, figure: Path, count: int = 24) -> None:
     """Write a contact sheet of evenly spaced images of a folder with their points.
 
     An image with landmarks is framed around its object; others are shown whole.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nerfgen import storage
-from nerfgen.image import InputImage, UnreadableImageError, digest_images, find_images
+from nerfgen.image import ImageFolder, InputImage, UnreadableImageError, digest_images, find_images
 from nerfgen.landmark.estimator import Detection, EstimatorSpec, LandmarkEstimator, estimator_for
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
@@ -65,7 +65,7 @@ def map_landmarks(
 
 
 def landmark_folder(
-    data: Path,
+    data: ImageFolder,
     output: Path,
     *,
     object_class: ObjectClass | str = "face",
@@ -93,6 +93,7 @@ def landmark_folder(
 
     Raises:
         InputError: no images, no estimator for the class, or one of other landmarks.
+        StoreError: the images are in an object store that does not answer; finished images are kept.
         MissingDependencyError: a package or library of the estimator is absent.
         OutputExistsError: the output exists and came from other images or parameters.
     """

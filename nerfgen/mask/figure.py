@@ -13,6 +13,7 @@ from PIL import Image
 
 from nerfgen import storage
 from nerfgen.image import (
+    ImageFolder,
     InputImage,
     UnreadableImageError,
     contact_sheet,
@@ -26,7 +27,7 @@ from nerfgen.untrusted import safe_relative_path
 _CELL_SIZE = 192
 
 
-def mask_figure(data: Path, masks: Path, figure: Path, count: int = 24) -> None:
+def mask_figure(data: ImageFolder, masks: Path, figure: Path, count: int = 24) -> None:
     """Write a contact sheet of evenly spaced images of a folder in their windows, with the background tinted.
 
     Images without a mask are shown whole and grey.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from nerfgen import storage
-from nerfgen.image import InputImage, UnreadableImageError, digest_images
+from nerfgen.image import ImageFolder, InputImage, UnreadableImageError, digest_images, local_folder
 from nerfgen.mask.methods import SegmenterSpec
 from nerfgen.mask.segmenter import Segmentation, SegmentationRequest, Segmenter
 from nerfgen.mask.settings import MaskSettings
@@ -60,7 +60,7 @@ def map_masks(
 
 
 def segment_folder(
-    data: Path,
+    data: ImageFolder,
     output: Path,
     *,
     cameras: Path | None = None,
@@ -75,9 +75,9 @@ def segment_folder(
     """Mask every image in the window of its camera and write a ``masks/1`` file.
 
     Args:
-        cameras: a ``cameras/1`` or ``truth/1`` file; ``data / "cameras.h5"`` if None.
-        landmarks: a ``landmarks/1`` file, for the methods that use landmarks; ``data / "landmarks.h5"`` if
-            None and it exists.
+        cameras: a ``cameras/1`` or ``truth/1`` file; ``local_folder(data) / "cameras.h5"`` if None.
+        landmarks: a ``landmarks/1`` file, for the methods that use landmarks;
+            ``local_folder(data) / "landmarks.h5"`` if None and it exists.
         settings: the method and what it takes.
         models: the model file of MediaPipe or a folder that holds it; searched for if None.
         workers: processes; one per core by default.
@@ -91,10 +91,12 @@ def segment_folder(
 
     Raises:
         InputError: no cameras, an unknown method, or an unsuitable setting.
+        StoreError: the images are in an object store that does not answer; finished images are kept.
         MissingDependencyError: a package or library of the segmenter is absent.
         OutputExistsError: the output exists and came from other inputs or parameters.
     """
-    cameras = cameras or data / "cameras.h5"
+    local = local_folder(data)
+    cameras = cameras or local / "cameras.h5"
     made_by = f"nerfgen fit-cameras {data}"
     with storage.reading(cameras, "cameras/1", "truth/1", made_by=made_by) as file:
         object_class = storage.class_of(file)
@@ -108,8 +110,8 @@ def segment_folder(
     parameters, size = spec.parameters(paths), settings.size
     records = [storage.file_record(cameras)]
     points: list[np.ndarray | None] = [None] * len(paths)
-    if landmarks or (data / "landmarks.h5").is_file():
-        landmarks = landmarks or data / "landmarks.h5"
+    if landmarks or (local / "landmarks.h5").is_file():
+        landmarks = landmarks or local / "landmarks.h5"
         if spec.uses_landmarks:
             points, known = _landmarks(landmarks, paths)
             recorded.append(known)

@@ -14,7 +14,9 @@ from nerfgen.geometry import turned_views, yaw_pitch_roll
 from nerfgen.image import (
     DEPTH_TEXT,
     MAX_DEPTH,
+    ImageFolder,
     InputImage,
+    StoreError,
     UnreadableImageError,
     color_normals,
     composite_over_white,
@@ -194,15 +196,15 @@ _PREVIEW_ROWS = 6
 _PREVIEW_TURN = 40.0
 
 
-def framed_image(model: Model, row: int, data: Path, size: int) -> UInt8[np.ndarray, "size size 3"]:
-    """The window of a table row's image; grey if the file is missing."""
+def framed_image(model: Model, row: int, data: ImageFolder, size: int) -> UInt8[np.ndarray, "size size 3"]:
+    """The window of a table row's image; grey if the file is missing, or its store does not answer."""
     try:
         return InputImage(model.images[row], data).resample(model.window[row], size)[0]
-    except UnreadableImageError:
+    except (UnreadableImageError, StoreError):  # a preview of training, which goes on
         return np.full((size, size, 3), 128, np.uint8)
 
 
-def preview_sheet(model: Model, data: Path) -> UInt8[np.ndarray, "height width 3"]:
+def preview_sheet(model: Model, data: ImageFolder) -> UInt8[np.ndarray, "height width 3"]:
     """Some training objects, a row each: image, reconstruction, views from either side, depth."""
     size = model.size
     rows = np.unique(np.linspace(0, len(model.images) - 1, _PREVIEW_ROWS).astype(int)).tolist()

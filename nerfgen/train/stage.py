@@ -12,7 +12,7 @@ import numpy as np
 from nerfgen import storage
 from nerfgen.data import BaseModel, BatchSource, open_pixel_cache
 from nerfgen.errors import InputError
-from nerfgen.image import digest_images
+from nerfgen.image import ImageFolder, digest_images
 from nerfgen.inversion import learn_initial_guess
 from nerfgen.model import Model, Recipe, recorded_preparation, save_model
 from nerfgen.objectclass import ObjectClass
@@ -53,7 +53,7 @@ class TrainingFiles:
         output: model file to write.
     """
 
-    data: Path
+    data: ImageFolder
     cameras: Path
     masks: Path | None
     output: Path
