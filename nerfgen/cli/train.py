@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nerfgen.cli import options, runtime
+from nerfgen.cli import dry_run, options, runtime
 from nerfgen.cli.progress import Messages, Reporter, other_statuses
 from nerfgen.model import PRESETS, Recipe
 from nerfgen.settings import MAX_COUNT, MAX_MINUTES, SettingError, Settings, setting
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from nerfgen.image import ImageFolder
     from nerfgen.model import Model
     from nerfgen.objectclass import ObjectClass
-    from nerfgen.train import TrainingFiles
 
 EPILOG = runtime.examples(
     "Examples",
@@ -114,40 +113,6 @@ class Running(Settings, title="Run"):
     tensorboard: Path | None = setting(None, metavar="FOLDER", help="Also log to TensorBoard.")
 
 
-# Of the published data set (FFHQ).
-_PUBLISHED_IMAGES = 70_000
-
-
-@dataclass(frozen=True)
-class DryRun(Settings, title="Dry run"):
-    """What to print instead of training."""
-
-    dry_run: bool = setting(
-        False, help="Print sizes, memory and time per step; train nothing and write nothing."
-    )
-    topology: str | None = setting(
-        None,
-        metavar="TPU",
-        help="Chips to print them for, instead of this machine: a TPU topology of v4, v5e, v5p or v6e, such as "
-        "[bold]v5e:2x2[/bold]. The TPU's own compiler answers, and DATA may be left out.",
-    )
-    num_images: int | None = setting(
-        None,
-        option="--images",
-        minimum=1,
-        maximum=MAX_COUNT,
-        default_text=f"those of DATA, or {_PUBLISHED_IMAGES:,}",
-        help="Number of images, and of objects, to plan for on `topology`.",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.topology and not self.dry_run:
-            raise SettingError("`topology` is for `dry_run` only")
-        if self.num_images and not self.topology:
-            raise SettingError("`num_images` is for `topology` only")
-
-
 _NAMED_FIELDS = (
     "size",
     "latent_size",
@@ -176,7 +141,7 @@ def train(
     changes: Annotated[Record, options.Changes(Recipe, _NAMED_FIELDS, BaseRecipe.title)],
     seed: runtime.Seed = 0,
     running: Running,
-    planned: DryRun,
+    planned: dry_run.DryRun,
     machine: Machine,
     output: runtime.OutputFile,
     strict: runtime.Strict = False,
@@ -197,7 +162,10 @@ def train(
     if not base.init:
         options.refuse("is for --init only", "rehearse")
     if data is None:
-        _estimate_without_data(planned, base, changes, object_class, machine, messages.reporter())
+        if base.init:
+            raise SettingError("`init` needs DATA, the images that the model does not know")
+        wanted = PRESETS[base.preset or "fast"].with_values(**changes)
+        dry_run.estimate_without_data(planned, wanted, object_class or "face", machine, messages.reporter())
         return
     folder = runtime.image_folder(data)
     local = local_folder(folder)
@@ -211,7 +179,7 @@ def train(
     refine_cameras = True if "camera_learning_rate" in changes else None
     reporter = messages.reporter()
     if planned.dry_run:
-        _estimate(planned, files, recipe, described, machine, refine_cameras, reporter)
+        dry_run.estimate(planned, files, recipe, described, machine, refine_cameras, reporter)
         return
     watcher = _Watcher(file, folder, reporter, preview=running.preview)
     with (
@@ -251,84 +219,6 @@ def train(
     if running.preview:
         reporter.say(f"wrote {watcher.preview_file}")
     runtime.check_strict(strict, unusable, unusable + summary["images"])
-
-
-def _estimate(
-    planned: DryRun,
-    files: TrainingFiles,
-    recipe: Recipe,
-    described: ObjectClass,
-    machine: Machine,
-    refine_cameras: bool | None,
-    reporter: Reporter,
-) -> None:
-    """Print what a run would need here, or on the chips of a topology."""
-    from nerfgen.data import list_images
-    from nerfgen.train import effective_recipe, estimate_on_topology, estimate_run
-
-    if planned.topology is None:
-        needs = estimate_run(
-            files, recipe, object_class=described, machine=machine, refine_cameras=refine_cameras
-        )
-    else:
-        recipe = effective_recipe(
-            recipe, described, files.cameras, masks=files.masks, refine_cameras=refine_cameras
-        )
-        found = len(list_images(files.data, files.cameras, files.masks).rows)
-        needs = estimate_on_topology(
-            recipe,
-            planned.topology,
-            num_images=planned.num_images or found,
-            object_class=described,
-            machine=machine,
-        )
-    reporter.result(needs, _lines(needs))
-
-
-def _estimate_without_data(
-    planned: DryRun,
-    base: BaseRecipe,
-    changes: Record,
-    object_class: str,
-    machine: Machine,
-    reporter: Reporter,
-) -> None:
-    """Print what a run on fitted cameras and masks would need on the chips of a topology.
-
-    Raises:
-        SettingError: no topology is given.
-    """
-    from nerfgen.objectclass import object_class as named_class
-    from nerfgen.train import estimate_on_topology
-
-    if planned.topology is None:
-        raise SettingError("missing argument 'DATA'; see `nerfgen train --help`")
-    if base.init:
-        raise SettingError("`init` needs DATA, the images that the model does not know")
-    described = named_class(object_class or "face")
-    recipe = PRESETS[base.preset or "fast"].with_values(**changes)
-    needs = estimate_on_topology(
-        replace(recipe, mirror=recipe.mirror and described.mirror),
-        planned.topology,
-        num_images=planned.num_images or _PUBLISHED_IMAGES,
-        object_class=described,
-        machine=machine,
-    )
-    reporter.result(needs, _lines(needs))
-
-
-def _lines(needs: Record) -> str:
-    """A line for each figure; those of a part of the step are on the line of the part."""
-    lines = []
-    for name, value in needs.items():
-        words = name.replace("_", " ")
-        if name == "parts":
-            lines += [f"{part}: " + _lines(figures).replace("\n", ", ") for part, figures in value.items()]
-        elif isinstance(value, dict):
-            lines.append(f"{words}: " + _lines(value).replace("\n", ", "))
-        else:
-            lines.append(f"{words}: {value}")
-    return "\n".join(lines)
 
 
 def _recipe(

@@ -107,8 +107,8 @@ def estimate_on_topology(
             name: {"share": round(part.seconds / max(cost.seconds, 1e-12), 4), **_figures(part)}
             for name, part in sorted(measured.parts.items())
         },
-        "hours": None if hours is None else round(hours, 3),
-        "chip_hours": None if hours is None else round(hours * mesh.size, 2),
+        "hours": None if hours is None else round(hours, 5),
+        "chip_hours": None if hours is None else round(hours * mesh.size, 4),
     }
 
 
