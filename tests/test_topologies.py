@@ -20,7 +20,7 @@ pytest.importorskip("libtpu")
 pytestmark = pytest.mark.tpu
 
 RECORDED = Path(__file__).parent / "data" / "topologies.json"
-COMPILER = {name: importlib.metadata.version(name) for name in ("jax", "libtpu")}
+COMPILER = {name: importlib.metadata.version(name) for name in ("jax", "jaxlib", "libtpu")}
 PRESETS = ("fast", "quality", "paper", "paper-hq")
 TOPOLOGIES = ("v5e:2x2", "v4:4x4x4")
 # More than this is a change that has to be meant: then record the figures again.
