@@ -283,6 +283,6 @@ def _with_cameras(cache: PixelCache, pixels: Array, order: Array) -> PixelTable:
 def _host_device() -> jax.Device:
     """The CPU, or whatever there is where JAX was started without it: the numbers are the same."""
     try:
-        return jax.devices("cpu")[0]
+        return jax.local_devices(backend="cpu")[0]
     except RuntimeError:
-        return jax.devices()[0]
+        return jax.local_devices()[0]
