@@ -270,14 +270,14 @@ def _missing(minutes: float) -> str:
     remedy = "start all hosts with the same options, or give more `wait_minutes`"
     if index == 0:
         came = _connections(int(port))
-        which = f"only {came} of {count} hosts have" if came else f"some of {count} hosts have"
-        return f"host 0 waited {waited} at {state.coordinator_address}, and {which} come (itself included); {remedy}"
+        which = f"only {came} of {count} hosts" if came else f"not all of {count} hosts"
+        return f"host 0 waited {waited} at {state.coordinator_address}, but {which} came (itself included); {remedy}"
     try:
         with socket.create_connection((address.strip("[]"), int(port)), timeout=5):
             pass
     except OSError:
         return f"host {index} waited {waited}, but host 0 does not answer at {state.coordinator_address}; {remedy}"
-    return f"host {index} waited {waited} for other hosts of {count}, which have not come; {remedy}"
+    return f"host {index} waited {waited}, but not all of {count} hosts came; host 0 says how many; {remedy}"
 
 
 def _connections(port: int) -> int:
