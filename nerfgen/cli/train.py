@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -182,7 +182,8 @@ def train(
         )
         reporter.result(needs, "\n".join(f"{name.replace('_', ' ')}: {needs[name]}" for name in needs))
         return
-    with hosts.connected() as group:
+    silenced = runtime.libraries_silenced() if hosts.distributed else nullcontext()
+    with silenced, hosts.connected() as group:
         # The first host speaks for all.
         reporter = (messages if group.is_first else Messages(quiet=True, debug=messages.debug)).reporter()
         watcher = _Watcher(file, data, reporter, preview=running.preview)

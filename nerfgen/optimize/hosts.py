@@ -160,7 +160,7 @@ class Agreement:
 
     def __init__(self, hosts: Hosts) -> None:
         self._hosts = hosts
-        self._now = time.monotonic()
+        self._now = hosts.first("the start", time.monotonic)
         self._number: int | None = None
 
     def now(self) -> float:
