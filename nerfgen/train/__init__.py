@@ -6,11 +6,11 @@ from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from nerfgen.train.dry_run import estimate_run
-    from nerfgen.train.hosts import HostSettings
     from nerfgen.train.machine import Machine
     from nerfgen.train.metrics_log import DivergedError
     from nerfgen.train.rehearsal import load_base_model
     from nerfgen.train.run import Observers
+    from nerfgen.train.settings import HostSettings
     from nerfgen.train.setup import Setup, continued_recipe, effective_recipe, set_up
     from nerfgen.train.stage import TrainingFiles, train
     from nerfgen.train.step import StepInput, StepPlan, make_step

@@ -1,4 +1,4 @@
-"""Training on many hosts: how they find each other."""
+"""Settings of training on many hosts: how they find each other."""
 
 from __future__ import annotations
 
