@@ -253,6 +253,41 @@ def test_codes_from_images_do_not_depend_on_the_number_of_hosts(run, tiny_option
     assert_same_curves(log_of(tmp_path / "two" / "model.h5"), log_of(tmp_path / "model.h5"))
 
 
+@pytest.mark.slow
+def test_two_hosts_continue_a_model(trained, model, tmp_path):
+    """Its rows stay as they are; the first host renders the rehearsal for both."""
+    from edited import edited
+
+    from nerfgen.synth import SynthSettings, synthesize
+
+    garage = tmp_path / "garage"
+    truth = synthesize("cars", garage, SynthSettings(num_images=5, size=32, views=0, seed=11))
+    (garage / "own").mkdir()
+    for image in garage.glob("*.png"):
+        image.rename(garage / "own" / image.name)
+    with edited(truth) as file:
+        file["image"][...] = [f"own/{name}" for name in storage.strings(file["image"])]
+    words = ["train", garage, "--cameras", truth, "--masks", truth, "--init", trained, "--rehearse", 16]
+    folder = tmp_path / "two"
+    told = finished(folder, 2, *words, "--steps", 30, "--no-preview", "-o", folder / "model.h5")
+    assert (told["images"], told["rows"], told["hosts"]) == (5, 45, 2)
+    after = load_model(folder / "model.h5")
+    np.testing.assert_array_equal(after.latents[:40], model.latents)
+    assert after.images[40:] == [f"own/{index:06d}.png" for index in range(5)]
+    assert np.abs(after.latents[40:] - model.latents.mean(axis=0)).max() > 1e-3
+
+
+@pytest.mark.slow
+def test_minutes_end_a_run_of_hosts_alike(words, tmp_path):
+    """By the time of the first host."""
+    told = finished(
+        tmp_path, 2, *words[:-3], "--steps", 10**6, "--minutes", 0.05, "-o", tmp_path / "model.h5"
+    )
+    assert 20 <= told["steps"] < 10**6
+    assert told["steps"] % 20 == 0
+    assert told["seconds"] >= 3
+
+
 @pytest.fixture(scope="module")
 def undisturbed(words, tmp_path_factory):
     """The model file of two hosts that nothing disturbs."""
