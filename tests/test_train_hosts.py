@@ -224,8 +224,8 @@ def test_four_hosts_with_refined_cameras_and_small_blocks(words, run, tmp_path):
         "main()\n"
     )
     many = tmp_path / "many"
-    told = finished(many, 4, *words, *moving, "-o", many / "model.h5", program=(script,))
-    assert (told["hosts"], told["devices"]) == (4, 4)
+    told = finished(many, 4, *words, *moving, "--data", "host", "-o", many / "model.h5", program=(script,))
+    assert (told["hosts"], told["devices"], told["data"]) == (4, 4, "host")
     one = run(*words, *moving, "-o", tmp_path / "model.h5", "--devices", 4, "--quiet")
     assert one.code == 0, one.err
     assert_same_curves(log_of(many / "model.h5"), log_of(tmp_path / "model.h5"))
@@ -245,7 +245,8 @@ def test_codes_from_images_do_not_depend_on_the_number_of_hosts(run, tiny_option
     synthesize("heads", heads, SynthSettings(num_images=21, size=32, views=0, seed=3))
     words = ["train", heads, "--cameras", heads / "truth.h5", "--masks", heads / "truth.h5", *tiny_options]
     words += ["--steps", 20]
-    told = finished(tmp_path / "two", 2, *words, "-o", tmp_path / "two" / "model.h5")
+    told = finished(tmp_path / "two", 2, *words, "--data", "device", "-o", tmp_path / "two" / "model.h5")
+    assert told["data"] == "device"
     assert told["flatness"] > 0, "a preview was drawn"
     assert (tmp_path / "two" / "model.preview.png").exists()
     one = run(*words, "-o", tmp_path / "model.h5", "--quiet")

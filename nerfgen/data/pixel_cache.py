@@ -171,7 +171,7 @@ def join_pixel_cache(
                 "same folders, on a shared file system"
             )
         time.sleep(1.0)
-    listing = list_images(data, cameras, masks, digests=digests)
+    listing = list_images(data, cameras, masks, digests=digests or None)
     if base:
         listing = _with_renderings(listing, base, digests or {}, cameras)
     return _open(path, size, listing, digests or {})

@@ -136,7 +136,15 @@ def train(
     }
     if base:
         parameters["rehearsal"] = base.identity
-    _require_same(hosts, parameters)
+    execution = {
+        "devices": machine.devices,
+        "rematerialise": machine.rematerialise,
+        "placement": machine.placement,
+        "resume": resume,
+        "checkpoint_minutes": checkpoint_minutes,
+        "cameras": storage.file_record(files.cameras)["sha256"],
+    }
+    _require_same(hosts, parameters | execution)
     # Other hosts need digests only where images may be rows of the base model.
     digests = (
         dict(zip(images, digest_images(files.data, images), strict=True)) if hosts.is_first or base else {}
@@ -174,7 +182,7 @@ def train(
 
 
 def _require_same(hosts: Hosts, parameters: Mapping[str, object]) -> None:
-    """Check that all hosts were started with the same options.
+    """Check that all hosts were started with the same options, and see the same cameras.
 
     Raises:
         HostError: naming the first that differs.
