@@ -42,18 +42,23 @@ def free_port():
 class Group:
     """Some or all hosts of a run, started with the same words, their messages in files."""
 
-    def __init__(self, folder, count, *words, only=None, program=("-m", "nerfgen")):
+    def __init__(self, folder, count, *words, only=None, program=("-m", "nerfgen"), cluster=None):
+        """``cluster`` gives the variables of a cluster for a host, in place of the options."""
         folder.mkdir(exist_ok=True)
         address = f"127.0.0.1:{free_port()}"
-        environment = os.environ | {"JAX_PLATFORMS": "cpu"}
         self.folder, self.processes = folder, {}
         for index in range(count) if only is None else only:
-            own = ["--distributed", "--coordinator", address, "--num-hosts", count, "--host-index", index]
+            own = ["--distributed"]
+            environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+            if cluster:
+                environment |= cluster(index)
+            else:
+                own += ["--coordinator", address, "--num-hosts", count, "--host-index", index]
             command = [sys.executable, *program, *map(str, [*words, *own])]
             with open(folder / f"out{index}", "w") as out, open(folder / f"err{index}", "w") as err:
                 self.processes[index] = subprocess.Popen(command, stdout=out, stderr=err, env=environment)
 
-    def wait(self, seconds=300):
+    def wait(self, seconds=600):
         """The exit codes, in the order of the hosts."""
         deadline = time.monotonic() + seconds
         try:
@@ -173,6 +178,40 @@ def test_blocks_of_a_table_give_the_bytes_of_the_whole(tmp_path):
     assert blocks.read_bytes() == whole.read_bytes()
 
 
+# A job's number, from which JAX derives the port.
+JOB = os.getpid()
+
+
+def slurm(index):
+    """What srun gives its tasks."""
+    return {
+        "SLURM_JOB_ID": str(JOB),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(index),
+        "SLURM_LOCALID": str(index),
+        "SLURM_STEP_NUM_NODES": "1",
+    }
+
+
+def open_mpi(index):
+    """What mpirun gives its processes."""
+    return {
+        "OMPI_MCA_orte_hnp_uri": f"{JOB * 2**12}.0;tcp://127.0.0.1:34911",
+        "OMPI_COMM_WORLD_SIZE": "2",
+        "OMPI_COMM_WORLD_RANK": str(index),
+        "OMPI_COMM_WORLD_LOCAL_RANK": str(index),
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", [slurm, open_mpi])
+def test_the_cluster_is_detected(words, tmp_path, cluster):
+    """With no option but ``--distributed``."""
+    told = finished(tmp_path, 2, *words, "--steps", 20, "-o", tmp_path / "model.h5", cluster=cluster)
+    assert (told["hosts"], told["steps"]) == (2, 20)
+
+
 @pytest.mark.slow
 def test_a_missing_host_is_named(words, tmp_path):
     """By the first host, which knows how many have come, and by one that finds no first host."""
@@ -226,7 +265,7 @@ def test_four_hosts_with_refined_cameras_and_small_blocks(words, run, tmp_path):
     many = tmp_path / "many"
     told = finished(many, 4, *words, *moving, "--data", "host", "-o", many / "model.h5", program=(script,))
     assert (told["hosts"], told["devices"], told["data"]) == (4, 4, "host")
-    one = run(*words, *moving, "-o", tmp_path / "model.h5", "--devices", 4, "--quiet")
+    one = run(*words, *moving, "-o", tmp_path / "model.h5", "--devices", 4, "--quiet", timeout=900)
     assert one.code == 0, one.err
     assert_same_curves(log_of(many / "model.h5"), log_of(tmp_path / "model.h5"))
     found, expected = load_model(many / "model.h5"), load_model(tmp_path / "model.h5")
