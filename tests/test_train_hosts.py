@@ -18,8 +18,7 @@ import pytest
 
 from nerfgen import storage
 from nerfgen.model import load_model
-from nerfgen.settings import SettingError
-from nerfgen.train import HostSettings, TrainingFiles, train
+from nerfgen.train import TrainingFiles, train
 from nerfgen.train.metrics_log import COLUMNS
 
 STEPS = 60
@@ -128,26 +127,6 @@ def test_two_hosts_train_as_one_does(words, cars, tiny, tmp_path):
     one, two = load_model(files.output), load_model(folder / "model.h5")
     assert two.images == one.images
     assert np.abs(one.latents - two.latents).max() < 0.02 * np.abs(one.latents).max()
-
-
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        ({"num_hosts": 2}, "are for `distributed`"),
-        ({"distributed": True, "coordinator": "a:1", "num_hosts": 2}, "belong together"),
-        (
-            {"distributed": True, "coordinator": "a:1", "num_hosts": 2, "host_index": 2},
-            "`host_index` 2 is too large for `num_hosts` 2",
-        ),
-        (
-            {"distributed": True, "coordinator": "a", "num_hosts": 2, "host_index": 0},
-            "no address with a port",
-        ),
-    ],
-)
-def test_options_that_do_not_fit_are_refused(given, told):
-    with pytest.raises(SettingError, match=told):
-        HostSettings(**given)
 
 
 def test_without_a_cluster_the_options_are_named(words, tmp_path):

@@ -58,7 +58,7 @@ class HostSettings(Settings, title="Hosts"):
             )
         if self.coordinator is not None:
             name, _, port = self.coordinator.rpartition(":")
-            if not name or not port.isdecimal() or not 0 < int(port) < 65_536:
+            if not name or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65_536:
                 raise SettingError(
                     f"`coordinator` {self.coordinator} is no address with a port, such as 10.0.0.1:7777"
                 )
