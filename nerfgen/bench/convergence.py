@@ -21,7 +21,7 @@ from nerfgen.parallel import Progress, silent
 from nerfgen.render import render_views
 from nerfgen.synth import SynthSettings, synthesize
 from nerfgen.train import Machine, set_up
-from nerfgen.train.result import learned_model
+from nerfgen.train.result import model_preview
 from nerfgen.train.state import TrainState
 
 _SEED = 0
@@ -106,7 +106,7 @@ def _curve(
 
         def judge(state: TrainState) -> None:
             with clock.paused():
-                quality = _quality(learned_model(setup, state, clock.fraction), truth, views)
+                quality = _quality(model_preview(setup, state, clock.fraction), truth, views)
             curve.append((round(clock.seconds, 2), quality))
             say(
                 f"{recipe.field}: {quality:.2f} dB after {clock.seconds:.1f} s of training, {clock.done} steps"

@@ -7,6 +7,8 @@ import logging
 import os
 import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -213,6 +215,19 @@ def _call(app: typer.Typer) -> int:
     if code == _INTERRUPTED:  # Ctrl-C, without a word
         raise KeyboardInterrupt
     return int(code or 0)
+
+
+@contextmanager
+def libraries_silenced() -> Iterator[None]:
+    """Within the block nothing reaches stdout: Gloo writes there, where only a command's result belongs."""
+    stdout, nothing = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 1)
+    try:
+        yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
+        os.close(nothing)
 
 
 def require_known_token(listening: Listening, messages: Messages) -> None:

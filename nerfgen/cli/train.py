@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,7 @@ from nerfgen.model import PRESETS, Recipe
 from nerfgen.settings import MAX_COUNT, MAX_MINUTES, SettingError, Settings, setting
 from nerfgen.stopping import Terminated
 from nerfgen.storage import Record
-from nerfgen.train import Machine
+from nerfgen.train import HostSettings, Machine
 
 if TYPE_CHECKING:
     from nerfgen.image import ImageFolder
@@ -30,6 +30,7 @@ EPILOG = runtime.examples(
     "nerfgen train photos --preset paper --steps 100000 --resume",
     "nerfgen train mine --init photos/model.h5",
     "nerfgen train cars --cameras cars/truth.h5 --masks cars/truth.h5",
+    "srun nerfgen train photos --distributed",
 )
 
 
@@ -143,6 +144,7 @@ def train(
     running: Running,
     planned: dry_run.DryRun,
     machine: Machine,
+    hosts: HostSettings,
     output: runtime.OutputFile,
     strict: runtime.Strict = False,
     messages: Messages,
@@ -151,7 +153,8 @@ def train(
 
     Needs the cameras of `nerfgen fit-cameras` and the masks of `nerfgen segment`. Fitted cameras are refined and
     written to MODEL.cameras.h5; known cameras, such as those of truth.h5, are kept. The framed images are cached beside
-    the images, the log is MODEL.log.jsonl. Ctrl-C writes a checkpoint first.
+    the images, the log is MODEL.log.jsonl. Ctrl-C writes a checkpoint first. With --distributed many hosts train
+    together.
     """
     from nerfgen import storage
     from nerfgen.image import local_folder
@@ -177,35 +180,41 @@ def train(
     recipe = _recipe(base, changes, described, cameras, with_limit=running.minutes is not None)
     # A rate that is given explicitly refines known cameras too.
     refine_cameras = True if "camera_learning_rate" in changes else None
-    reporter = messages.reporter()
     if planned.dry_run:
-        dry_run.estimate(planned, files, recipe, described, machine, refine_cameras, reporter)
+        if hosts.distributed:
+            raise SettingError("`dry_run` is of one host; leave `distributed` out")
+        dry_run.estimate(planned, files, recipe, described, machine, refine_cameras, messages.reporter())
         return
-    watcher = _Watcher(file, folder, reporter, preview=running.preview)
-    with (
-        _remedy(file, reporter),
-        reporter.progress("framing") as framing,
-        reporter.progress("training", "steps") as training,
-    ):
-        base_model = None
-        if base.init:
-            base_model = load_base_model(base.init, recipe.size, renderings=base.rehearse, seed=seed)
-        summary = train_model(
-            files,
-            recipe,
-            object_class=described,
-            seed=seed,
-            minutes=running.minutes,
-            base=base_model,
-            refine_cameras=refine_cameras,
-            machine=machine,
-            resume=running.resume,
-            overwrite=output.overwrite,
-            checkpoint_minutes=running.checkpoint_minutes,
-            keep=running.keep,
-            tensorboard=running.tensorboard,
-            observers=Observers(framing, training, watcher.look, reporter.say),
-        )
+    silenced = runtime.libraries_silenced() if hosts.distributed else nullcontext()
+    with silenced, hosts.connected() as group:
+        # The first host speaks for all.
+        reporter = (messages if group.is_first else Messages(quiet=True, debug=messages.debug)).reporter()
+        watcher = _Watcher(file, folder, reporter, preview=running.preview)
+        with (
+            _remedy(file, reporter),
+            reporter.progress("framing") as framing,
+            reporter.progress("training", "steps") as training,
+        ):
+            base_model = None
+            if base.init:
+                base_model = load_base_model(base.init, recipe.size, renderings=base.rehearse, seed=seed)
+            summary = train_model(
+                files,
+                recipe,
+                object_class=described,
+                seed=seed,
+                minutes=running.minutes,
+                base=base_model,
+                refine_cameras=refine_cameras,
+                machine=machine,
+                resume=running.resume,
+                overwrite=output.overwrite,
+                checkpoint_minutes=running.checkpoint_minutes,
+                keep=running.keep,
+                tensorboard=running.tensorboard,
+                observers=Observers(framing, training, watcher.look, reporter.say),
+                hosts=group,
+            )
     if summary["kept"]:
         reporter.kept(file)
         reporter.result(summary, f"-> {file}")
@@ -216,7 +225,7 @@ def train(
         f"{summary['images']} images, {summary['steps']} steps in {summary['seconds']:.0f} s, "
         f"PSNR {summary['psnr_db']:.1f} dB -> {file}" + other_statuses(summary["skipped"]),
     )
-    if running.preview:
+    if running.preview and group.is_first:
         reporter.say(f"wrote {watcher.preview_file}")
     runtime.check_strict(strict, unusable, unusable + summary["images"])
 

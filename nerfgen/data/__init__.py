@@ -24,7 +24,7 @@ if TYPE_CHECKING:
         list_images,
         load_framed,
     )
-    from nerfgen.data.pixel_cache import PixelCache, open_pixel_cache
+    from nerfgen.data.pixel_cache import PixelCache, join_pixel_cache, open_pixel_cache
     from nerfgen.data.readers import BatchSource, choose_placement, framed_pixels, pixel_bytes
     from nerfgen.data.rows import BaseModel, TableRows, separate_rows, table_rows
 
@@ -48,6 +48,7 @@ __all__ = [
     "framed_pixels",
     "gather_batch",
     "gather_patches",
+    "join_pixel_cache",
     "list_images",
     "load_framed",
     "open_pixel_cache",

@@ -6,6 +6,8 @@ import contextlib
 import hashlib
 import json
 import os
+import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,7 +29,7 @@ from nerfgen.data.framing import (
     require_usable,
 )
 from nerfgen.data.rows import BaseModel
-from nerfgen.errors import NerfgenError, OutputExistsError
+from nerfgen.errors import InputError, NerfgenError, OutputExistsError
 from nerfgen.geometry import window_intrinsics
 from nerfgen.image import ImageFolder, local_folder
 from nerfgen.objectclass import ObjectClass
@@ -36,6 +38,8 @@ from nerfgen.parallel import Progress, map_threads, silent
 SCHEMA = "pixels/1"
 # Raise when equal inputs give other pixels.
 _VERSION = 2
+# Until a file is visible to all hosts: network file systems remember what was not there.
+_VISIBLE_SECONDS = 90.0
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,35 @@ def open_pixel_cache(
         for other in superseded:
             with contextlib.suppress(OSError):
                 other.unlink()
+    return _open(path, size, listing, digests or {})
+
+
+def join_pixel_cache(
+    path: Path,
+    data: ImageFolder,
+    cameras: Path,
+    masks: Path | None,
+    size: int,
+    *,
+    base: BaseModel | None = None,
+    digests: Mapping[str, str] | None = None,
+) -> PixelCache:
+    """Open the file that another host of the run has opened with :func:`open_pixel_cache`.
+
+    Raises:
+        InputError: it is not there.
+    """
+    deadline = time.monotonic() + _VISIBLE_SECONDS
+    while not path.exists():
+        if time.monotonic() > deadline:
+            raise InputError(
+                f"{path}, which the first host has opened, is not there on {socket.gethostname()}; give all hosts the "
+                "same folders, on a shared file system"
+            )
+        time.sleep(1.0)
+    listing = list_images(data, cameras, masks, digests=digests or None)
+    if base:
+        listing = _with_renderings(listing, base, digests or {}, cameras)
     return _open(path, size, listing, digests or {})
 
 

@@ -16,7 +16,7 @@ import h5py
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 from jaxtyping import Int
 
@@ -32,13 +32,16 @@ from nerfgen.data.batch import (
 )
 from nerfgen.data.framing import FramedImages, order_pixels
 from nerfgen.data.pixel_cache import PixelCache
-from nerfgen.optimize import AXIS, free_device_memory, free_host_memory, host_device
+from nerfgen.optimize import free_device_memory, free_host_memory, host_device, place, place_parts
 
 # Steps whose random numbers are drawn in one call, and batches that are ready ahead of the step.
 _STEPS_PER_DRAW = 64
 _AHEAD = 4
 # Fraction of the free memory that the pixels may take; the step needs some too.
 _MEMORY_FRACTION = 0.5
+
+# Number of a part of a batch, and how many parts there are.
+Part = tuple[int, int]
 
 
 def device_pixels(cache: PixelCache) -> PixelTable:
@@ -68,13 +71,16 @@ def pixel_bytes(images: int, size: int) -> int:
 class Reader:
     """Batches that a thread samples and gathers some steps ahead; a context manager.
 
+    Args:
+        part: which part of a batch to gather, and the number of parts.
+
     Attributes:
         waited: seconds that the callers of :meth:`batch` have waited so far.
     """
 
-    def __init__(self, table: PixelTable, plan: SamplingPlan) -> None:
+    def __init__(self, table: PixelTable, plan: SamplingPlan, part: Part = (0, 1)) -> None:
         self.waited = 0.0
-        self._table, self._plan = table, plan
+        self._table, self._plan, self._part = table, plan, part
         self._first_drawn = -1
         self._drawn: _Drawn | None = None
         # One thread: it alone uses what was drawn and the file.
@@ -82,7 +88,7 @@ class Reader:
         self._ahead: deque[tuple[int, Future[Batch]]] = deque()
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, as numpy arrays; prepared ahead where steps are requested in order.
+        """The batch of a step, or the part of it, as numpy arrays; prepared ahead where steps are requested in order.
 
         Raises:
             OSError: the pixels can't be read (errors of the thread are raised here).
@@ -126,26 +132,34 @@ class Reader:
             with jax.default_device(host_device()):
                 self._drawn = jax.tree.map(np.asarray, _sample_many(self._plan, first))
             self._first_drawn = first
-        drawn: _Drawn = jax.tree.map(lambda steps: steps[step - first], self._drawn)
+        index, parts = self._part
+
+        def own(steps: np.ndarray) -> np.ndarray:
+            length = steps.shape[1] // parts
+            return steps[step - first, index * length : (index + 1) * length]
+
+        drawn: _Drawn = jax.tree.map(own, self._drawn)
         return drawn
 
 
-def host_reader(cache: PixelCache, plan: SamplingPlan) -> Reader:
+def host_reader(cache: PixelCache, plan: SamplingPlan, part: Part = (0, 1)) -> Reader:
     """A :class:`Reader` with all pixels in host memory."""
-    return Reader(_with_cameras(cache, *_read_all(cache)), plan)
+    return Reader(_with_cameras(cache, *_read_all(cache)), plan, part)
 
 
-def disk_reader(cache: PixelCache, plan: SamplingPlan) -> Reader:
+def disk_reader(cache: PixelCache, plan: SamplingPlan, part: Part = (0, 1)) -> Reader:
     """A :class:`Reader` that leaves the pixels in the file and holds those of one image at a time.
 
     Its memory depends neither on the number of images nor, but for that one image, on the resolution.
     """
     pixels, order = (_StoredRows(cache.file[name], cache.row) for name in ("pixels", "order"))
-    return Reader(_with_cameras(cache, pixels, order), plan)
+    return Reader(_with_cameras(cache, pixels, order), plan, part)
 
 
 class BatchSource:
     """What the step is given: all pixels, if they are on the device, or a batch for each step; a context manager.
+
+    Each of several hosts gathers the images of its own devices.
 
     Attributes:
         placement: ``device``, ``host`` or ``disk``.
@@ -153,13 +167,13 @@ class BatchSource:
     """
 
     def __init__(self, cache: PixelCache, placement: str, plan: SamplingPlan, mesh: Mesh) -> None:
-        self.placement, self.streamed = placement, placement != "device"
+        self.placement, self.streamed, self._mesh = placement, placement != "device", mesh
         self._reader: Reader | None = None
         if self.streamed:
-            self._reader = (host_reader if placement == "host" else disk_reader)(cache, plan)
-            self._sharding = NamedSharding(mesh, P(AXIS))
+            part = jax.process_index(), jax.process_count()
+            self._reader = (host_reader if placement == "host" else disk_reader)(cache, plan, part)
         else:
-            self._pixels = jax.device_put(device_pixels(cache), NamedSharding(mesh, P()))
+            self._pixels = place(device_pixels(cache), mesh, P())
 
     @property
     def waited(self) -> float:
@@ -170,7 +184,8 @@ class BatchSource:
         """Input of a step, on the device."""
         if self._reader is None:
             return self._pixels
-        return jax.device_put(self._reader.batch(step), self._sharding)
+        batch: Batch = place_parts(self._reader.batch(step), self._mesh)
+        return batch
 
     def close(self) -> None:
         """End the reading thread."""
@@ -242,8 +257,8 @@ def _read_all(cache: PixelCache) -> tuple[np.ndarray, np.ndarray]:
     for name, dtype in (("pixels", np.dtype(np.uint8)), ("order", _order_dtype(cache.size))):
         dataset = cache.file[name]
         values = np.empty((len(cache.row), *dataset.shape[1:]), dtype)
-        for place, row in enumerate(cache.row):
-            values[place] = dataset[row]
+        for image, row in enumerate(cache.row):
+            values[image] = dataset[row]
         arrays.append(values)
     return arrays[0], arrays[1]
 
@@ -255,12 +270,12 @@ def _order_dtype(size: int) -> np.dtype:
 
 def _with_cameras(cache: PixelCache, pixels: Array, order: Array) -> PixelTable:
     """The pixels with their cameras, where the pixels are: on the device or on the host."""
-    place = jnp.asarray if isinstance(pixels, jax.Array) else np.asarray
+    as_array = jnp.asarray if isinstance(pixels, jax.Array) else np.asarray
     return PixelTable(
         pixels=pixels,
         order=order,
-        inside=place(cache.inside),
-        valid=place(cache.valid),
-        intrinsics=place(cache.raster_intrinsics.astype(np.float32)),
-        cam_to_world=place(cache.cam_to_world.astype(np.float32)),
+        inside=as_array(cache.inside),
+        valid=as_array(cache.valid),
+        intrinsics=as_array(cache.raster_intrinsics.astype(np.float32)),
+        cam_to_world=as_array(cache.cam_to_world.astype(np.float32)),
     )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.inversion.initial_guess import learn_initial_guess, thumbnails
+    from nerfgen.inversion.initial_guess import guess_images, learn_initial_guess, thumbnails
     from nerfgen.inversion.latent_fitting import Fitted, fit_latents
     from nerfgen.inversion.new_images import (
         FittedImages,
@@ -35,6 +35,7 @@ __all__ = [
     "fit_images",
     "fit_latents",
     "fit_prepared",
+    "guess_images",
     "learn_initial_guess",
     "name_images",
     "prepare_images",

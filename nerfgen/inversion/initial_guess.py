@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
-from nerfgen.data import PixelCache, TableRows
+from nerfgen.data import PixelCache
 from nerfgen.model import InitialGuess, Model
 
 _THUMBNAIL = 16
@@ -69,24 +69,32 @@ def _pixel_weights(size: int) -> np.ndarray:
     return (overlap.clip(0) * (_THUMBNAIL / size)).astype(np.float32)
 
 
+def guess_images(cache: PixelCache) -> Int[np.ndarray, "chosen"]:
+    """The images that the initial guess is learned from."""
+    count = len(cache.images)
+    return np.unique(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int))
+
+
 def learn_initial_guess(
-    model: Model, cache: PixelCache, table: TableRows, corrections: Float[np.ndarray, "images 6"] | None
+    model: Model,
+    cache: PixelCache,
+    images: Int[np.ndarray, "chosen"],
+    latents: Float[np.ndarray, "chosen latent"],
+    corrections: Float[np.ndarray, "images 6"] | None,
 ) -> InitialGuess:
-    """Learn to guess the global part of the latent code and the camera correction of an image, from the images of the
-    table.
+    """Learn to guess the global part of the latent code and the camera correction of an image.
 
     Args:
-        table: row of every image in ``cache``.
+        images: of :func:`guess_images`.
+        latents: latent codes of their rows.
         corrections: of the cameras in ``cache``; None if they were not refined.
     """
-    count = len(cache.images)
-    rows = np.unique(np.linspace(0, count - 1, min(count, _ROWS)).round().astype(int))
-    poses, masked = cache.cam_to_world[rows], model.recipe.lambda_mask > 0
-    features = guess_features(cache.rasters(rows), poses, masked=masked)
+    poses, masked = cache.cam_to_world[images], model.recipe.lambda_mask > 0
+    features = guess_features(cache.rasters(images), poses, masked=masked)
     # Local features are left to the fit: it needs no start but what the global dimensions predict of them.
-    targets = model.latents[table.of_image[rows], : model.config.latent_size].astype(np.float64)
+    targets = latents[:, : model.config.latent_size].astype(np.float64)
     if corrections is not None:
-        targets = np.concatenate([targets, corrections[rows]], axis=1)
+        targets = np.concatenate([targets, corrections[images]], axis=1)
     weights, offset = ridge(features, targets, blocks=(features.shape[1] - 12, 12))
     return InitialGuess(weights.astype(np.float32), offset.astype(np.float32))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -168,11 +168,17 @@ _TABLE = (
 
 
 def save_model(
-    stage: storage.Stage, model: Model, *, log: Float[np.ndarray, "entries columns"], log_names: Sequence[str]
+    stage: storage.Stage,
+    model: Model,
+    *,
+    log: Float[np.ndarray, "entries columns"],
+    log_names: Sequence[str],
+    latents: Iterable[Float[np.ndarray, "some latent"]] | None = None,
 ) -> None:
     """Write the stage's output, a ``model/1`` file.
 
     Args:
+        latents: the table in blocks of rows, where ``model`` has none of them.
         log: rows of a step and the schema's ``log_values``.
         log_names: names of these values.
     """
@@ -180,7 +186,11 @@ def save_model(
         storage.put(file, "image", model.images)
         storage.put(file, "image_sha256", model.digests)
         for name in _TABLE:
-            storage.put(file, name, getattr(model, name))
+            if name == "latents" and latents is not None:
+                shape = len(model.images), model.config.code_size
+                storage.put_blocks(file, name, shape, latents)
+            else:
+                storage.put(file, name, getattr(model, name))
         if model.further_images:
             storage.put(file, "further_image", model.further_images)
             storage.put(file, "further_sha256", model.further_digests)

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
         platform_problem,
         quickly_compiled,
     )
+    from nerfgen.optimize.hosts import ONE_HOST, Agreement, HostError, Hosts, connected
     from nerfgen.optimize.loop import Advance, Clock, Limits, run_loop
+    from nerfgen.optimize.placement import fetch_rows, place, place_parts, row_blocks
+    from nerfgen.optimize.shared_checkpoint import read_shared
     from nerfgen.optimize.sparse_adam import (
         RowGradient,
         RowSparseAdamState,
@@ -40,26 +43,36 @@ __getattr__ = lazy_imports(__name__)
 
 __all__ = [
     "AXIS",
+    "ONE_HOST",
     "Advance",
+    "Agreement",
     "Checkpoint",
     "CheckpointSeries",
     "Clock",
+    "HostError",
+    "Hosts",
     "Limits",
     "RowGradient",
     "RowSparseAdamState",
     "RowUpdate",
     "apply_row_update",
+    "connected",
     "cpu_multiplies_bfloat16",
     "device_mesh",
+    "fetch_rows",
     "free_device_memory",
     "free_host_memory",
     "gather_rows",
     "host_device",
     "load_checkpoint",
+    "place",
+    "place_parts",
     "platform",
     "platform_problem",
     "quickly_compiled",
+    "read_shared",
     "require_same_run",
+    "row_blocks",
     "row_sparse_adam",
     "run_loop",
     "scatter_rows",

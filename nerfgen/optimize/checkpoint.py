@@ -1,8 +1,12 @@
-"""Unfinished optimisations as files, so that resuming gives the same numbers as never stopping."""
+"""Unfinished optimisations as files, so that resuming gives the same numbers as never stopping.
+
+One host writes a file; several write a folder together (:mod:`nerfgen.optimize.shared_checkpoint`).
+"""
 
 from __future__ import annotations
 
 import glob
+import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,8 +17,15 @@ from jaxtyping import PyTree
 
 from nerfgen import storage
 from nerfgen.errors import InputError
+from nerfgen.optimize.hosts import Hosts
+from nerfgen.optimize.shared_checkpoint import (
+    read_attributes,
+    remove_unfinished,
+    write_shared,
+)
 
 SCHEMA = "checkpoint/1"
+_REMEDY = "delete it, or do not `resume`"
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,8 @@ class Checkpoint:
 
 
 class CheckpointSeries:
-    """The checkpoints of one optimisation: ``OUTPUT.checkpoint-STEP.h5`` beside its output.
+    """The checkpoints of one optimisation beside its output: ``OUTPUT.checkpoint-STEP.h5``, or the folder
+    ``OUTPUT.checkpoint-STEP`` where several hosts wrote it.
 
     Args:
         output: file that the finished optimisation writes.
@@ -49,8 +61,12 @@ class CheckpointSeries:
 
     def paths(self) -> list[Path]:
         """Existing checkpoints, oldest first."""
-        found = self.output.parent.glob(f"{glob.escape(self.output.stem)}.checkpoint-*.h5")
-        return sorted(found, key=lambda path: (len(path.name), path.name))
+        steps: dict[Path, int] = {}
+        for path in self.output.parent.glob(f"{glob.escape(self.output.stem)}.checkpoint-*"):
+            name = re.fullmatch(r"\.checkpoint-(\d+)(\.h5)?", path.name[len(self.output.stem) :])
+            if name:
+                steps[path] = int(name[1])
+        return sorted(steps, key=lambda path: (steps[path], path.name))
 
     def newest(self) -> Path | None:
         """The checkpoint to resume from."""
@@ -74,16 +90,43 @@ class CheckpointSeries:
                 storage.put(file, "log", np.array(checkpoint.log))
             file.attrs["seconds"] = checkpoint.seconds
             write_tree(file.create_group("state"), checkpoint.state)
-        previous, self._previous = set(self._previous) - {path}, []
+        self._remove_old(path)
+        return path
+
+    def save_shared(self, checkpoint: Checkpoint, stage: storage.Stage, hosts: Hosts) -> Path:
+        """As :meth:`save`, by all hosts: each writes what its own devices hold of the state."""
+        path = self.output.with_name(f"{self.output.stem}.checkpoint-{checkpoint.step:09d}")
+        if hosts.is_first:
+            remove_unfinished(path.parent, f"{self.output.stem}.checkpoint-")
+        hosts.meet("a checkpoint")
+        run = {
+            "attributes": replace(stage, output=path, schema=SCHEMA).attributes(),
+            "step": checkpoint.step,
+            "seconds": checkpoint.seconds,
+            "log": [list(map(float, entry)) for entry in checkpoint.log],
+        }
+        write_shared(path, checkpoint.state, run)
+        if hosts.is_first:
+            self._remove_old(path)
+        return path
+
+    def _remove_old(self, newest: Path) -> None:
+        previous, self._previous = set(self._previous) - {newest}, []
         own = [found for found in self.paths() if found not in previous]
         for old in [*previous, *own[: -max(1, self.keep)]]:
-            old.unlink(missing_ok=True)
-        return path
+            _remove(old)
 
     def finish(self) -> None:
         """Remove the checkpoints that are not to be kept after the end."""
         for path in self._previous if self.keep else self.paths():
-            path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        storage.remove_folder(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: Path, stage: storage.Stage, like: PyTree) -> Checkpoint:
@@ -109,7 +152,11 @@ def require_same_run(path: Path, stage: storage.Stage) -> None:
     Raises:
         OutputExistsError: it is of another one; the message names the difference.
     """
-    replace(stage, output=path, schema=SCHEMA).is_current(remedy="delete it, or do not `resume`")
+    recorded = replace(stage, output=path, schema=SCHEMA)
+    if path.is_dir():
+        recorded.require_equal(read_attributes(path), remedy=_REMEDY)
+    else:
+        recorded.is_current(remedy=_REMEDY)
 
 
 def write_tree(group: h5py.Group, tree: PyTree) -> None:

@@ -22,10 +22,12 @@ Result = TypeVar("Result")
 
 
 def device_mesh(devices: int | None = None) -> Mesh:
-    """The first ``devices`` of this process as a mesh of one axis; None takes all.
+    """The first ``devices`` of every host as a mesh of one axis; None takes all.
+
+    Those of one host are neighbours, in the order of the hosts.
 
     Raises:
-        InputError: JAX has fewer.
+        InputError: JAX has fewer, or hosts have different numbers.
     """
     if devices is not None and devices > 1:
         # JAX splits a CPU into devices only if told so before their first use.
@@ -37,7 +39,16 @@ def device_mesh(devices: int | None = None) -> Mesh:
             f"`devices` is {devices}, but JAX has {len(found)} ({found[0].platform}); "
             "`nerfgen info --devices` lists them"
         )
-    return Mesh(np.array(found[:devices]), (AXIS,))
+    if jax.process_count() == 1:
+        return Mesh(np.array(found[:devices]), (AXIS,))
+    of_host: list[list[jax.Device]] = [[] for _ in range(jax.process_count())]
+    for device in sorted(jax.devices(), key=lambda device: device.id):
+        of_host[device.process_index].append(device)
+    chosen = [own[:devices] for own in of_host]
+    if len({len(own) for own in chosen}) > 1:
+        numbers = ", ".join(str(len(own)) for own in chosen)
+        raise InputError(f"the hosts have different numbers of devices: {numbers}; give `devices`")
+    return Mesh(np.array(chosen).reshape(-1), (AXIS,))
 
 
 def platform_problem() -> str:
@@ -94,8 +105,11 @@ def cpu_multiplies_bfloat16() -> bool:
 def free_device_memory(device: jax.Device) -> int | None:
     """Free bytes of a device's own memory; None for a device that uses the host's, or does not report it.
 
-    A device that programs are only compiled for has all that its kind has.
+    A device that programs are only compiled for has all that its kind has, devices of other hosts what the first one
+    here has.
     """
+    if device.process_index != jax.process_index():
+        device = jax.local_devices()[0]
     try:
         stats = None if device.platform == "cpu" else device.memory_stats()
     except jax.errors.JaxRuntimeError:

@@ -43,26 +43,34 @@ class Clock:
     Attributes:
         done: steps done.
         first: steps that earlier sessions had done.
+        now: seconds of a clock that only goes forward.
     """
 
-    def __init__(self, limits: Limits, *, done: int = 0, seconds: float = 0.0) -> None:
-        self.limits, self.done, self.first = limits, done, done
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        done: int = 0,
+        seconds: float = 0.0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.limits, self.done, self.first, self.now = limits, done, done, now
         self._seconds_before = seconds
-        self._started = time.monotonic()
+        self._started = now()
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """The clock stands still within the block."""
-        began = time.monotonic()
+        began = self.now()
         try:
             yield
         finally:
-            self._started += time.monotonic() - began
+            self._started += self.now() - began
 
     @property
     def session_seconds(self) -> float:
         """Time since this session began, without pauses."""
-        return time.monotonic() - self._started
+        return self.now() - self._started
 
     @property
     def seconds(self) -> float:
@@ -114,7 +122,7 @@ def run_loop(
         should_stop: looked at after every call of ``advance``.
         save: called when a checkpoint is due, and when the loop stops before its end.
     """
-    saved, limits = time.monotonic(), clock.limits
+    saved, limits = clock.now(), clock.limits
     while clock.fraction < 1.0 and not should_stop():
         target = clock.done - clock.done % report_every + report_every
         if limits.steps:
@@ -125,13 +133,10 @@ def run_loop(
             clock.done = until
         if clock.done == target:
             state = report(state)
-        due = (
-            limits.checkpoint_minutes is not None
-            and time.monotonic() - saved > 60 * limits.checkpoint_minutes
-        )
+        due = limits.checkpoint_minutes is not None and clock.now() - saved > 60 * limits.checkpoint_minutes
         if due and clock.fraction < 1.0 and not should_stop():
             save(state)
-            saved = time.monotonic()
+            saved = clock.now()
     if should_stop():
         save(state)
     return state

@@ -223,7 +223,7 @@ def _passes(
 
 def _points_per_pass(config: FieldConfig) -> int:
     """Few on a CPU, whose caches are small; elsewhere as many as the free memory of the device allows."""
-    device = jax.devices()[0]
+    device = jax.local_devices()[0]
     on_cpu = device.platform == "cpu"
     stats = None if on_cpu else device.memory_stats()
     available = _MEMORY_FRACTION * (stats["bytes_limit"] - stats["bytes_in_use"]) if stats else _BYTES

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     )
     from nerfgen.storage.content import check_attributes, dataset_digest, datasets
     from nerfgen.storage.digest import InputRecord, Record, file_digest, file_record, folder_record
-    from nerfgen.storage.hdf5 import allocate, create_file, put, put_tree, renew
+    from nerfgen.storage.hdf5 import allocate, create_file, put, put_blocks, put_tree, renew
     from nerfgen.storage.image_rows import (
         STATUSES,
         USABLE,
@@ -88,6 +88,7 @@ __all__ = [
     "open_hdf5",
     "positions",
     "put",
+    "put_blocks",
     "put_inputs",
     "put_tree",
     "reading",

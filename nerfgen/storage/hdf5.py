@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,20 @@ def put(file: h5py.File, name: str, values: Any) -> h5py.Dataset:
     else:
         array = np.asarray(values).astype(spec.kind)
         dataset = file.create_dataset(name, data=array, **_storage(array.shape, array.dtype, spec))
+    _describe(dataset, spec)
+    return dataset
+
+
+def put_blocks(
+    file: h5py.File, name: str, shape: tuple[int, ...], blocks: Iterable[np.ndarray]
+) -> h5py.Dataset:
+    """As :func:`put`, for values that come in blocks along their first axis and are never in memory as a whole."""
+    spec = _spec(file, name)
+    dataset = file.create_dataset(name, shape, spec.kind, **_storage(shape, np.dtype(spec.kind), spec))
+    start = 0
+    for block in blocks:
+        dataset[start : start + len(block)] = block
+        start += len(block)
     _describe(dataset, spec)
     return dataset
 

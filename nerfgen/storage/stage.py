@@ -76,15 +76,27 @@ class Stage:
         except (InputError, OSError) as error:
             cause = str(error).rpartition("; ")[0] or error
             raise OutputExistsError(f"{cause}; {remedy}") from error
-        difference = self._difference({name: str(value) for name, value in found.items()})
-        if difference:
-            raise OutputExistsError(f"{self.output} {difference}; {remedy}")
+        self.require_equal(found, remedy=remedy)
         # A killed run with ``overwrite`` may have left the beginning of what is there already.
         if any(self.output.parent.glob(f".{glob.escape(self.output.stem)}.*")):
             with contextlib.suppress(OutputBusyError, WriteError), self.claimed():
                 remove_temporaries(self.output)
                 self._journal_path.unlink(missing_ok=True)
         return True
+
+    def require_equal(self, found: Mapping[str, object], *, remedy: str = REPLACE) -> None:
+        """Check that what the output records of itself is this stage.
+
+        Args:
+            found: its attributes.
+            remedy: the next step that an error names.
+
+        Raises:
+            OutputExistsError: it is another one; the message names the first difference.
+        """
+        difference = self._difference({name: str(value) for name, value in found.items()})
+        if difference:
+            raise OutputExistsError(f"{self.output} {difference}; {remedy}")
 
     def attributes(self) -> dict[str, str]:
         """The root attributes of the output: its provenance."""

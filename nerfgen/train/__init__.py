@@ -9,8 +9,10 @@ if TYPE_CHECKING:
     from nerfgen.train.machine import Machine
     from nerfgen.train.metrics_log import DivergedError
     from nerfgen.train.rehearsal import load_base_model
+    from nerfgen.train.run import Observers
+    from nerfgen.train.settings import HostSettings
     from nerfgen.train.setup import Setup, continued_recipe, effective_recipe, set_up
-    from nerfgen.train.stage import Observers, TrainingFiles, train
+    from nerfgen.train.stage import TrainingFiles, train
     from nerfgen.train.step import StepInput, StepPlan, make_step
     from nerfgen.train.topology_estimate import estimate_on_topology
 
@@ -18,6 +20,7 @@ __getattr__ = lazy_imports(__name__)
 
 __all__ = [
     "DivergedError",
+    "HostSettings",
     "Machine",
     "Observers",
     "Setup",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from jaxtyping import Float
 
@@ -32,28 +34,56 @@ def seen_from_one_side(cam_to_world: Float[np.ndarray, "images 4 4"]) -> bool:
     return float(np.linalg.norm(optical_axis(cam_to_world).mean(axis=0))) > _ONE_SIDE
 
 
-def codes_from_images(
-    cache: PixelCache, rows: TableRows, recipe: Recipe
-) -> Float[np.ndarray, "rows components"]:
-    """The principal components of the thumbnails of each row's first image, whitened; at most ``latent_size``.
+class Components(NamedTuple):
+    """Principal components of thumbnails, without what the camera explains.
+
+    Attributes:
+        explained: what a linear and quadratic function of the camera adds to a thumbnail.
+        axes: of the components.
+        scale: makes them whitened.
+    """
+
+    explained: Float[np.ndarray, "terms features"]
+    axes: Float[np.ndarray, "components features"]
+    scale: Float[np.ndarray, "components"]
+
+
+def thumbnail_components(cache: PixelCache, rows: TableRows, recipe: Recipe) -> Components:
+    """The principal components of the thumbnails of each row's first image; at most ``latent_size``.
 
     What a linear and quadratic function of the camera explains is subtracted first: a code that tells the pose would
     keep networks from learning a shape that is right for all poses.
     """
-    first, masked = rows.first_image, recipe.lambda_mask > 0
-    chosen = evenly_chosen(first, _IMAGES)
-    samples = _weighted_thumbnails(cache, chosen, masked=masked)
+    chosen = evenly_chosen(rows.first_image, _IMAGES)
+    samples = _weighted_thumbnails(cache, chosen, masked=recipe.lambda_mask > 0)
     poses = _pose_terms(cache.cam_to_world[chosen])
     explained, *_ = np.linalg.lstsq(poses, samples, rcond=None)
     count = min(recipe.latent_size, len(chosen) - 1)
     _, singular, axes = np.linalg.svd(samples - poses @ explained, full_matrices=False)
     scale = _DEVIATION * np.sqrt(len(chosen)) / np.maximum(singular[:count], 1e-9)
-    codes = np.zeros((len(first), count), np.float32)
-    for start in range(0, len(first), _AT_ONCE):
-        own = first[start : start + _AT_ONCE]
+    return Components(explained, axes[:count], scale)
+
+
+def codes_from_images(
+    cache: PixelCache, rows: TableRows, recipe: Recipe, components: Components, start: int, stop: int
+) -> Float[np.ndarray, "some components"]:
+    """The components of the first images of some rows; zeros for rows beyond the last.
+
+    Rows are computed in the same groups, whichever are asked for: rounding does not depend on who asks.
+
+    Args:
+        start, stop: the first row, and the one after the last.
+    """
+    first, masked = rows.first_image, recipe.lambda_mask > 0
+    explained, axes, scale = components
+    codes = np.zeros((stop - start, len(axes)), np.float32)
+    for group in range(start - start % _AT_ONCE, min(stop, len(first)), _AT_ONCE):
+        own = first[group : group + _AT_ONCE]
         small = _weighted_thumbnails(cache, own, masked=masked)
         rest = small - _pose_terms(cache.cam_to_world[own]) @ explained
-        codes[start : start + _AT_ONCE] = rest @ axes[:count].T * scale
+        found = rest @ axes.T * scale
+        begin, end = max(start, group), min(stop, group + len(own))
+        codes[begin - start : end - start] = found[begin - group : end - group]
     return codes
 
 

@@ -147,7 +147,8 @@ class Machine(Settings, title="Machine"):
             * recipe.size**2,
         }
         free = free_device_memory(mesh.devices.flat[0])
-        available = None if free is None else max(free * mesh.size, total_memory())
+        hosts = len({device.process_index for device in mesh.devices.flat})
+        available = max((free or 0) * mesh.size, hosts * total_memory())
         for what, numbers in sizes.items():
             require_memory(4 * numbers, what, available=available)
 

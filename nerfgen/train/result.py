@@ -1,20 +1,30 @@
-"""What a run has learned: the model, and the refined cameras as a file of the camera stage's schema."""
+"""What a run has learned: the model, and the refined cameras as a file of the camera stage's schema.
+
+Functions that take a state are called by all hosts of a run.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from nerfgen import storage
-from nerfgen.geometry import corrected_cameras, with_focal
+from nerfgen.data import BaseModel
+from nerfgen.geometry import corrected_cameras, evenly_chosen, with_focal
 from nerfgen.model import Model
+from nerfgen.optimize import fetch_rows, row_blocks
 from nerfgen.train.setup import Setup
-from nerfgen.train.state import TrainState, active_latents, unshard_state
+from nerfgen.train.state import TrainState, active_latents
+
+# Rows of a divided table that a preview is made of.
+_PREVIEW_ROWS = 1024
 
 
 class RefinedCameras(NamedTuple):
@@ -32,7 +42,7 @@ def camera_corrections(setup: Setup, state: TrainState) -> Float[np.ndarray, "im
     """
     if setup.recipe.camera_learning_rate <= 0:
         return None
-    corrections = np.asarray(state.cameras, np.float64)[: setup.rows.num_images]
+    corrections = np.concatenate(list(row_blocks(state.cameras, setup.rows.num_images))).astype(np.float64)
     mean = 0.0 if setup.base else np.asarray(state.camera_sum, np.float64) / len(corrections)
     return corrections - mean
 
@@ -46,21 +56,67 @@ def refined_cameras(setup: Setup, state: TrainState) -> RefinedCameras:
         moved = corrected_cameras(jnp.asarray(poses), jnp.asarray(corrections[:count]), jnp.zeros(6))
         poses = np.asarray(moved, np.float64)
     if setup.recipe.focal_learning_rate > 0:
-        factor = jnp.exp(state.networks["log_focal"])
+        factor = jnp.exp(np.asarray(state.networks["log_focal"]))
         changed = with_focal(jnp.asarray(intrinsics), jnp.asarray(poses), factor)
         intrinsics, poses = (np.asarray(array, np.float64) for array in changed)
     return RefinedCameras(cache.images[:count], intrinsics, poses)
 
 
-def learned_model(setup: Setup, state: TrainState, fraction: float) -> Model:
-    """The model at a fraction of the run; of the images of one object, the first represents its row.
+def latent_blocks(
+    setup: Setup, state: TrainState, fraction: float
+) -> Iterator[Float[np.ndarray, "some latent"]]:
+    """The latent table at a fraction of the run, in blocks of rows: all of it on one host, which has it anyway.
 
     In the middle of a run, latent dimensions that have not faded in yet are as small as the networks see them.
     """
+    for block in row_blocks(state.latents, setup.rows.count):
+        yield _seen(block, setup, fraction)
+
+
+def some_latents(
+    setup: Setup, state: TrainState, fraction: float, rows: Int[np.ndarray, "some"]
+) -> Float[np.ndarray, "some latent"]:
+    """Some rows of the latent table at a fraction of the run."""
+    return _seen(fetch_rows(state.latents, rows), setup, fraction)
+
+
+def _seen(latents: np.ndarray, setup: Setup, fraction: float) -> np.ndarray:
+    return np.asarray(active_latents(jnp.asarray(latents), setup.recipe, np.float32(min(fraction, 1.0))))
+
+
+def model_preview(setup: Setup, state: TrainState, fraction: float) -> Model:
+    """The model at a fraction of the run; of a table that is divided among hosts, only some rows."""
+    count = setup.rows.count
+    if setup.hosts.count == 1:
+        return learned_model(setup, state, next(latent_blocks(setup, state, fraction)))
+    rows = evenly_chosen(np.arange(count), _PREVIEW_ROWS)
+    latents = some_latents(setup, state, fraction, rows)
+    model = learned_model(setup, state, latents[:0])
+    return replace(
+        model,
+        latents=latents,
+        images=[model.images[row] for row in rows],
+        digests=[model.digests[row] for row in rows],
+        image_size=model.image_size[rows],
+        intrinsics=model.intrinsics[rows],
+        cam_to_world=model.cam_to_world[rows],
+        window=model.window[rows],
+        further_images=[],
+        further_digests=[],
+        further_row=model.further_row[:0],
+    )
+
+
+def learned_model(setup: Setup, state: TrainState, latents: Float[np.ndarray, "some latent"]) -> Model:
+    """The model that a run has learned; of the images of one object, the first represents its row.
+
+    Args:
+        latents: the table; none of its rows where they are written to a file as :func:`latent_blocks`.
+    """
     cache, rows = setup.cache, setup.rows
     first, additional = rows.first_image, rows.additional_images
-    cameras, arrays = refined_cameras(setup, state), unshard_state(state, rows)
-    latents = active_latents(jnp.asarray(arrays.latents), setup.recipe, np.float32(min(fraction, 1.0)))
+    cameras = refined_cameras(setup, state)
+    networks, occupancy, step = jax.tree.map(np.asarray, (state.networks, state.occupancy, state.step))
     columns: storage.Record = {
         "image_size": cache.image_size[first],
         "intrinsics": cameras.intrinsics[first],
@@ -82,30 +138,31 @@ def learned_model(setup: Setup, state: TrainState, fraction: float) -> Model:
         object_class=setup.object_class,
         recipe=setup.recipe,
         config=setup.recipe.field_config(setup.object_class.bounds),
-        parameters=arrays.networks["field"],
-        latents=np.asarray(latents),
-        occupancy=np.asarray(arrays.occupancy),
+        parameters=networks["field"],
+        latents=latents,
+        occupancy=occupancy,
         **names,
         **columns,
         canonical_index=cache.canonical_index,
         canonical=cache.canonical,
-        steps=int(arrays.step),
+        steps=int(step),
     )
 
 
-def save_refined_cameras(stage: storage.Stage, cameras: Path, setup: Setup, state: TrainState) -> None:
+def save_refined_cameras(
+    stage: storage.Stage, cameras: Path, refined: RefinedCameras, base: BaseModel | None
+) -> None:
     """Write ``cameras/1``: the file ``cameras`` with refined poses and focal lengths where training has them.
 
     Windows stay, so that masks and framed pixels fit as before. The rows of a base model, whose images may be in the
     folder too, are among them.
     """
-    refined = refined_cameras(setup, state)
-    if setup.base:
-        base = setup.base.model
+    if base:
+        model = base.model
         refined = RefinedCameras(
-            [*base.images, *refined.images],
-            np.concatenate([base.intrinsics, refined.intrinsics]),
-            np.concatenate([base.cam_to_world, refined.cam_to_world]),
+            [*model.images, *refined.images],
+            np.concatenate([model.intrinsics, refined.intrinsics]),
+            np.concatenate([model.cam_to_world, refined.cam_to_world]),
         )
     with storage.reading(cameras, "cameras/1", "truth/1") as file:
         images = storage.strings(file["image"])

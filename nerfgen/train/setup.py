@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from nerfgen import storage
@@ -30,11 +30,22 @@ from nerfgen.errors import InputError
 from nerfgen.geometry import evenly_chosen
 from nerfgen.model import Model, Recipe
 from nerfgen.objectclass import ObjectClass
-from nerfgen.optimize import Advance
+from nerfgen.optimize import ONE_HOST, Advance, Hosts, place
 from nerfgen.pretrained import FeatureParameters, find_feature_weights, load_feature_network
-from nerfgen.train.initial_codes import codes_from_images, seen_from_one_side
+from nerfgen.train.initial_codes import (
+    Components,
+    codes_from_images,
+    seen_from_one_side,
+    thumbnail_components,
+)
 from nerfgen.train.machine import Machine
-from nerfgen.train.state import OCCUPANCY_SIZE, TrainState, initial_occupancy, initial_state, shard_state
+from nerfgen.train.state import (
+    OCCUPANCY_SIZE,
+    TrainState,
+    initial_occupancy,
+    initial_state,
+    with_first_columns,
+)
 from nerfgen.train.step import StepInput, StepPlan, make_step
 
 _CONTINUED_STEPS = 1000
@@ -156,6 +167,7 @@ class Setup:
         plan: of the step.
         mesh: devices.
         base: the model that training continues, if any.
+        hosts: that run it together.
     """
 
     recipe: Recipe
@@ -165,6 +177,7 @@ class Setup:
     plan: StepPlan
     mesh: Mesh
     base: BaseModel | None = None
+    hosts: Hosts = ONE_HOST
 
     @property
     def report_every(self) -> int:
@@ -174,24 +187,39 @@ class Setup:
         return min(_REPORT_EVERY, max(1, _WORK_BETWEEN_REPORTS // work))
 
     def batches(self, placement: str) -> BatchSource:
-        """The input of every step, with the pixels kept at ``placement``, see :func:`choose_placement`."""
+        """The input of every step, with the pixels kept at ``placement``, see :func:`choose_placement`.
+
+        By default each of several hosts reads from the file what its own devices need.
+        """
+        if placement == "auto" and self.hosts.count > 1:
+            placement = "disk"
         needed = pixel_bytes(len(self.cache.row), self.cache.size)
-        chosen = choose_placement(placement, needed, list(self.mesh.devices.flat))
+        chosen = choose_placement(placement, needed, list(self.mesh.local_devices))
         return BatchSource(self.cache, chosen, self.plan.sampling, self.mesh)
 
     def initial_state(self) -> TrainState:
         """The state before the first step, on the devices."""
-        occupancy = self.base.model.occupancy if self.base else self._visual_hull()
-        state = self._initial_state(occupancy)
-        if self.recipe.initial_codes == "images" and not self.base:
-            codes = codes_from_images(self.cache, self.rows, self.recipe)
-            state = replace(state, latents=state.latents.at[:, : codes.shape[1]].set(codes))
-        return shard_state(state, self.mesh)
+        base, cache, rows, recipe = self.base, self.cache, self.rows, self.recipe
+        if base:
+            occupancy = base.model.occupancy
+        else:
+            (occupancy,) = self.hosts.first_arrays("the visual hull", lambda: [self._visual_hull()])
+        bounds, seed = self.object_class.bounds, self.plan.seed
+        state = initial_state(recipe, bounds, rows, seed, occupancy, base, self.mesh)
+        if recipe.initial_codes != "images" or base:
+            return state
+        found = self.hosts.first_arrays(
+            "the initial codes", lambda: thumbnail_components(cache, rows, recipe)
+        )
+        components = Components(*found)
+        codes = partial(codes_from_images, cache, rows, recipe, components)
+        return with_first_columns(state, codes, len(components.axes), self.mesh)
 
     def state_shapes(self) -> TrainState:
         """Structure and shapes of a state without padding, with no values."""
         grid = np.zeros((OCCUPANCY_SIZE,) * 3, np.float32)
-        return jax.eval_shape(lambda: self._initial_state(grid))
+        bounds, seed = self.object_class.bounds, self.plan.seed
+        return jax.eval_shape(lambda: initial_state(self.recipe, bounds, self.rows, seed, grid, self.base))
 
     def compile_step(self, source: BatchSource, state: TrainState, first: int) -> Advance[TrainState]:
         """The compiled step, for a loop.
@@ -199,11 +227,10 @@ class Setup:
         Args:
             first: the number of the first step.
         """
-        everywhere = NamedSharding(self.mesh, P())
-        row_of_image = jax.device_put(self.rows.of_image.astype(np.int32), everywhere)
-        features = jax.device_put(feature_parameters(self.recipe), everywhere)
+        row_of_image = place(self.rows.of_image.astype(np.int32), self.mesh, P())
+        features = place(feature_parameters(self.recipe), self.mesh, P())
         jitted = make_step(self.plan, self.mesh, streamed=source.streamed)
-        sample = StepInput(source.batch(first), row_of_image, jnp.float32(0), features)
+        sample = StepInput(source.batch(first), row_of_image, np.float32(0), features)  # type: ignore[arg-type]
         compiled: Callable[..., Any] = jitted.lower(state, sample).compile()
 
         def advance(state: TrainState, step: int, until: int, fraction: float) -> TrainState:
@@ -214,11 +241,6 @@ class Setup:
             return state
 
         return advance
-
-    def _initial_state(self, occupancy: np.ndarray) -> TrainState:
-        return initial_state(
-            self.recipe, self.object_class.bounds, self.rows, self.plan.seed, occupancy, self.base
-        )
 
     def _visual_hull(self) -> np.ndarray:
         cache, count = self.cache, len(self.cache.images)
@@ -240,6 +262,7 @@ def set_up(
     machine: Machine,
     mesh: Mesh,
     base: BaseModel | None = None,
+    hosts: Hosts = ONE_HOST,
 ) -> Setup:
     """The run of a recipe on the images of a cache, with all random numbers from ``seed``.
 
@@ -259,4 +282,4 @@ def set_up(
         rematerialise=machine.rematerialise,
         keypoints=tuple((float(x), float(y), float(z)) for x, y, z in evenly_chosen(cache.canonical)),
     )
-    return Setup(recipe, object_class, cache, rows, plan, mesh, base)
+    return Setup(recipe, object_class, cache, rows, plan, mesh, base, hosts)

@@ -2,45 +2,39 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from nerfgen import storage
-from nerfgen.data import BaseModel, BatchSource, open_pixel_cache
+from nerfgen.data import BaseModel, PixelCache, join_pixel_cache, open_pixel_cache
 from nerfgen.errors import InputError
 from nerfgen.image import ImageFolder, digest_images
-from nerfgen.inversion import learn_initial_guess
-from nerfgen.model import Model, Recipe, recorded_preparation, save_model
+from nerfgen.inversion import guess_images, learn_initial_guess
+from nerfgen.model import Model, Preparation, Recipe, recorded_preparation, save_model
 from nerfgen.objectclass import ObjectClass
 from nerfgen.objectclass import object_class as named_class
-from nerfgen.optimize import (
-    Checkpoint,
-    CheckpointSeries,
-    Clock,
-    Limits,
-    load_checkpoint,
-    require_same_run,
-    run_loop,
-)
-from nerfgen.parallel import Progress, silent
-from nerfgen.stopping import Stop, stop_signals
+from nerfgen.optimize import ONE_HOST, CheckpointSeries, HostError, Hosts, Limits, require_same_run
+from nerfgen.stopping import stop_signals
 from nerfgen.train.machine import Machine
-from nerfgen.train.metrics_log import (
-    COLUMNS,
-    Entry,
-    MetricsLog,
-    logged_values,
-    mean_entry,
-    recent_means,
-    require_tensorboard,
+from nerfgen.train.metrics_log import COLUMNS, MetricsLog, require_tensorboard
+from nerfgen.train.result import (
+    camera_corrections,
+    latent_blocks,
+    learned_model,
+    model_preview,
+    refined_cameras,
+    save_refined_cameras,
+    some_latents,
 )
-from nerfgen.train.result import camera_corrections, learned_model, save_refined_cameras
+from nerfgen.train.run import Observers, Run
 from nerfgen.train.setup import Setup, effective_recipe, require_same_networks, set_up
-from nerfgen.train.state import TrainState, shard_state, unshard_state, without_totals
+from nerfgen.train.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -69,23 +63,6 @@ class TrainingFiles:
         return self.output.with_suffix(".cameras.h5")
 
 
-@dataclass(frozen=True)
-class Observers:
-    """Callbacks of a run.
-
-    Attributes:
-        framing: progress of decoding and framing.
-        training: progress of the steps.
-        checkpoint: called with the model so far at every checkpoint and at the end.
-        say: receives warnings, a line each.
-    """
-
-    framing: Progress = silent
-    training: Progress = silent
-    checkpoint: Callable[[Model], None] = lambda model: None
-    say: Callable[[str], None] = lambda line: None
-
-
 def train(
     files: TrainingFiles,
     recipe: Recipe,
@@ -102,10 +79,12 @@ def train(
     keep: int = 0,
     tensorboard: Path | None = None,
     observers: Observers = Observers(),
+    hosts: Hosts = ONE_HOST,
 ) -> storage.Record:
     """Train the auto-decoder and write ``model/1``.
 
-    Ctrl-C and SIGTERM write a checkpoint before they act.
+    Ctrl-C and SIGTERM write a checkpoint before they act. Of several hosts each calls this with the same arguments;
+    the first one writes files and calls the observers, and a signal on any of them stops all.
 
     Args:
         object_class: the class, the name of one that ships, or the file of another.
@@ -117,6 +96,7 @@ def train(
         checkpoint_minutes: time between checkpoints.
         keep: number of checkpoints to keep, the newest ones, also after the end; 0 keeps the last until then.
         tensorboard: folder for TensorBoard's event files.
+        hosts: that run it together, see :func:`nerfgen.optimize.connected`.
 
     Returns:
         Summary: images, rows (of the table), skipped (by status), steps, psnr_db and losses of the last steps,
@@ -125,6 +105,7 @@ def train(
     Raises:
         InputError: a file is missing, no image is usable, or a setting does not fit.
         DivergedError: the loss became NaN or exploded; no model is written, and the last checkpoint is kept.
+        HostError: another host has failed, or was started with other arguments.
     """
     described = named_class(object_class)
     recipe = effective_recipe(
@@ -141,159 +122,160 @@ def train(
         )
     mesh = machine.mesh()
     # Errors that need no image are raised before images are framed.
-    machine.images_per_pass(recipe, mesh)
+    own_pass = machine.images_per_pass(recipe, mesh)
+    if hosts.count > 1:  # which compile the same program
+        machine = replace(machine, micro_batch=hosts.first("the devices", lambda: own_pass))
     if tensorboard:
         require_tensorboard()
     images = _images(files)
     machine.require_memory(recipe, len(images), mesh)
-    digests = dict(zip(images, digest_images(files.data, images), strict=True))
     parameters = recipe.values() | {
         "seed": seed,
         "minutes": minutes,
         "precision": machine.effective_precision(recipe, mesh),
     }
-    inputs = [storage.file_record(path) for path in (files.cameras, files.masks) if path]
-    inputs.append(storage.folder_record(images, digests.values()))
     if base:
         parameters["rehearsal"] = base.identity
-        inputs.append(base.record)
+    execution = {
+        "devices": machine.devices,
+        "rematerialise": machine.rematerialise,
+        "placement": machine.placement,
+        "resume": resume,
+        "checkpoint_minutes": checkpoint_minutes,
+        "cameras": storage.file_record(files.cameras)["sha256"],
+    }
+    _require_same(hosts, parameters | execution)
+    # Other hosts need digests only where images may be rows of the base model.
+    digests = (
+        dict(zip(images, digest_images(files.data, images), strict=True)) if hosts.is_first or base else {}
+    )
+    inputs = hosts.first("the digests of the images", lambda: _inputs(files, digests, base))
     stage = storage.Stage(files.output, "model/1", described, parameters, inputs)
-    if stage.is_current(overwrite=overwrite):
+    if hosts.first("the output", lambda: stage.is_current(overwrite=overwrite)):
         return {"kept": True, "output": str(files.output)}
     # Nothing is written for a run that cannot begin.
     checkpoints = CheckpointSeries(files.output, keep)
-    if resume and (newest := checkpoints.newest()):
-        require_same_run(newest, stage)
+    resumed = _checkpoint(checkpoints, stage, hosts) if resume else None
     with (
-        stage.claimed(),
-        open_pixel_cache(
-            files.data,
-            files.cameras,
-            files.masks,
-            recipe.size,
-            object_class=described,
-            inputs=inputs,
-            path=machine.cache,
-            fallback=files.output.parent,
-            base=base,
-            digests={image: digest for image, (_, digest) in digests.items()},
-            progress=observers.framing,
-            say=observers.say,
-        ) as cache,
+        stage.claimed() if hosts.is_first else nullcontext(),
+        _pixel_cache(files, recipe, stage, machine, base, digests, hosts, observers) as cache,
     ):
-        setup = set_up(recipe, described, cache, seed, machine, mesh, base)
+        setup = set_up(recipe, described, cache, seed, machine, mesh, base, hosts)
         with setup.batches(machine.placement) as source:
-            run = _Run(setup, source, stage, limits, checkpoints, observers, resume=resume)
-            with MetricsLog(files.log, tensorboard, run.clock.done) as log, stop_signals() as stop:
-                state = run.train(log, stop)
-        model = learned_model(setup, state, 1.0)
-        guess = (
-            base.model.guess
-            if base
-            else learn_initial_guess(model, cache, setup.rows, camera_corrections(setup, state))
-        )
+            run = Run(setup, source, stage, limits, checkpoints, observers, resumed)
+            log: AbstractContextManager[MetricsLog | None] = nullcontext()
+            if hosts.is_first:
+                log = MetricsLog(files.log, tensorboard, run.clock.done)
+            with log as written, stop_signals() as stop:
+                state = run.train(written, stop)
         preparation = recorded_preparation(files.cameras, files.masks)
-        model = replace(model, guess=guess, preparation=preparation)
-        save_model(stage, model, log=np.array(run.entries), log_names=COLUMNS[1:])
-        if moving:
-            save_refined_cameras(replace(stage, output=files.refined_cameras), files.cameras, setup, state)
-        checkpoints.finish()
-        observers.checkpoint(model)
+        model = _write(setup, state, stage, np.array(run.entries), preparation)
+        refined = refined_cameras(setup, state) if moving else None
+        if hosts.is_first:
+            if refined:
+                save_refined_cameras(
+                    replace(stage, output=files.refined_cameras), files.cameras, refined, base
+                )
+            checkpoints.finish()
+            observers.checkpoint(model)
         return run.summary() | {"skipped": cache.skipped, "kept": False, "output": str(files.output)}
 
 
-class _Run:
-    """A state on its way through the loop, with its log and checkpoints."""
+def _require_same(hosts: Hosts, parameters: Mapping[str, object]) -> None:
+    """Check that all hosts were started with the same options, and see the same cameras.
 
-    def __init__(
-        self,
-        setup: Setup,
-        source: BatchSource,
-        stage: storage.Stage,
-        limits: Limits,
-        checkpoints: CheckpointSeries,
-        observers: Observers,
-        *,
-        resume: bool,
-    ) -> None:
-        self._setup, self._source, self._stage = setup, source, stage
-        self._checkpoints, self._observers = checkpoints, observers
-        newest = checkpoints.newest() if resume else None
-        if newest:
-            found = load_checkpoint(newest, stage, setup.state_shapes())
-            state, done, seconds = shard_state(found.state, setup.mesh), found.step, found.seconds
-            self.entries: list[Entry] = found.log
-        else:
-            checkpoints.discard_previous()
-            state, done, seconds, self.entries = setup.initial_state(), 0, 0.0, []
-        self._state = state
-        self._advance = setup.compile_step(source, state, done)
-        self._waited_before = source.waited
-        # The clock starts when the step is compiled: a time limit buys training.
-        self.clock = Clock(limits, done=done, seconds=seconds)
+    Raises:
+        HostError: naming the first that differs.
+    """
+    told = hosts.meet("the parameters", json.loads(json.dumps(parameters)))
+    for host, other in enumerate(told):
+        for name, value in told[0].items():
+            if other.get(name) != value:
+                raise HostError(
+                    f"host {host} was started with `{name}` {other.get(name)}, and host 0 with {value}; start all "
+                    "hosts with the same command"
+                )
 
-    def train(self, log: MetricsLog, stop: Stop) -> TrainState:
-        """The state at the end of the run, or where a stop was requested, with a checkpoint written."""
-        recipe = self._setup.recipe
 
-        def report(state: TrainState) -> TrainState:
-            entry = mean_entry(np.asarray(state.totals), self.clock.done, self.entries)
-            self.entries.append(entry)
-            log.add(logged_values(entry, recipe, self.clock, self._data_wait_fraction()))
-            self._observers.training(self.clock.done, self.clock.expected_steps, self._note())
-            return without_totals(state)
+def _inputs(
+    files: TrainingFiles, digests: Mapping[str, tuple[int, str]], base: BaseModel | None
+) -> list[storage.InputRecord]:
+    """Provenance of what a run reads."""
+    inputs = [storage.file_record(path) for path in (files.cameras, files.masks) if path]
+    inputs.append(storage.folder_record(digests, digests.values()))
+    return [*inputs, base.record] if base else inputs
 
-        def save(state: TrainState) -> None:
-            arrays = unshard_state(state, self._setup.rows)
-            checkpoint = Checkpoint(arrays, self.clock.done, self.clock.seconds, self.entries)
-            self._checkpoints.save(checkpoint, self._stage)
-            if not stop:
-                self._observers.checkpoint(learned_model(self._setup, state, self.clock.fraction))
 
-        return run_loop(
-            self._advance,
-            self._state,
-            self.clock,
-            report_every=self._setup.report_every,
-            report=report,
-            should_stop=lambda: bool(stop),
-            save=save,
+def _checkpoint(checkpoints: CheckpointSeries, stage: storage.Stage, hosts: Hosts) -> Path | None:
+    """The checkpoint to resume from, if there is one: the one that the first host sees."""
+
+    def newest() -> str | None:
+        found = checkpoints.newest()
+        if found:
+            require_same_run(found, stage)
+        return str(found) if found else None
+
+    found = hosts.first("the checkpoint", newest)
+    return Path(found) if found else None
+
+
+def _pixel_cache(
+    files: TrainingFiles,
+    recipe: Recipe,
+    stage: storage.Stage,
+    machine: Machine,
+    base: BaseModel | None,
+    digests: Mapping[str, tuple[int, str]],
+    hosts: Hosts,
+    observers: Observers,
+) -> PixelCache:
+    """The framed images; the first host frames them where they are not yet, and the others wait."""
+    of_files = {image: digest for image, (_, digest) in digests.items()}
+    common = files.data, files.cameras, files.masks, recipe.size
+    cache = None
+    if hosts.is_first:
+        cache = open_pixel_cache(
+            *common,
+            object_class=stage.object_class,
+            inputs=stage.inputs,
+            path=machine.cache,
+            fallback=files.output.parent,
+            base=base,
+            digests=of_files,
+            progress=observers.framing,
+            say=observers.say,
         )
+    path = hosts.first("the framed images", lambda: str(cache.file.filename) if cache else "")
+    return cache or join_pixel_cache(Path(path), *common, base=base, digests=of_files)
 
-    def summary(self) -> storage.Record:
-        """Figures of the run."""
-        recent, rows = recent_means(self.entries), self._setup.rows
-        return {
-            "images": rows.num_inputs,
-            "rows": rows.count,
-            "steps": self.clock.done,
-            "psnr_db": recent["psnr_db"],
-            "loss_rgb": recent["rgb"],
-            "loss_mask": recent["mask"],
-            "loss_hard": recent["hard"],
-            "rays_per_second": self._rays_per_second(),
-            "data": self._source.placement,
-            "data_wait_share": self._data_wait_fraction(),
-            "devices": self._setup.mesh.size,
-            "seconds": self.clock.seconds,
-        }
 
-    def _note(self) -> str:
-        recent = recent_means(self.entries)
-        note = (
-            f"rgb {recent['rgb']:.4f} mask {recent['mask']:.4f} hard {recent['hard']:.4f} "
-            f"PSNR {recent['psnr_db']:.1f} dB, {self._rays_per_second():,.0f} rays/s"
-        )
-        if self._source.streamed:
-            note += f", {self._data_wait_fraction():.0%} waiting for data"
-        return note
+def _write(
+    setup: Setup, state: TrainState, stage: storage.Stage, log: np.ndarray, preparation: Preparation
+) -> Model:
+    """Write the model file, and return what the preview is made of.
 
-    def _rays_per_second(self) -> float:
-        return self._setup.recipe.rays_per_batch * self.clock.steps_per_second
-
-    def _data_wait_fraction(self) -> float:
-        """Fraction of the session's time that the step waited for data."""
-        return (self._source.waited - self._waited_before) / max(self.clock.session_seconds, 1e-6)
+    Of a table that is divided among hosts, rows come to the first host block by block.
+    """
+    hosts, base, rows = setup.hosts, setup.base, setup.rows
+    whole = hosts.count == 1
+    preview = model_preview(setup, state, 1.0)
+    model = preview if whole else learned_model(setup, state, preview.latents[:0])
+    guess = base.model.guess if base else None
+    if not base:
+        images = guess_images(setup.cache)
+        known = rows.of_image[images]
+        latents = preview.latents[known] if whole else some_latents(setup, state, 1.0, known)
+        corrections = camera_corrections(setup, state)
+        if hosts.is_first:
+            guess = learn_initial_guess(model, setup.cache, images, latents, corrections)
+    model = replace(model, guess=guess, preparation=preparation)
+    blocks = None if whole else latent_blocks(setup, state, 1.0)
+    if hosts.is_first:
+        save_model(stage, model, log=log, log_names=COLUMNS[1:], latents=blocks)
+    else:
+        for _ in blocks or ():
+            pass  # the first host's
+    return replace(preview, guess=guess, preparation=preparation)
 
 
 def _images(files: TrainingFiles) -> list[str]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,7 +19,7 @@ from jaxtyping import Array, Float, Int, PyTree
 from nerfgen.data import BaseModel, TableRows
 from nerfgen.field import GenerativeField
 from nerfgen.model import Recipe
-from nerfgen.optimize import AXIS, RowSparseAdamState, row_sparse_adam
+from nerfgen.optimize import AXIS, RowSparseAdamState, place, row_sparse_adam
 from nerfgen.volume import dilate, visual_hull
 
 OCCUPANCY_SIZE = 40
@@ -126,31 +128,41 @@ def initial_state(
     seed: int,
     occupancy: Float[np.ndarray, "grid grid grid"],
     base: BaseModel | None = None,
+    mesh: Mesh | None = None,
 ) -> TrainState:
     """Networks and table drawn from ``seed``, and the initial occupancy.
 
     With ``base``, the networks are the model's; its rows come before the new ones, which start about their mean.
     Its renderings have cameras too, after those of the images.
+
+    Args:
+        mesh: devices for the state, each of which draws its own rows; tables are padded as :func:`shard_state` does.
+            None for a state on one device, without padding.
     """
     config = recipe.field_config(bounds)
     model = GenerativeField(config)
-    num_rows, num_images = len(rows.first_image), rows.num_images
+    new_rows, num_base = len(rows.first_image), rows.num_base
+    padded = (lambda count: count + -count % mesh.size) if mesh else (lambda count: count)
 
-    @jax.jit
+    @partial(jax.jit, out_shardings=state_formats(mesh) if mesh else None)
     def initialise(
-        occupancy: Array, base_parameters: Parameters | None, base_latents: Array, mean_latent: Array
+        occupancy: Array, base_parameters: Parameters | None, base_latents: Array | None, mean_latent: Array
     ) -> TrainState:
         network_key, table_key = initial_keys(seed)
         point = jnp.zeros((1, 1, 3))
-        latents = recipe.latent_std * jax.random.normal(table_key, (num_rows, config.code_size))
+        # A number depends on its place in the table alone, so that padding and dividing it change none.
+        drawn = new_rows if base_latents is not None else padded(new_rows)
+        latents = recipe.latent_std * jax.random.normal(table_key, (drawn, config.code_size))
         latents = latents * (jnp.arange(config.code_size) < recipe.latent_size)[None]
-        if base_parameters is None:
+        if base_parameters is None or base_latents is None:
             field = model.init(network_key, jnp.zeros((1, config.code_size)), point, point)["params"]
+            if drawn > new_rows:
+                latents = jnp.where((jnp.arange(drawn) < new_rows)[:, None], latents, 0.0)
         else:
             field = base_parameters
-            latents = jnp.concatenate([base_latents, mean_latent[None] + latents])
+            latents = jax.lax.dynamic_update_slice(base_latents, mean_latent[None] + latents, (num_base, 0))
         networks = {"field": field, "log_focal": jnp.zeros(())}
-        cameras = jnp.zeros((num_images, 6))
+        cameras = jnp.zeros((padded(rows.num_images), 6))
         return TrainState(
             networks=networks,
             network_moments=network_optimizer(recipe).init(networks),
@@ -165,10 +177,42 @@ def initial_state(
             step=jnp.zeros((), jnp.int32),
         )
 
-    parameters = jax.tree.map(jnp.asarray, base.model.parameters) if base else None
-    table = base.model.latents if base else np.zeros((0, config.code_size), np.float32)
-    mean = table.mean(axis=0) if base else np.zeros(config.code_size, np.float32)
-    return initialise(jnp.asarray(occupancy), parameters, jnp.asarray(table), jnp.asarray(mean))
+    parameters, table, mean = None, None, np.zeros(config.code_size, np.float32)
+    if base:
+        parameters, mean = base.model.parameters, base.model.latents.mean(axis=0)
+        # Room for the new rows, which are few.
+        room = padded(rows.count) - num_base
+        table = np.pad(base.model.latents, [(0, room), (0, 0)])
+    if mesh:
+        occupancy, parameters, mean = place((occupancy, parameters, mean), mesh, P())
+        table = place(table, mesh, P(AXIS))
+    return initialise(occupancy, parameters, table, mean)
+
+
+def with_first_columns(
+    state: TrainState,
+    values: Callable[[int, int], Float[np.ndarray, "some columns"]],
+    columns: int,
+    mesh: Mesh,
+) -> TrainState:
+    """The state with other numbers in the first columns of the latent table.
+
+    Args:
+        state: on the devices of ``mesh``.
+        values: gives those of the rows from one number up to another; only those that this host's devices hold are
+            asked for, and rows of padding among them are to be zeros.
+    """
+    shape, format_ = (len(state.latents), columns), state_formats(mesh).latents
+
+    def part(index: tuple[slice, ...] | None) -> np.ndarray:
+        start, stop, _ = (index or [slice(None)])[0].indices(shape[0])
+        return values(start, stop)
+
+    change = jax.jit(
+        lambda latents, first: latents.at[:, :columns].set(first), donate_argnums=0, out_shardings=format_
+    )
+    first = jax.make_array_from_callback(shape, format_.sharding, part)
+    return dataclasses.replace(state, latents=change(state.latents, first))
 
 
 def initial_occupancy(
@@ -188,7 +232,13 @@ def shard_state(state: TrainState, mesh: Mesh) -> TrainState:
         return np.pad(np.asarray(array), [(0, missing)] + [(0, 0)] * (array.ndim - 1)) if missing else array
 
     state = _map_tables(state, pad, pad)
-    return jax.device_put(state, state_formats(mesh))
+    return in_format(jax.tree.map(lambda spec, part: place(part, mesh, spec), STATE_SPECS, state), mesh)
+
+
+def in_format(state: TrainState, mesh: Mesh) -> TrainState:
+    """A state on the devices of a mesh, ordered as :func:`state_formats` says."""
+    formatted: TrainState = jax.device_put(state, state_formats(mesh))
+    return formatted
 
 
 def unshard_state(state: TrainState, rows: TableRows) -> TrainState:
@@ -199,8 +249,9 @@ def unshard_state(state: TrainState, rows: TableRows) -> TrainState:
 
 def without_totals(state: TrainState) -> TrainState:
     """The state with the totals set to zero."""
-    zeros = jax.device_put(np.zeros(len(TERMS), np.float32), state.totals.sharding)
-    return dataclasses.replace(state, totals=zeros)
+    zeros = np.zeros(len(TERMS), np.float32)
+    placed = jax.make_array_from_callback(zeros.shape, state.totals.sharding, lambda index: zeros)
+    return dataclasses.replace(state, totals=placed)
 
 
 def active_latents(
