@@ -38,7 +38,7 @@ from nerfgen.landmark.network import LANDMARK_SIZE, PROPOSAL_SIZE, Networks
 from nerfgen.mesh import stage as surfaces
 from nerfgen.metric import feature_networks
 from nerfgen.model import PRESETS
-from nerfgen.optimize import AXIS
+from nerfgen.optimize import AXIS, placement
 from nerfgen.pretrained import load_feature_network
 from nerfgen.render import object_renderer
 from nerfgen.train.state import OCCUPANCY_SIZE, STATE_SPECS, TrainState, initial_state
@@ -182,6 +182,7 @@ def initialise(recipe, rows: TableRows) -> Callable[[], TrainState]:
 
 def programs_before_a_step() -> Programs:
     plan = SamplingPlan(0, IMAGES, IMAGES, RAYS, 0.5, 2, PatchPlan(2, 16, SIZE))
+    mesh = AbstractMesh((2,), (AXIS,), axis_types=(AxisType.Auto,))
     masks, step = array(IMAGES, SIZE, SIZE, dtype=jnp.uint8), array(dtype=jnp.int32)
     cameras = array(IMAGES, 3, 3), array(IMAGES, 4, 4)
     states = {
@@ -197,6 +198,14 @@ def programs_before_a_step() -> Programs:
         "train.state.initial_occupancy": (
             jax.jit(visual_hull, static_argnums=(3, 4)),
             (masks, *cameras, OCCUPANCY_SIZE, BOUNDS),
+        ),
+        "train.state.with_first_columns": (
+            jax.jit(lambda latents, first: latents.at[:, : first.shape[1]].set(first)),
+            (array(IMAGES, 6), array(IMAGES, 3)),
+        ),
+        "optimize.placement._gather": (
+            placement._gather(mesh),
+            (placed(mesh, P(AXIS), array(IMAGES, 6)), placed(mesh, P(), array(3, dtype=jnp.int32))),
         ),
         "data.readers._sample_many": (readers._sample_many, (plan, step)),
         "bench.training_step._Drawer.__init__": (
