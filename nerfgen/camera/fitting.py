@@ -83,12 +83,15 @@ def fit_cameras(
     described: ObjectClass,
     settings: CameraSettings = CameraSettings(),
     *,
+    only: range | None = None,
     source: str = "the images",
     say: Callable[[str], None] = lambda line: None,
 ) -> FittedCameras:
     """Fit a camera to every image that has landmarks, and frame the object.
 
     Args:
+        only: the images to fit, the same as if all were fitted; the others have the status of their landmarks, and no
+            camera.
         source: of the observations, for messages.
         say: receives a line when canonical keypoints are estimated, and a warning if they are uncertain.
 
@@ -108,6 +111,7 @@ def fit_cameras(
     intrinsics, poses = np.full((count, 3, 3), np.nan), np.full((count, 4, 4), np.nan)
     window, rmse = np.full((count, 3), np.nan), np.full(count, np.nan)
     iterations = np.zeros(count, np.int32)
+    rows = _whole_batches(rows, only)
     if len(rows):
         center = observed.image_size[rows] / 2
         # In blocks, because the points of many images take much memory; the last one is no shorter than a batch.
@@ -136,6 +140,18 @@ def fit_cameras(
         window[good] = sphere_window(matrices, fit.cam_to_world, described.reach)[accepted]
         rmse[rows], iterations[rows] = fit.rmse, fit.iterations
     return FittedCameras(status, intrinsics, poses, window, rmse, iterations, canonical)
+
+
+def _whole_batches(rows: Int[np.ndarray, "usable"], only: range | None) -> Int[np.ndarray, "some"]:
+    """The rows of the solver's batches that hold the images ``only``: a camera depends on its batch in rounding."""
+    if only is None:
+        return rows
+    first, last = np.searchsorted(rows, [only.start, only.stop])
+    if first == last:
+        return rows[:0]
+    # Batches before the last one are full, and so is the last if it is not alone, by repetition.
+    first = min(first // BATCH * BATCH, max(0, len(rows) // BATCH - 1) * BATCH)
+    return rows[first : -(-last // BATCH) * BATCH]
 
 
 def _shared_by_all(

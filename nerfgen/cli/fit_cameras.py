@@ -31,6 +31,7 @@ def fit_cameras(
             "MODEL",
         ),
     ] = None,
+    cluster: runtime.ShardChoice,
     output: runtime.OutputFile,
     picture: Annotated[
         Path | None,
@@ -60,7 +61,7 @@ def fit_cameras(
         model = load_model(like)
         settings = replace(settings, focal=model.focal)
         canonical = (model.canonical_index, model.canonical)
-    file = output.output or data / "cameras.h5"
+    file = output.output or cluster.shard.path(data / "cameras.h5")
     reporter = messages.reporter()
     summary = fit_folder(
         data,
@@ -68,6 +69,7 @@ def fit_cameras(
         settings,
         landmarks=landmarks,
         canonical=canonical,
+        shard=cluster.shard,
         overwrite=output.overwrite,
         say=reporter.say,
     )

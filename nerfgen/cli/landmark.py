@@ -33,6 +33,7 @@ def landmark(
     ] = None,
     models: runtime.Models = None,
     workers: runtime.Workers = None,
+    cluster: runtime.ShardChoice,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -59,7 +60,7 @@ def landmark(
     from nerfgen.landmark import landmark_figure, landmark_folder
 
     runtime.existing_folder(data)
-    file = output.output or data / "landmarks.h5"
+    file = output.output or cluster.shard.path(data / "landmarks.h5")
     reporter = messages.reporter()
     with reporter.progress("landmarks") as progress:
         summary = landmark_folder(
@@ -69,6 +70,7 @@ def landmark(
             model=model,
             models=models,
             workers=workers,
+            shard=cluster.shard,
             overwrite=output.overwrite,
             progress=progress,
             warn=reporter.say,

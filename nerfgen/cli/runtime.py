@@ -16,6 +16,7 @@ import typer
 from nerfgen.cli.progress import Messages
 from nerfgen.settings import MAX_SEED, MAX_WORKERS, SettingError, Settings, setting
 from nerfgen.stopping import ending_signals, is_ending
+from nerfgen.storage import Shard, parse_shard
 from nerfgen.untrusted import printable
 
 if TYPE_CHECKING:
@@ -70,6 +71,20 @@ class OutputFile(Settings, title="Output"):
         # A pipe would block when its content is compared, and a device would be replaced by a file.
         if self.output and self.output.exists() and not (self.output.is_file() or self.output.is_dir()):
             raise SettingError(f"{self.output} is a pipe or a device; choose another `output`")
+
+
+@dataclass(frozen=True)
+class ShardChoice(Settings, title="Cluster"):
+    """The part of the images that a command works on."""
+
+    shard: Shard = setting(
+        Shard(),
+        parse=parse_shard,
+        metavar="I/N",
+        default_text="1/1",
+        help="Work on the I-th of N equal parts of the images, as job I of an array of N; `nerfgen join` joins the "
+        "outputs.",
+    )
 
 
 Overwrite = Annotated[

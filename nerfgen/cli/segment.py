@@ -45,6 +45,7 @@ def segment(
     ] = None,
     models: runtime.Models = None,
     workers: runtime.Workers = None,
+    cluster: runtime.ShardChoice,
     png: Annotated[
         Path | None,
         typer.Option(
@@ -76,7 +77,7 @@ def segment(
     from nerfgen.mask import mask_figure, segment_folder, write_png_masks
 
     runtime.existing_folder(data)
-    file = output.output or data / "masks.h5"
+    file = output.output or cluster.shard.path(data / "masks.h5")
     reporter = messages.reporter()
     with reporter.progress("masks") as progress:
         summary = segment_folder(
@@ -87,6 +88,7 @@ def segment(
             settings=settings,
             models=models,
             workers=workers,
+            shard=cluster.shard,
             overwrite=output.overwrite,
             progress=progress,
             warn=reporter.say,

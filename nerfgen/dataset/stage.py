@@ -38,12 +38,12 @@ def write_dataset(
 
     Args:
         model: a model file, or the folder that holds model.h5.
-        dataset: content, and the part of the shards to render.
-        overwrite: first remove the shards of this part, and all shards of other datasets.
+        dataset: content, and which of its shards to render.
+        overwrite: first remove these shards, and all shards of other datasets.
         progress: counts identities.
 
     Returns:
-        ``identities``, ``views``, ``shards`` (of the part), ``rendered`` (identities; the others were kept),
+        ``identities``, ``views``, ``shards`` (of these), ``rendered`` (identities; the others were kept),
         ``rejected`` (draws that ``min_distance`` excluded), ``too_near`` (identities within ``near_distance`` of a
         training row), ``landmarks`` (whether the class has any), ``depth_fits`` (whether 16 bits can hold all
         depths), ``output``.
@@ -69,7 +69,7 @@ def write_dataset(
         parameters=plan.parameters(trained),
         inputs=[storage.file_record(model)],
     )
-    chosen = list(plan.shards)[dataset.part.number - 1 :: dataset.part.of]
+    chosen = list(plan.shards)[dataset.shard.number - 1 :: dataset.shard.of]
     kept = _existing(out, plan, whole, replaced=set(chosen), overwrite=overwrite)
     waiting = {name: plan.shards[name] for name in chosen if name not in kept}
     write_description(whole, plan, scene.described, scene.around.near)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         positions,
         usable,
     )
+    from nerfgen.storage.join import ShardFile, joined_stage, read_shards, write_joined
     from nerfgen.storage.journal import Digest, Journal, Row
     from nerfgen.storage.reader import (
         class_of,
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
         schema_of,
         strings,
     )
+    from nerfgen.storage.row_writer import RowWriter
     from nerfgen.storage.schema import ROOT_ATTRIBUTES, Attribute, Dataset, Schema
     from nerfgen.storage.schemas import SCHEMAS
     from nerfgen.storage.seal import check_seal
+    from nerfgen.storage.shard import Shard, parse_shard
     from nerfgen.storage.single_writer import OutputBusyError, claim, remove_void_claim
     from nerfgen.storage.stage import (
         ELSEWHERE,
@@ -64,7 +67,10 @@ __all__ = [
     "OutputBusyError",
     "Record",
     "Row",
+    "RowWriter",
     "Schema",
+    "Shard",
+    "ShardFile",
     "Stage",
     "allocate",
     "atomic_folder",
@@ -84,12 +90,15 @@ __all__ = [
     "get_tree",
     "hdf5_errors",
     "image_digests",
+    "joined_stage",
     "open_file",
     "open_hdf5",
+    "parse_shard",
     "positions",
     "put",
     "put_inputs",
     "put_tree",
+    "read_shards",
     "reading",
     "remove_abandoned",
     "remove_folder",
@@ -99,5 +108,6 @@ __all__ = [
     "short_name",
     "strings",
     "usable",
+    "write_joined",
     "writing",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nerfgen.storage.schema import IMAGE, STATUS, Attribute, Dataset, Schema, Values
+from nerfgen.storage.schema import IMAGE, IMAGE_DIGEST, STATUS, Attribute, Dataset, Schema, Values
 
 MODEL_SCHEMAS = (
     Schema(
@@ -19,6 +19,7 @@ MODEL_SCHEMAS = (
                 "the dilated mask first, then the others within the image, then those beyond it; one image per "
                 "chunk, not compressed",
                 by_item=True,
+                compressed=False,
             ),
             Dataset(
                 "order",
@@ -26,6 +27,7 @@ MODEL_SCHEMAS = (
                 ("image", "pixel"),
                 "index of each pixel in its raster: row times side plus column; one image per chunk, not compressed",
                 by_item=True,
+                compressed=False,
             ),
             Dataset(
                 "inside",
@@ -41,6 +43,7 @@ MODEL_SCHEMAS = (
                 "pixels within the image; 0 where the image is unusable",
                 values=Values(0),
             ),
+            IMAGE_DIGEST,
         ),
     ),
     Schema(
