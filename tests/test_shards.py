@@ -107,7 +107,7 @@ def test_shards_that_do_not_make_up_a_run_are_refused(landmark_shards, call):
     with pytest.raises(InputError, match=f"{re.escape(second.name)} and .*copy.h5 are both shard 2/3"):
         call("join", first, second, third, doubled)
     call("landmark", data, "--workers", 1, "--shard", "1/2", "-q")
-    with pytest.raises(InputError, match="different runs, .* number of shards: 3 and 2"):
+    with pytest.raises(InputError, match=r"different runs, .* number of shards: 3 and 2"):
         call("join", second, third, data / "landmarks.shard-1-of-2.h5")
     (data / "0000" / "new.jpg").write_bytes((data / "0000" / "000000.jpg").read_bytes())
     call("landmark", data, "--workers", 1, "--shard", "1/3", "--overwrite", "-q")
@@ -115,7 +115,7 @@ def test_shards_that_do_not_make_up_a_run_are_refused(landmark_shards, call):
         call("join", first, second, third)
     assert not (data / "landmarks.h5").exists()
     call("landmark", data, "--workers", 1, "-q")
-    with pytest.raises(InputError, match="landmarks.h5 is no shard"):
+    with pytest.raises(InputError, match=r"landmarks\.h5 is no shard"):
         call("join", data / "landmarks.h5")
 
 

@@ -34,6 +34,8 @@ def fit_folder(
     landmarks: Path | None = None,
     canonical: tuple[Int[np.ndarray, "points"], Float[np.ndarray, "points 3"]] | None = None,
     shard: storage.Shard = storage.Shard(),
+    workers: int | None = None,
+    scheduler: str | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> storage.Record:
@@ -42,8 +44,9 @@ def fit_folder(
     Args:
         landmarks: file of the landmark stage; ``data/landmarks.h5`` by default.
         canonical: (index, keypoints) of an earlier fit; by default those of the class.
-        shard: the part of the images to fit, for :func:`nerfgen.storage.join_shards`. What all images have in common,
+        shard: the part of the images to fit; `nerfgen join` joins the outputs. What all images have in common,
             such as estimated canonical keypoints, is computed from all of them.
+        workers, scheduler: take workers of Dask, see :class:`nerfgen.cluster.ClusterWorkers`.
         say: receives a line when canonical keypoints are estimated, and a warning if they are uncertain.
 
     Returns:
@@ -90,7 +93,16 @@ def fit_folder(
     kept = stage.is_current(overwrite=overwrite)
     if not kept:
         with stage.claimed():
-            fitted = fit_cameras(observed, described, settings, only=rows, source=str(source), say=say)
+            fitted = fit_cameras(
+                observed,
+                described,
+                settings,
+                only=rows,
+                workers=workers,
+                scheduler=scheduler,
+                source=str(source),
+                say=say,
+            )
         if shard.is_whole:
             _require_one(fitted.status, source)
         with stage.create() as file:

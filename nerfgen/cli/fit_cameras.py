@@ -31,7 +31,8 @@ def fit_cameras(
             "MODEL",
         ),
     ] = None,
-    cluster: runtime.ShardChoice,
+    cluster: runtime.Cluster,
+    workers: runtime.ClusterWorkers = None,
     output: runtime.OutputFile,
     picture: Annotated[
         Path | None,
@@ -70,6 +71,8 @@ def fit_cameras(
         landmarks=landmarks,
         canonical=canonical,
         shard=cluster.shard,
+        workers=workers,
+        scheduler=cluster.scheduler,
         overwrite=output.overwrite,
         say=reporter.say,
     )

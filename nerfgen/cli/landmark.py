@@ -33,7 +33,7 @@ def landmark(
     ] = None,
     models: runtime.Models = None,
     workers: runtime.Workers = None,
-    cluster: runtime.ShardChoice,
+    cluster: runtime.Cluster,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -71,6 +71,7 @@ def landmark(
             models=models,
             workers=workers,
             shard=cluster.shard,
+            scheduler=cluster.scheduler,
             overwrite=output.overwrite,
             progress=progress,
             warn=reporter.say,

@@ -74,8 +74,8 @@ class OutputFile(Settings, title="Output"):
 
 
 @dataclass(frozen=True)
-class ShardChoice(Settings, title="Cluster"):
-    """The part of the images that a command works on."""
+class Cluster(Settings, title="Cluster"):
+    """How the images of a command are divided among machines."""
 
     shard: Shard = setting(
         Shard(),
@@ -85,8 +85,25 @@ class ShardChoice(Settings, title="Cluster"):
         help="Work on the I-th of N equal parts of the images, as job I of an array of N; `nerfgen join` joins the "
         "outputs.",
     )
+    scheduler: str | None = setting(
+        None,
+        metavar="ADDRESS|local",
+        help="Let workers of Dask do the work: those of the scheduler at this address, or with local those of this "
+        "machine. The output is the same. Who reaches a scheduler can run any program on its workers.",
+    )
 
 
+# Of commands that use one process without a scheduler.
+ClusterWorkers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=MAX_WORKERS,
+        help="Processes of --scheduler local; one per core by default.",
+        show_default=False,
+        rich_help_panel=Cluster.title,
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel="Output")
 ]

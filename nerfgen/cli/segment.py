@@ -45,7 +45,7 @@ def segment(
     ] = None,
     models: runtime.Models = None,
     workers: runtime.Workers = None,
-    cluster: runtime.ShardChoice,
+    cluster: runtime.Cluster,
     png: Annotated[
         Path | None,
         typer.Option(
@@ -89,6 +89,7 @@ def segment(
             models=models,
             workers=workers,
             shard=cluster.shard,
+            scheduler=cluster.scheduler,
             overwrite=output.overwrite,
             progress=progress,
             warn=reporter.say,

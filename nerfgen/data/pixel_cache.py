@@ -17,10 +17,12 @@ from jaxtyping import Float, Int, UInt8
 from nerfgen import storage
 from nerfgen.data.framing import (
     DILATION,
+    FramingRequest,
     ImageListing,
     Raster,
     UsableImages,
     count_skipped,
+    frame_image,
     list_images,
     open_framer,
     order_pixels,
@@ -30,7 +32,7 @@ from nerfgen.data.rows import BaseModel
 from nerfgen.errors import NerfgenError, OutputExistsError
 from nerfgen.geometry import window_intrinsics
 from nerfgen.objectclass import ObjectClass
-from nerfgen.parallel import Progress, map_threads, silent
+from nerfgen.parallel import Progress, map_ordered, map_threads, silent
 
 SCHEMA = "pixels/1"
 # Raise when equal inputs give other pixels.
@@ -227,9 +229,15 @@ def write_pixels(
     digests: Mapping[str, str],
     *,
     base: BaseModel | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     progress: Progress = silent,
 ) -> dict[str, int]:
     """Decode the usable images among some rows, in threads, and write each as soon as it is decoded.
+
+    Args:
+        base: its renderings come last among the images.
+        workers, scheduler: take workers of Dask in place of threads, see :class:`nerfgen.cluster.ClusterWorkers`.
 
     Returns:
         Number of unusable images, by status.
@@ -254,7 +262,19 @@ def write_pixels(
                 raster = frame(row)
             return raster if isinstance(raster, str) else _ordered(raster)
 
-        decoded = map_threads(ordered, usable, progress=progress)
+        if scheduler:
+            decoded = map_ordered(
+                _frame,
+                [listing.request(row) for row in usable],
+                workers=workers,
+                initializer=_start,
+                initializer_arguments=(listing.masks, size),
+                scheduler=scheduler,
+                name_of=lambda request: request.image.name,
+                progress=progress,
+            )
+        else:
+            decoded = map_threads(ordered, usable, progress=progress)
         chosen = set(usable)
         for row in rows:
             found = next(decoded) if row in chosen else listing.status[row]
@@ -279,6 +299,22 @@ def write_pixels(
             require_usable(status[:num_inputs], listing.data, cameras)
         writer.finish()
     return count_skipped(status)
+
+
+# Of a worker: the open file of the masks, and the size.
+_masks: h5py.File | None
+_size: int
+
+
+def _start(masks: Path | None, size: int) -> None:
+    global _masks, _size
+    _masks = storage.open_file(masks, "masks/1", "truth/1") if masks else None
+    _size = size
+
+
+def _frame(request: FramingRequest) -> _Pixels | str:
+    raster = frame_image(request, _masks, _size)
+    return raster if isinstance(raster, str) else _ordered(raster)
 
 
 _Pixels = tuple[np.ndarray, np.ndarray, int, int]

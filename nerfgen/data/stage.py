@@ -20,6 +20,8 @@ def frame_folder(
     cameras: Path,
     masks: Path | None,
     shard: storage.Shard = storage.Shard(),
+    workers: int | None = None,
+    scheduler: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
     say: Callable[[str], None] = lambda line: None,
@@ -29,7 +31,8 @@ def frame_folder(
     Args:
         size: width and height of a raster, pixels.
         output: by default the file that training looks for in ``data``, or a shard of it.
-        shard: the part of the images to work on, for :func:`nerfgen.storage.join_shards`.
+        shard: the part of the images to work on; `nerfgen join` joins the outputs.
+        workers, scheduler: take workers of Dask, see :class:`nerfgen.cluster.ClusterWorkers`.
         overwrite: replace an existing output. Without it, one from the same inputs is kept.
         say: receives a warning if images are not those that the cameras or masks were made of.
 
@@ -60,7 +63,17 @@ def frame_folder(
     else:
         known = {image: sha256 for image, (_, sha256) in digests.items()}
         listing = list_images(data, cameras, masks, digests=known, say=say)
-        skipped = write_pixels(stage, listing, rows, size, cameras, known, progress=progress)
+        skipped = write_pixels(
+            stage,
+            listing,
+            rows,
+            size,
+            cameras,
+            known,
+            workers=workers,
+            scheduler=scheduler,
+            progress=progress,
+        )
     return {
         "images": len(own),
         "framed": len(own) - sum(skipped.values()),

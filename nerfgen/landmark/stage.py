@@ -71,6 +71,7 @@ def landmark_folder(
     models: Path | None = None,
     workers: int | None = None,
     shard: storage.Shard = storage.Shard(),
+    scheduler: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda line: None,
@@ -83,7 +84,8 @@ def landmark_folder(
         model: a trained estimator (`nerfgen train-landmarker`), for classes that bring none.
         models: the model file of MediaPipe or a folder that holds it; searched for if None.
         workers: processes; one per core by default.
-        shard: the part of the images to work on, for :func:`nerfgen.storage.join_shards`.
+        shard: the part of the images to work on; `nerfgen join` joins the outputs.
+        scheduler: takes workers of Dask, see :class:`nerfgen.cluster.ClusterWorkers`.
         overwrite: replace an existing output. Without it, one from the same images is kept.
         warn: called with one line for each part of the installation that is incomplete, and before a download.
 
@@ -121,7 +123,8 @@ def landmark_folder(
 
         def estimate(indices: Sequence[int]) -> Iterator[tuple[storage.Row, storage.Digest]]:
             chosen = [images[index] for index in indices]
-            for detection, digest in _map(chosen, spec, workers=workers, progress=progress):
+            found = _map(chosen, spec, workers=workers, scheduler=scheduler, progress=progress)
+            for detection, digest in found:
                 yield vars(detection), digest
 
         if journal:
@@ -159,7 +162,12 @@ _estimator: LandmarkEstimator
 
 
 def _map(
-    images: Sequence[InputImage], spec: EstimatorSpec, *, workers: int | None, progress: Progress
+    images: Sequence[InputImage],
+    spec: EstimatorSpec,
+    *,
+    workers: int | None,
+    progress: Progress,
+    scheduler: str | None = None,
 ) -> Iterator[tuple[Detection, tuple[int, str]]]:
     """The detections in images, and the digests of the images."""
     return map_ordered(
@@ -169,6 +177,8 @@ def _map(
         initializer=_start,
         initializer_arguments=(spec,),
         preload=[__name__, *spec.modules],
+        scheduler=scheduler,
+        name_of=lambda image: image.name,
         progress=progress,
     )
 

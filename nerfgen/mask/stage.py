@@ -69,6 +69,7 @@ def segment_folder(
     models: Path | None = None,
     workers: int | None = None,
     shard: storage.Shard = storage.Shard(),
+    scheduler: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda line: None,
@@ -82,7 +83,8 @@ def segment_folder(
         settings: the method and what it takes.
         models: the model file of MediaPipe or a folder that holds it; searched for if None.
         workers: processes; one per core by default.
-        shard: the part of the images to work on, for :func:`nerfgen.storage.join_shards`.
+        shard: the part of the images to work on; `nerfgen join` joins the outputs.
+        scheduler: takes workers of Dask, see :class:`nerfgen.cluster.ClusterWorkers`.
         overwrite: replace an existing output. Without it, one from the same inputs is kept.
         warn: called with one line for each part of the installation that is incomplete, and before a download.
 
@@ -146,7 +148,7 @@ def segment_folder(
 
     def segment(indices: Sequence[int]) -> Iterator[tuple[storage.Row, storage.Digest]]:
         chosen = [items[index] for index in indices]
-        for segmentation, digest in _map(chosen, spec, workers, progress):
+        for segmentation, digest in _map(chosen, spec, workers, progress, scheduler):
             yield vars(segmentation), digest
 
     with stage.journal() as journal, stage.create() as file:
@@ -221,7 +223,11 @@ _segmenter: Segmenter
 
 
 def _map(
-    items: Sequence[_Item], spec: SegmenterSpec, workers: int | None, progress: Progress
+    items: Sequence[_Item],
+    spec: SegmenterSpec,
+    workers: int | None,
+    progress: Progress,
+    scheduler: str | None = None,
 ) -> Iterator[tuple[Segmentation, tuple[int, str]]]:
     """The segmentations of images, and the digests of the images."""
     return map_ordered(
@@ -231,6 +237,8 @@ def _map(
         initializer=_start,
         initializer_arguments=(spec,),
         preload=[__name__, *spec.modules],
+        scheduler=scheduler,
+        name_of=lambda item: item[0].name,
         progress=progress,
     )
 

@@ -19,7 +19,7 @@ _MOST_ROWS, _MOST_BYTES = 64, 1 << 20
 class RowWriter:
     """Writes a file of a schema with a row per image or object.
 
-    Equal rows give equal files, whoever writes them: what a run computes, and what :func:`join_shards` reads.
+    Equal rows give equal files, whoever writes them: what a run computes, and what :func:`write_joined` reads.
 
     Args:
         file: open for writing, without datasets.
