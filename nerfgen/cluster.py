@@ -85,7 +85,10 @@ class ClusterWorkers:
                     threads_per_worker=1,
                     host=_LOCALHOST,
                     security=security,
-                    dashboard_address=None,
+                    # Pages about the cluster go to this machine too, at any port.
+                    dashboard_address=f"{_LOCALHOST}:0",
+                    worker_dashboard_address=f"{_LOCALHOST}:0",
+                    scheduler_kwargs={"dashboard": False},
                     memory_limit=0,
                     silence_logs=logging.CRITICAL,
                 )
@@ -131,9 +134,9 @@ class ClusterWorkers:
                 found += self._results(self.submit(submitted.function, [item]))
             except self._killed as error:
                 raise WorkerError(
-                    f"{self._name_of(item)} ended {error.allowed_failures + 1} workers in a row, each killed or "
-                    "crashed while it worked on this image; move the image away, or give workers more memory if many "
-                    "images do so, and run the command again"
+                    f"{self._name_of(item)} ended {error.allowed_failures + 1} workers in a row, which were killed or "
+                    "crashed while they worked on it; leave it out, or give workers more memory if others do the same, "
+                    "and run the command again"
                 ) from None
         return found
 

@@ -74,7 +74,19 @@ class OutputFile(Settings, title="Output"):
 
 
 @dataclass(frozen=True)
-class Cluster(Settings, title="Cluster"):
+class Scheduler(Settings, title="Cluster"):
+    """Workers of Dask for a command."""
+
+    scheduler: str | None = setting(
+        None,
+        metavar="ADDRESS|local",
+        help="Let workers of Dask do the work: those of the scheduler at this address, or with local those of this "
+        "machine. The output is the same. Who reaches a scheduler can run any program on its workers.",
+    )
+
+
+@dataclass(frozen=True)
+class Cluster(Scheduler):
     """How the images of a command are divided among machines."""
 
     shard: Shard = setting(
@@ -84,12 +96,6 @@ class Cluster(Settings, title="Cluster"):
         default_text="1/1",
         help="Work on the I-th of N equal parts of the images, as job I of an array of N; `nerfgen join` joins the "
         "outputs.",
-    )
-    scheduler: str | None = setting(
-        None,
-        metavar="ADDRESS|local",
-        help="Let workers of Dask do the work: those of the scheduler at this address, or with local those of this "
-        "machine. The output is the same. Who reaches a scheduler can run any program on its workers.",
     )
 
 

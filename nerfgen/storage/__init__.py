@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     )
     from nerfgen.storage.content import check_attributes, dataset_digest, datasets
     from nerfgen.storage.digest import InputRecord, Record, file_digest, file_record, folder_record
+    from nerfgen.storage.division import Shard, parse_shard
     from nerfgen.storage.hdf5 import allocate, create_file, put, put_tree, renew
     from nerfgen.storage.image_rows import (
         STATUSES,
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from nerfgen.storage.schema import ROOT_ATTRIBUTES, Attribute, Dataset, Schema
     from nerfgen.storage.schemas import SCHEMAS
     from nerfgen.storage.seal import check_seal
-    from nerfgen.storage.shard import Shard, parse_shard
     from nerfgen.storage.single_writer import OutputBusyError, claim, remove_void_claim
     from nerfgen.storage.stage import (
         ELSEWHERE,

@@ -12,12 +12,12 @@ import numpy as np
 
 from nerfgen.errors import InputError
 from nerfgen.storage.digest import InputRecord, folder_record
+from nerfgen.storage.division import Shard
 from nerfgen.storage.image_rows import usable
 from nerfgen.storage.reader import class_of, open_hdf5, reading, strings
 from nerfgen.storage.row_writer import RowWriter
 from nerfgen.storage.schema import Schema
 from nerfgen.storage.schemas import SCHEMAS
-from nerfgen.storage.shard import Shard
 from nerfgen.storage.stage import Stage, compared
 from nerfgen.untrusted import parse_json
 

@@ -1,4 +1,4 @@
-"""Shards: the part of a run's images that one job of an array works on."""
+"""The division of a run into shards: the images that one job of an array works on."""
 
 from __future__ import annotations
 
