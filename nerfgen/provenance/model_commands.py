@@ -255,7 +255,8 @@ def render(origin: Origin) -> Call:
     options: Record = {}
     default = "views.h5"
     if "fit_steps" in parameters:
-        options, default = {**_fitting(origin), "image": _images(origin)}, "fitted.h5"
+        options = {**_fitting(origin), "image": _images(origin), "shard": origin.shard}
+        default = origin.per_image("fitted.h5")
     elif parameters["codes"]:
         options = {"codes": made.references(parameters["codes"])}
     elif (parameters["rows"] and parameters["rows"] != _DEFAULT_ROWS) or "axes" in parameters:

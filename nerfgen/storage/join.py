@@ -14,7 +14,7 @@ from nerfgen.errors import InputError
 from nerfgen.storage.digest import InputRecord, folder_record
 from nerfgen.storage.division import Shard
 from nerfgen.storage.image_rows import usable
-from nerfgen.storage.reader import class_of, open_hdf5, reading, strings
+from nerfgen.storage.reader import class_of, get_tree, open_hdf5, reading, strings
 from nerfgen.storage.row_writer import RowWriter
 from nerfgen.storage.schema import Schema
 from nerfgen.storage.schemas import SCHEMAS
@@ -177,8 +177,8 @@ def write_joined(shards: Sequence[ShardFile], stage: Stage, progress: Callable[[
                     f"{filled[0].path} and {each.path} differ in dataset {different[0]}, which all images share; make "
                     "all shards on machines of one kind"
                 )
-            for row in _rows(each, schema):
-                writer.add(row)
+            for row, trees in _rows(each, schema):
+                writer.add(row, trees)
                 done += 1
                 progress(done, total)
         writer.finish(**common)
@@ -192,7 +192,7 @@ def _count(shard: ShardFile) -> int:
 def _shared(shard: ShardFile) -> dict[str, Any]:
     """The datasets that belong to all rows."""
     schema = SCHEMAS[shard.stage.schema]
-    by_row = {spec.name for spec in (*schema.arrays, *schema.columns)}
+    by_row = {*(spec.name for spec in (*schema.arrays, *schema.columns)), *schema.optional_groups}
     with reading(shard.path, schema.name) as file:
         return {name: _values(file[name], slice(None)) for name in file if name not in by_row}
 
@@ -201,24 +201,34 @@ def _equal(first: Any, other: Any) -> bool:
     return bool(np.array_equal(np.asarray(first), np.asarray(other)))
 
 
-def _rows(shard: ShardFile, schema: Schema) -> Iterator[dict[str, Any]]:
-    """The rows of a shard as :class:`RowWriter` takes them."""
+def _rows(shard: ShardFile, schema: Schema) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The rows of a shard and what groups hold of them, as :class:`RowWriter` takes them."""
     arrays = {spec.name for spec in schema.arrays}
     with reading(shard.path, schema.name) as file:
         names = [spec.name for spec in (*schema.arrays, *schema.columns) if spec.name in file]
         count = len(file["status"])
         item = sum(file[name].dtype.itemsize * int(np.prod(file[name].shape[1:])) for name in names)
         step = max(1, min(_MOST_ROWS, _MOST_BYTES // item))
+        groups = [name for name in schema.optional_groups if name in file]
         for start in range(0, count, step):
             values = {name: _values(file[name], slice(start, start + step)) for name in names}
             is_usable = usable(values["status"])
             for place in range(len(is_usable)):
                 row = {name: values[name][place] for name in names}
                 # Arrays of unusable images were not written, unless they say so by NaN.
-                yield {
-                    name: None if name in arrays and not is_usable[place] and not np.any(value) else value
-                    for name, value in row.items()
+                empty = {
+                    name for name in arrays & row.keys() if not is_usable[place] and not np.any(row[name])
                 }
+                trees = {
+                    name: _tree(file[name][str(start + place)])
+                    for name in groups
+                    if str(start + place) in file[name]
+                }
+                yield {name: None if name in empty else value for name, value in row.items()}, trees
+
+
+def _tree(item: h5py.Group | h5py.Dataset) -> Any:
+    return get_tree(item) if isinstance(item, h5py.Group) else item[()]
 
 
 def _values(dataset: h5py.Dataset, rows: slice) -> Any:

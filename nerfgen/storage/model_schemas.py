@@ -229,6 +229,13 @@ MODEL_SCHEMAS = (
             ),
             Dataset("status", "string", ("object",), "whether the object could be rendered and, if not, why"),
             Dataset(
+                "image_sha256",
+                "string",
+                ("object",),
+                "SHA-256 of the image file that the object was fitted to (new images)",
+                optional=True,
+            ),
+            Dataset(
                 "row",
                 "int32",
                 ("object",),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import h5py
 import numpy as np
 
-from nerfgen.storage.hdf5 import allocate, put
+from nerfgen.storage.hdf5 import allocate, put, put_tree
 from nerfgen.storage.schema import Dataset
 from nerfgen.storage.schemas import SCHEMAS
 
@@ -38,8 +39,16 @@ class RowWriter:
         self._columns: dict[str, list[Any]] = {}
         self._written = self._bytes = 0
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Add the next row: a value for each dataset that the file has; None leaves an array empty."""
+    def add(self, row: Mapping[str, Any], trees: Mapping[str, Any] = MappingProxyType({})) -> None:
+        """Add the next row.
+
+        Args:
+            row: a value for each dataset that the file has; None leaves an array empty.
+            trees: what groups hold of the row, by its number: an array, or a tree of arrays.
+        """
+        number = self._written + len(self._waiting)
+        for group, tree in trees.items():
+            put_tree(self._file.require_group(group), {str(number): tree})
         for name, value in row.items():
             if name not in self._arrays:
                 self._columns.setdefault(name, []).append(value)
