@@ -28,7 +28,7 @@ LOCAL = "local"
 BATCH = 100
 # Tasks that are under way for each worker, and at least in all, so that a cluster that grows with its tasks does so.
 _TASKS_PER_WORKER, _LEAST_TASKS = 3, 8
-_CONNECT_SECONDS = 30
+_CONNECT_SECONDS = 10
 _LOCALHOST = "127.0.0.1"
 
 
