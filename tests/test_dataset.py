@@ -359,3 +359,17 @@ def test_aiming_at_the_origin_keeps_place_and_smallest_turn(model):
 def test_poses_that_are_none_are_told(text):
     with pytest.raises(InputError, match="`poses`"):
         parse_poses("poses", text)
+
+
+@pytest.mark.slow
+def test_workers_of_dask_write_the_same_files(trained, tmp_path):
+    pytest.importorskip("distributed")
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    expected = write_dataset(trained, alone, **small())
+    found = write_dataset(trained, together, **small(), scheduler="local", workers=2)
+    assert found | {"output": ""} == expected | {"output": ""}
+    names = sorted(path.relative_to(alone) for path in alone.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(together) for path in together.rglob("*") if path.is_file())
+    assert [(together / name).read_bytes() for name in names] == [
+        (alone / name).read_bytes() for name in names
+    ]

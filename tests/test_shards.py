@@ -11,17 +11,20 @@ import pytest
 
 from nerfgen.errors import InputError
 from nerfgen.landmark.estimator import EstimatorSpec
+from nerfgen.provenance import reconstruct
 from nerfgen.settings import SettingError
 from nerfgen.storage import Shard, parse_shard
 
 COUNT, SHARDS = 150, 4
 
 
-@pytest.fixture
-def face_double(monkeypatch):
+@pytest.fixture(scope="module")
+def face_double():
     """The class face has an estimator that costs nothing."""
     spec = EstimatorSpec("load", "FaceDouble", "double")
-    monkeypatch.setattr("nerfgen.landmark.stage.estimator_for", lambda *_, **__: spec)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nerfgen.landmark.stage.estimator_for", lambda *_, **__: spec)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +45,9 @@ STAGES = (
 )
 
 
-@pytest.fixture
-def finished(images, face_double, call, tmp_path_factory) -> Path:
-    """The images with all files, each of which one run made."""
+@pytest.fixture(scope="module")
+def whole_run(images, face_double, call, tmp_path_factory) -> Path:
+    """The images with all files, each of which one run made. Tests write elsewhere."""
     data = tmp_path_factory.mktemp("finished") / "data"
     shutil.copytree(images, data)
     for (command, *options), _ in STAGES:
@@ -52,11 +55,17 @@ def finished(images, face_double, call, tmp_path_factory) -> Path:
     return data
 
 
+@pytest.fixture
+def finished(whole_run, tmp_path) -> Path:
+    """A copy that a test may write to."""
+    return Path(shutil.copytree(whole_run, tmp_path / "finished"))
+
+
 def shard_names(data: Path) -> list[Path]:
     return sorted(data.glob("*.shard-*"))
 
 
-def test_joined_shards_are_the_file_of_one_run(finished, call, tmp_path):
+def test_joined_shards_are_the_file_of_one_run(finished, call):
     for (command, *options), pattern in STAGES:
         (whole,) = finished.glob(pattern)
         expected = whole.read_bytes()
@@ -126,6 +135,11 @@ def test_shards_that_were_made_with_other_options_are_refused(finished, call):
         call("join", *shard_names(finished))
 
 
+def test_the_command_of_a_shard_is_known(landmark_shards):
+    made = reconstruct(shard_names(landmark_shards)[1])
+    assert (made.command, made.options["shard"], made.options["output"]) == ("landmark", "2/3", None)
+
+
 def test_more_shards_than_images_are_joined(landmark_shards, call):
     data = landmark_shards
     call("landmark", data, "--workers", 1, "-q")
@@ -139,7 +153,8 @@ def test_more_shards_than_images_are_joined(landmark_shards, call):
     assert (data / "landmarks.h5").read_bytes() == expected
 
 
-def test_training_finds_what_was_framed_before(cars, tiny_options, call, tmp_path, capsys):
+@pytest.mark.slow
+def test_training_finds_what_was_framed_before(cars, tiny_options, call, tmp_path):
     data = tmp_path / "cars"
     shutil.copytree(cars, data)
     truth = ("--cameras", data / "truth.h5", "--masks", data / "truth.h5")
