@@ -11,6 +11,7 @@ import logging
 import os
 import pickle
 import threading
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -114,7 +115,11 @@ class ClusterWorkers:
     def submit(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Task:
         """Let a worker compute ``function`` of each item."""
         batch = pickle.dumps((function, items))
-        return Task(function, items, self._client.submit(run_batch, self._start, batch, pure=False))
+        with warnings.catch_warnings():
+            # Tuned networks are large, and are needed where they are sent.
+            warnings.filterwarnings("ignore", "Sending large graph")
+            future = self._client.submit(run_batch, self._start, batch, pure=False)
+        return Task(function, items, future)
 
     def result(self, submitted: Task) -> list[Any]:
         """Wait for the results of :meth:`submit`.

@@ -89,6 +89,7 @@ class ModelSource(Protocol):
         rendering: RenderSettings,
         progress: Progress,
         cluster: Cluster,
+        workers: int | None,
     ) -> None:
         """Render objects into a views file."""
 
@@ -138,6 +139,7 @@ class FileSource:
         rendering: RenderSettings,
         progress: Progress,
         cluster: Cluster,
+        workers: int | None,
     ) -> None:
         """Render objects into a views file."""
         from nerfgen.render import render_to_file
@@ -149,6 +151,7 @@ class FileSource:
             cameras=cameras,
             rendering=rendering,
             file=self._path,
+            workers=workers,
             scheduler=cluster.scheduler,
             progress=progress,
         )
@@ -205,6 +208,7 @@ class ServerSource:
         rendering: RenderSettings,
         progress: Progress,
         cluster: Cluster,
+        workers: int | None,
     ) -> None:
         """Render objects into a views file."""
         import numpy as np

@@ -107,7 +107,9 @@ def render(
                 content = np.array([sha256 for _, sha256 in digests], dtype=object)
                 loaded = replace(loaded, extra={**loaded.extra, "image_sha256": content})
             with reporter.progress("rendering", "objects") as progress:
-                source.render(loaded, stage, chosen.path.cameras, rendering, progress, cluster)
+                source.render(
+                    loaded, stage, chosen.path.cameras, rendering, progress, cluster, fitting.workers
+                )
         files.write(views_file, source.model, source.folder, chosen.path, reporter.say)
     summary, unusable = _summary(views_file, with_images=bool(objects.image))
     reporter.result(summary, "\n".join(_lines(summary)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import h5py
 import numpy as np
 
 from nerfgen.errors import InputError
+from nerfgen.settings import SettingError
 from nerfgen.storage.digest import InputRecord, folder_record
-from nerfgen.storage.division import Shard
+from nerfgen.storage.division import Shard, parse_shard
 from nerfgen.storage.image_rows import usable
 from nerfgen.storage.reader import class_of, get_tree, open_hdf5, reading, strings
 from nerfgen.storage.row_writer import RowWriter
@@ -66,8 +68,8 @@ def read_shard(path: Path) -> ShardFile:
     inputs = parse_json(attributes["inputs"], f"{path}: attribute inputs")
     try:
         part = parameters.pop("shard")
-        shard, listed = Shard(int(part["number"]), int(part["of"])), str(part["listed"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        shard, listed = parse_shard("shard", f"{part['number']}/{part['of']}"), str(part["listed"])
+    except (AttributeError, KeyError, TypeError, SettingError) as error:
         raise InputError(f"{path} is no shard of a run; give the files of `--shard I/N`") from error
     version = int(attributes.get("stage_version", 1))
     stage = Stage(path, schema, described, parameters, inputs, version)
@@ -96,13 +98,14 @@ def read_shards(paths: Sequence[Path]) -> list[ShardFile]:
                 f"{present[each.shard.number].path} and {each.path} are both shard {each.shard}; give one of them"
             )
         present[each.shard.number] = each
-    missing = [number for number in range(1, first.shard.of + 1) if number not in present]
-    if missing:
-        named = ", ".join(f"{number}/{first.shard.of}" for number in missing[:_LISTED])
-        more = f" and {len(missing) - _LISTED} more" if len(missing) > _LISTED else ""
+    of = first.shard.of
+    if missing := of - len(present):
+        absent = (number for number in range(1, of + 1) if number not in present)
+        named = ", ".join(f"{number}/{of}" for number in islice(absent, _LISTED))
+        more = f" and {missing - _LISTED} more" if missing > _LISTED else ""
         raise InputError(
             f"shards {named}{more} are missing; make them with `--shard`, or give their files too"
-            if len(missing) > 1
+            if missing > 1
             else f"shard {named} is missing; make it with `--shard`, or give its file too"
         )
     return [present[number] for number in sorted(present)]
@@ -116,6 +119,8 @@ def _difference(first: ShardFile, other: ShardFile) -> str:
         return f"the number of shards: {first.shard.of} and {other.shard.of}"
     if first.listed != other.listed:
         return "the images that were listed, because images were added, removed or renamed in between"
+    if [record["file"] for record in first.stage.inputs] != [record["file"] for record in other.stage.inputs]:
+        return "their inputs"
     here, there = (compared(_without_folders(each.stage)) for each in (first, other))
     return next((key for key in [*here, *there] if here.get(key) != there.get(key)), "")
 
