@@ -115,6 +115,7 @@ def words(album: Path) -> list[object]:
 
 
 @pytest.mark.mediapipe
+@pytest.mark.slow
 def test_joined_shards_of_renderings_are_the_file_of_one_run(album, call, tmp_path):
     call(*words(album), "-o", tmp_path / "expected.h5")
     shards = [tmp_path / f"fitted.shard-{number}-of-2.h5" for number in (1, 2)]
