@@ -203,7 +203,8 @@ def _shared(shard: ShardFile) -> dict[str, Any]:
 
 
 def _equal(first: Any, other: Any) -> bool:
-    return bool(np.array_equal(np.asarray(first), np.asarray(other)))
+    first, other = np.asarray(first), np.asarray(other)
+    return np.array_equal(first, other, equal_nan=first.dtype.kind == "f" == other.dtype.kind)
 
 
 def _rows(shard: ShardFile, schema: Schema) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
