@@ -31,6 +31,14 @@ BATCH = 100
 _TASKS_PER_WORKER, _LEAST_TASKS = 3, 8
 _CONNECT_SECONDS = 10
 _LOCALHOST = "127.0.0.1"
+# Of local workers. What they log is reported here, in one line; nobody looks at their profiles and meters, which take
+# time from the work.
+_CONFIGURATION = {
+    "logging": {"distributed": "critical"},
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "10s",
+}
 
 
 @dataclass(frozen=True)
@@ -77,8 +85,7 @@ class ClusterWorkers:
         self._start = pickle.dumps((_surroundings(), initializer, arguments))
         self._killed = distributed.KilledWorker
         self._ends = contextlib.ExitStack()
-        # Whatever the workers of this machine log is reported here, in one line.
-        self._ends.enter_context(dask.config.set({"logging": {"distributed": "critical"}}))
+        self._ends.enter_context(dask.config.set(_CONFIGURATION))
         try:
             if scheduler == LOCAL:
                 cluster = distributed.LocalCluster(
