@@ -4,6 +4,7 @@
     python examples/campaign.py kill --count 30       every command, killed at 30 moments by each of three signals
     python examples/campaign.py fuzz --count 2000     2,000 mutants of every HDF5 file, read by all that reads it
     python examples/campaign.py load --count 100000   the stages on up to 100,000 images: time and memory
+    python examples/campaign.py cluster --count 100000   landmarks by four workers of Dask, one of which is killed
     python examples/campaign.py disk --count 10       writing and reading that fails, and full disks
 
 Prints a table of what was tried and what was found. The same seed tries the same, up to the moments of signals. Runs
@@ -15,12 +16,16 @@ Exit codes: 0 nothing was found, 1 something was.
 from __future__ import annotations
 
 import argparse
+import filecmp
 import json
 import math
+import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,7 +41,11 @@ import mutants  # noqa: E402
 import reliability_rows  # noqa: E402
 from forked_program import ForkedProgram  # noqa: E402
 
-COUNTS = {"table": 0, "kill": 30, "fuzz": 2000, "load": 100_000, "disk": 10}
+COUNTS = {"table": 0, "kill": 30, "fuzz": 2000, "load": 100_000, "cluster": 100_000, "disk": 10}
+# Of `cluster`, in turns: the machine may do other things meanwhile.
+_ROUNDS = 2
+# Of an image's landmarks in the journal, at least.
+_ROW_BYTES = 2000
 # Limits of `load`: memory, and how fast time may grow with the number of images (exponent).
 _MEMORY, _EXPONENT = 2 << 30, 1.1
 # Below this, processor time is mostly that of starting and compiling.
@@ -57,9 +66,14 @@ def main() -> int:
     count = COUNTS[arguments.campaign] if arguments.count is None else arguments.count
     only = [name for name in arguments.only.split(",") if name]
     with tempfile.TemporaryDirectory(dir=arguments.work, prefix="campaign-") as scratch:
-        run = {"table": _table, "kill": _kill, "fuzz": _fuzz, "load": _load, "disk": _disk}[
-            arguments.campaign
-        ]
+        run = {
+            "table": _table,
+            "kill": _kill,
+            "fuzz": _fuzz,
+            "load": _load,
+            "cluster": _cluster,
+            "disk": _disk,
+        }[arguments.campaign]
         findings = list(run(Path(scratch), count, arguments.seed, only))
     print("\n".join(findings) or "nothing was found")
     return 1 if findings else 0
@@ -145,6 +159,67 @@ def _load(scratch: Path, count: int, seed: int, only: Sequence[str]) -> Iterator
         print(f"{stage}: time grows with the number of images to the power of {exponent:.2f}")
         if exponent > _EXPONENT:
             yield f"{stage}: exponent {exponent:.2f}"
+
+
+def _cluster(scratch: Path, count: int, seed: int, only: Sequence[str]) -> Iterator[str]:
+    """The same landmarks by four worker processes and by four workers of Dask, in turns.
+
+    ``--only real`` takes the estimator of faces in place of a double that costs nothing: the overhead of a stage whose
+    images cost what they do.
+    """
+    stage = "real landmark" if "real" in only else "landmark"
+    data = scratch / "images"
+    load.make_images(data, count)
+    output, expected = data / "landmarks.h5", scratch / "expected.h5"
+    lines = []
+    for scheduler in ("", "local") * _ROUNDS:
+        words = [sys.executable, load.__file__, str(data), stage, "4", scheduler]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=load.environment()) as process:
+            killed = _kill_a_worker(process, output, count) if scheduler else 0
+            printed, _ = process.communicate()
+        if process.returncode:
+            yield f"{scheduler or 'processes'}: exit code {process.returncode}"
+            return
+        result = json.loads(printed.splitlines()[-1])
+        lines.append(
+            (
+                scheduler or "processes",
+                count,
+                killed,
+                f"{result['seconds']:.1f}",
+                f"{result['processor']:.1f}",
+            )
+        )
+        _say(str(lines[-1]))
+        if not expected.exists():
+            output.rename(expected)
+            continue
+        if not filecmp.cmp(output, expected, shallow=False):
+            yield f"{scheduler or 'processes'}: other bytes"
+        output.unlink()
+    _print_table(("workers", "images", "killed", "s", "processor s"), lines)
+    for column, name in ((3, "time"), (4, "processor time")):
+        alone, together = (sum(float(line[column]) for line in lines[start::2]) for start in (0, 1))
+        print(f"{name} with Dask: {together / alone:.3f} of that of worker processes")
+
+
+def _kill_a_worker(process: subprocess.Popen[str], output: Path, count: int) -> int:
+    """Kill a worker of a run in its first half; the number of workers that were killed."""
+    journal = output.with_name(f".{output.name}.journal")
+    while process.poll() is None:
+        time.sleep(1.0)
+        if not journal.exists() or journal.stat().st_size < _ROW_BYTES * count // 4:
+            continue
+        busy = {each: _processor(each) for each in load.started(process.pid)}
+        os.kill(max(busy, key=lambda each: busy[each]), signal.SIGKILL)
+        return 1
+    return 0
+
+
+def _processor(process: int) -> int:
+    """Processor time of a process so far."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def _slope(results: Sequence[dict[str, float]]) -> float:

@@ -10,12 +10,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
 
 from nerfgen.workers import Workers
 
+if TYPE_CHECKING:
+    from nerfgen.cluster import ClusterWorkers
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_BATCH = 8
 # A task that yields wherever it would wait for the device.
 Steps: TypeAlias = Generator[None, None, Result]
 
@@ -80,7 +84,9 @@ def map_ordered(
     initializer: Callable[..., None] | None = None,
     initializer_arguments: tuple[Any, ...] = (),
     preload: Iterable[str] = (),
-    batch: int = 8,
+    batch: int | None = None,
+    scheduler: str | None = None,
+    name_of: Callable[[Item], str] = str,
     progress: Progress = silent,
 ) -> Iterator[Result]:
     """``map(function, items)`` over worker processes; an exception in ``function`` stops it.
@@ -90,11 +96,24 @@ def map_ordered(
         workers: processes; one per core by default. With 1, or for a single item, everything runs in this process.
         initializer: called once in each worker, for models that are costly to load.
         preload: modules that are imported once, before workers are forked.
-        batch: items sent at a time; each worker has a few batches in flight.
+        batch: items sent at a time, by default 8, or 100 on a cluster; each worker has a few batches in flight.
+        scheduler: takes workers of Dask, see :class:`nerfgen.cluster.ClusterWorkers`.
+        name_of: how an error calls an item that ends its workers.
 
     Raises:
         WorkerError: a worker was killed or crashed.
+        MissingDependencyError: Dask is not installed, and ``scheduler`` is given.
+        InputError: no scheduler answers.
     """
+    if scheduler and items:
+        count = workers or core_count()
+        from nerfgen.cluster import BATCH, ClusterWorkers
+
+        with ClusterWorkers(scheduler, count, initializer, initializer_arguments, name_of) as cluster:
+            yield from _map_batches(
+                cluster, function, items, _batch_size(batch or BATCH, len(items), count), progress
+            )
+        return
     workers = min(workers or core_count(), max(len(items), 1))
     if workers == 1:
         if initializer:
@@ -103,18 +122,40 @@ def map_ordered(
             yield function(item)
             progress(done, len(items))
         return
-    batch = max(1, min(batch, len(items) // (2 * workers) or 1))
-    batches = [items[start : start + batch] for start in range(0, len(items), batch)]
-    done, following = 0, iter(batches)
     with Workers(workers, initializer, initializer_arguments, [__name__, *preload]) as processes:
-        waiting = deque(processes.submit(function, chunk) for chunk in islice(following, 3 * workers))
-        while waiting:
-            results = processes.result(waiting.popleft())
-            waiting.extend(processes.submit(function, chunk) for chunk in islice(following, 1))
-            for result in results:
-                yield result
-                done += 1
-                progress(done, len(items))
+        yield from _map_batches(
+            processes, function, items, _batch_size(batch or _BATCH, len(items), workers), progress
+        )
+
+
+def _batch_size(most: int, count: int, workers: int) -> int:
+    """The number of items in a batch, so that each worker has two at least, where there are as many items."""
+    return max(1, min(most, count // (2 * workers) or 1))
+
+
+def _map_batches(
+    workers: Workers | ClusterWorkers,
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    batch: int,
+    progress: Progress,
+) -> Iterator[Result]:
+    following = (items[start : start + batch] for start in range(0, len(items), batch))
+    waiting: deque[Any] = deque()
+    done = 0
+
+    def submit() -> bool:
+        room = workers.most_tasks - len(waiting)
+        waiting.extend(workers.submit(function, chunk) for chunk in islice(following, max(0, room)))
+        return bool(waiting)
+
+    while submit():
+        results = workers.result(waiting.popleft())
+        submit()
+        for result in results:
+            yield result
+            done += 1
+            progress(done, len(items))
 
 
 def map_threads(

@@ -80,6 +80,11 @@ class Workers:
         # Each waits for the results of a worker.
         self._threads = ThreadPoolExecutor(count)
 
+    @property
+    def most_tasks(self) -> int:
+        """Tasks to keep under way."""
+        return 3 * len(self._connections)
+
     def submit(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Future[list[Result]]:
         """Let the next worker that is idle compute ``function`` of each item."""
         return self._threads.submit(self._run, function, items)
@@ -227,10 +232,10 @@ def _work(connection: Connection) -> None:
         except Exception as error:
             failure = error
         while True:
-            connection.send_bytes(_answer(connection.recv_bytes(), failure))
+            connection.send_bytes(answer(connection.recv_bytes(), failure))
 
 
-def _answer(batch: bytes, failure: Exception | None) -> bytes:
+def answer(batch: bytes, failure: Exception | None) -> bytes:
     """The pickled results of a batch, or the error that it ended with."""
     try:
         if failure:

@@ -350,6 +350,23 @@ def _(path: Path, good: Path) -> None:
     photo().save(path / "000000.png")
 
 
+@bad_input("shards")
+def _(path: Path, good: Path) -> None:
+    """The first of two shards, the same again, and the second of another run."""
+    path.mkdir()
+    for name, number, changed in (
+        ("cameras.shard-1-of-2.h5", 1, {}),
+        ("again.h5", 1, {}),
+        ("other.h5", 2, {"robust": 0.1}),
+    ):
+        copied(good / "photos" / "cameras.h5", path / name)
+        with h5py.File(path / name, "r+") as file:
+            part = {"shard": {"number": number, "of": 2, "listed": "0" * 64}}
+            parameters = json.loads(file.attrs["parameters"]) | changed | part
+            file.attrs["parameters"] = json.dumps(parameters)
+        renew(path / name)
+
+
 @bad_input("read-only")
 def _(path: Path, good: Path) -> None:
     copied(good / "photos", path)

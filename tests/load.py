@@ -1,6 +1,6 @@
 """The stages on many small images: processor time and memory of each, in a process of its own.
 
-    python tests/load.py FOLDER STAGE
+    python tests/load.py FOLDER STAGE [WORKERS SCHEDULER]
 
 Landmarks come from a double of the face network, which costs nothing; all else is real.
 """
@@ -86,8 +86,14 @@ def make_images(folder: Path, count: int) -> None:
         os.link(originals / f"{number % _DISTINCT}.jpg", place / f"{number:06d}.jpg")
 
 
-def run_stage(data: Path, stage: str) -> dict[str, Any]:
-    """Run one stage in this process and measure it: seconds, memory of this process and of its workers together."""
+def run_stage(
+    data: Path, stage: str, workers: int | None = None, scheduler: str | None = None
+) -> dict[str, Any]:
+    """Run one stage in this process and measure it: seconds, memory of this process and of its workers together.
+
+    Args:
+        workers, scheduler: of landmarks.
+    """
     start = time.monotonic()
     watched = _Workers()
     watched.start()
@@ -96,7 +102,11 @@ def run_stage(data: Path, stage: str) -> dict[str, Any]:
 
         spec = EstimatorSpec("load", "FaceDouble", "double")
         landmark.estimator_for = lambda *_, **__: spec  # type: ignore[assignment]
-        landmark.landmark_folder(data, data / "landmarks.h5")
+        landmark.landmark_folder(data, data / "landmarks.h5", workers=workers, scheduler=scheduler)
+    elif stage == "real landmark":
+        from nerfgen.landmark import landmark_folder
+
+        landmark_folder(data, data / "landmarks.h5", workers=workers, scheduler=scheduler)
     elif stage == "fit-cameras":
         from nerfgen.camera import fit_folder
 
@@ -136,16 +146,17 @@ class _Workers(threading.Thread):
 
     def run(self) -> None:
         while True:
-            self.peak = max(self.peak, sum(_memory(process) for process in _started(os.getpid())))
+            self.peak = max(self.peak, sum(_memory(process) for process in started(os.getpid())))
             time.sleep(0.5)
 
 
-def _started(process: int) -> Iterator[int]:
+def started(process: int) -> Iterator[int]:
+    """The processes that a process started, directly or not."""
     for path in Path(f"/proc/{process}/task").glob("*/children"):
         with contextlib.suppress(OSError):
             for child in path.read_text().split():
                 yield int(child)
-                yield from _started(int(child))
+                yield from started(int(child))
 
 
 def _memory(process: int) -> int:
@@ -157,4 +168,11 @@ def _memory(process: int) -> int:
 
 
 if __name__ == "__main__":
-    print(json.dumps(run_stage(Path(sys.argv[1]), sys.argv[2])))
+    folder, name, *further = sys.argv[1:]
+    print(
+        json.dumps(
+            run_stage(
+                Path(folder), name, *(kind(word) for kind, word in zip((int, str), further, strict=False))
+            )
+        )
+    )

@@ -15,7 +15,7 @@ from PIL import Image
 
 from nerfgen import storage
 from nerfgen.data import load_framed
-from nerfgen.dataset import DatasetSettings, Part, PoseDistribution, parse_part, parse_poses, write_dataset
+from nerfgen.dataset import DatasetSettings, PoseDistribution, parse_poses, write_dataset
 from nerfgen.dataset.plan import cameras_at, draw_poses, training_poses
 from nerfgen.dataset.shard import surface_landmarks
 from nerfgen.errors import InputError, OutputExistsError
@@ -31,6 +31,7 @@ from nerfgen.image import DEPTH_LEVELS
 from nerfgen.model import SampleSettings, neighbours, principal_axes, save_model, truncated_draws
 from nerfgen.objectclass import object_class
 from nerfgen.render import RenderSettings
+from nerfgen.storage import Shard
 
 
 def small(count=5, seed=3, **changes):
@@ -149,7 +150,7 @@ def test_conventions_agree_by_reprojection(made):
 
 def test_shards_by_parts_are_the_whole(made, trained, tmp_path):
     for number in (1, 2):
-        result = write_dataset(trained, tmp_path / "out", **small(part=Part(number, 2)))
+        result = write_dataset(trained, tmp_path / "out", **small(shard=Shard(number, 2)))
         assert result["shards"] == (2, 1)[number - 1]
     assert contents(tmp_path / "out") == contents(made[0])
 
@@ -225,7 +226,7 @@ def test_shards_of_other_settings_are_refused_until_overwrite(made, trained, tmp
     assert contents(out) == before
     # What another part of the same dataset has finished stays.
     kept = (out / "shard-00001").stat().st_mtime_ns
-    result = write_dataset(trained, out, **small(4, views=1, part=Part(1, 2)), overwrite=True)
+    result = write_dataset(trained, out, **small(4, views=1, shard=Shard(1, 2)), overwrite=True)
     assert result["rendered"] == 2
     assert contents(out) == before
     assert (out / "shard-00001").stat().st_mtime_ns == kept
@@ -360,7 +361,15 @@ def test_poses_that_are_none_are_told(text):
         parse_poses("poses", text)
 
 
-@pytest.mark.parametrize("text", ["", "2", "0/2", "3/2", "a/b", "1/0"])
-def test_parts_that_are_none_are_told(text):
-    with pytest.raises(InputError, match="`part`"):
-        parse_part("part", text)
+@pytest.mark.slow
+def test_workers_of_dask_write_the_same_files(trained, tmp_path):
+    pytest.importorskip("distributed")
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    expected = write_dataset(trained, alone, **small())
+    found = write_dataset(trained, together, **small(), scheduler="local", workers=2)
+    assert found | {"output": ""} == expected | {"output": ""}
+    names = sorted(path.relative_to(alone) for path in alone.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(together) for path in together.rglob("*") if path.is_file())
+    assert [(together / name).read_bytes() for name in names] == [
+        (alone / name).read_bytes() for name in names
+    ]

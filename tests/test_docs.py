@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -298,6 +299,24 @@ def test_rendering_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]) ->
         (snippet,) = blocks("docs/rendering.md", "python")
         exec(compile(snippet, "docs/rendering.md", "exec"), {})
     assert capsys.readouterr().out.strip() == "True (24, 24)"
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+def test_shards_and_dask_as_shown(walked: Path, call: Callable[..., None], tmp_path: Path) -> None:
+    """On the images of the README, whose files are made again."""
+    shutil.copytree(walked / "photos", tmp_path / "photos")
+    expected = {}
+    for name in ("landmarks.h5", "cameras.h5", "masks.h5"):
+        expected[name] = (tmp_path / "photos" / name).read_bytes()
+        (tmp_path / "photos" / name).unlink()
+    with contextlib.chdir(tmp_path):
+        for line in shell_lines("docs/cluster-stages.md"):
+            words = [
+                sorted(map(str, Path().glob(word))) if "*" in word else [word] for word in shlex.split(line)
+            ]
+            call(*itertools.chain.from_iterable(words[1:]), "-q")
+        assert {name: Path("photos", name).read_bytes() for name in expected} == expected
 
 
 @pytest.mark.slow

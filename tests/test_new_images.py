@@ -18,6 +18,8 @@ from nerfgen.synth import SynthSettings, synthesize
 
 pytest.importorskip("mediapipe")
 
+SMALL = Path(__file__).parent / "data" / "model_planes.h5"
+
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory) -> list[Path]:
@@ -30,7 +32,7 @@ def heads(tmp_path_factory) -> list[Path]:
 @pytest.fixture(scope="module")
 def small() -> Model:
     """A small model of such heads."""
-    return load_model(Path(__file__).parent / "data" / "model_planes.h5")
+    return load_model(SMALL)
 
 
 def prepared_by(model: Model, **settings: object) -> Model:
@@ -90,3 +92,45 @@ def test_training_records_how_its_images_were_prepared(tmp_path, small):
     assert recorded_preparation(file("imported.h5"), None) == Preparation()
     own = file("own.h5", method="files-1", masks="0" * 64, size=256)
     assert recorded_preparation(fitted, own).masks is None
+
+
+@pytest.fixture
+def album(tmp_path, monkeypatch) -> Path:
+    """Heads in three blocks of two images, some of which cannot be used."""
+    folder = tmp_path / "album"
+    synthesize("heads", folder, SynthSettings(num_images=3, size=96, seed=7))
+    (folder / "truth.h5").unlink()
+    for name in ("a.png", "b.png", "z.png"):  # the first block has none that can be used
+        (folder / name).write_bytes(b"no image")
+    for number in range(3):
+        (folder / f"{number:06d}.png").rename(folder / f"c{number}.png")
+    monkeypatch.setattr("nerfgen.inversion.new_images._BLOCK", 2)
+    return folder
+
+
+def words(album: Path) -> list[object]:
+    """The command that fits and renders the album in a few steps."""
+    few = ("--fit-steps", 3, "--tune", "--tune-steps", 3)
+    return ["render", SMALL, "--image", album, *few, "--yaw", 20, "--size", 12, "--workers", 1, "-q"]
+
+
+@pytest.mark.mediapipe
+@pytest.mark.slow
+def test_joined_shards_of_renderings_are_the_file_of_one_run(album, call, tmp_path):
+    call(*words(album), "-o", tmp_path / "expected.h5")
+    shards = [tmp_path / f"fitted.shard-{number}-of-2.h5" for number in (1, 2)]
+    for number, shard in enumerate(shards, 1):
+        call(*words(album), "--shard", f"{number}/2", "-o", shard)
+    call("join", *shards, "-q")
+    assert (tmp_path / "fitted.h5").read_bytes() == (tmp_path / "expected.h5").read_bytes()
+    with pytest.raises(InputError, match="--shard 1/4 has no images"):
+        call(*words(album), "--shard", "1/4", "-o", tmp_path / "none.h5")
+
+
+@pytest.mark.mediapipe
+@pytest.mark.slow
+def test_workers_of_dask_fit_and_render_the_same(album, call, tmp_path):
+    pytest.importorskip("distributed")
+    call(*words(album), "-o", tmp_path / "expected.h5")
+    call(*words(album), "--workers", 2, "--scheduler", "local", "-o", tmp_path / "found.h5")
+    assert (tmp_path / "found.h5").read_bytes() == (tmp_path / "expected.h5").read_bytes()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,15 +15,17 @@ from nerfgen.camera.canonical import LEAST_IMAGES, LEAST_POINTS, estimate_canoni
 from nerfgen.camera.joint import refine
 from nerfgen.camera.observations import Observations
 from nerfgen.camera.settings import CameraSettings
-from nerfgen.camera.solve import BATCH, acceptable, join_fits, solve_cameras
+from nerfgen.camera.solve import BATCH, CameraFit, acceptable, join_fits, solve_cameras
 from nerfgen.errors import InputError
 from nerfgen.geometry import intrinsic_matrix, sphere_window
 from nerfgen.objectclass import ObjectClass
+from nerfgen.parallel import map_ordered
 
 # Prior on the logarithm of a focal length. The solvers measure it in units of their residuals, whose noise is
 # about Huber's scale: divided by that scale, it weighs as much as one landmark that is off by its noise.
 _FOCAL_SPREAD = 0.3
-# Images that are fitted at a time: a multiple of the solver's batch, so that the batches are those of all together.
+# Images that are fitted at a time in this process: a multiple of the solver's batch, so that the batches are those of
+# all together.
 _BLOCK = 32 * BATCH
 
 
@@ -83,12 +87,17 @@ def fit_cameras(
     described: ObjectClass,
     settings: CameraSettings = CameraSettings(),
     *,
+    only: range | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
     source: str = "the images",
     say: Callable[[str], None] = lambda line: None,
 ) -> FittedCameras:
     """Fit a camera to every image that has landmarks, and frame the object.
 
     Args:
+        only: the images to fit, the same as if all were fitted. What is returned of the others means nothing.
+        workers, scheduler: take workers of Dask, see :class:`nerfgen.cluster.ClusterWorkers`.
         source: of the observations, for messages.
         say: receives a line when canonical keypoints are estimated, and a warning if they are uncertain.
 
@@ -108,24 +117,26 @@ def fit_cameras(
     intrinsics, poses = np.full((count, 3, 3), np.nan), np.full((count, 4, 4), np.nan)
     window, rmse = np.full((count, 3), np.nan), np.full(count, np.nan)
     iterations = np.zeros(count, np.int32)
+    rows = _whole_batches(rows, only)
     if len(rows):
         center = observed.image_size[rows] / 2
-        # In blocks, because the points of many images take much memory; the last one is no shorter than a batch.
-        parts = [
-            solve_cameras(
-                observed.points_of(part),
-                canonical,
-                focal[part],
-                observed.image_size[part] / 2,
-                depth=observed.depth_of(part),
-                depth_weight=settings.depth_weight,
-                robust=settings.robust,
-                free_focal=settings.intrinsics == "per-image",
-                focal_spread=_FOCAL_SPREAD / settings.robust,
-            )
-            for part in np.split(rows, range(_BLOCK, len(rows) - BATCH + 1, _BLOCK))
-        ]
-        fit = join_fits(parts)
+        solve = partial(
+            _solve,
+            canonical=canonical,
+            depth_weight=settings.depth_weight,
+            robust=settings.robust,
+            free_focal=settings.intrinsics == "per-image",
+            focal_spread=_FOCAL_SPREAD / settings.robust,
+        )
+        parts = map_ordered(
+            solve,
+            _Parts(observed, focal, rows, BATCH if scheduler else _BLOCK),
+            workers=workers if scheduler else 1,
+            scheduler=scheduler,
+            batch=1,
+            name_of=lambda part: f"the fit of {part.name} and the images after it",
+        )
+        fit = join_fits(list(parts))
         accepted = acceptable(fit, described.largest_angle, settings.max_error)
         for row in rows[~accepted]:
             status[row] = "not_converged"
@@ -136,6 +147,73 @@ def fit_cameras(
         window[good] = sphere_window(matrices, fit.cam_to_world, described.reach)[accepted]
         rmse[rows], iterations[rows] = fit.rmse, fit.iterations
     return FittedCameras(status, intrinsics, poses, window, rmse, iterations, canonical)
+
+
+class _Part(NamedTuple):
+    """Images that are fitted together.
+
+    Attributes:
+        name: of the first.
+        points, focal, center, depth: see :func:`solve_cameras`.
+    """
+
+    name: str
+    points: Float[np.ndarray, "images points 2"]
+    focal: Float[np.ndarray, "images"]
+    center: Float[np.ndarray, "images 2"]
+    depth: Float[np.ndarray, "images points"] | None
+
+
+def _solve(part: _Part, canonical: Float[np.ndarray, "points 3"], **options: Any) -> CameraFit:
+    return solve_cameras(part.points, canonical, part.focal, part.center, depth=part.depth, **options)
+
+
+class _Parts(Sequence[_Part]):
+    """Rows in parts, which are gathered when they are needed: the points of many images take much memory.
+
+    The last part is no shorter than a batch of the solver.
+    """
+
+    def __init__(
+        self,
+        observed: Observations,
+        focal: Float[np.ndarray, "images"],
+        rows: Int[np.ndarray, "rows"],
+        size: int,
+    ) -> None:
+        self._observed, self._focal = observed, focal
+        self._rows = np.split(rows, range(size, len(rows) - BATCH + 1, size))
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> _Part: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[_Part]: ...
+    def __getitem__(self, place: int | slice) -> _Part | list[_Part]:
+        if isinstance(place, slice):
+            return [self[each] for each in range(*place.indices(len(self)))]
+        rows, observed = self._rows[place], self._observed
+        return _Part(
+            observed.images[rows[0]],
+            observed.points_of(rows),
+            self._focal[rows],
+            observed.image_size[rows] / 2,
+            observed.depth_of(rows),
+        )
+
+
+def _whole_batches(rows: Int[np.ndarray, "usable"], only: range | None) -> Int[np.ndarray, "some"]:
+    """The rows of the solver's batches that hold the images ``only``: a camera depends on its batch in rounding."""
+    if only is None:
+        return rows
+    first, last = np.searchsorted(rows, [only.start, only.stop])
+    if first == last:
+        return rows[:0]
+    # Batches before the last one are full, and so is the last if it is not alone, by repetition.
+    first = min(first // BATCH * BATCH, max(0, len(rows) // BATCH - 1) * BATCH)
+    return rows[first : -(-last // BATCH) * BATCH]
 
 
 def _shared_by_all(

@@ -345,9 +345,11 @@ def solve_cameras(
 
 
 def join_fits(parts: Sequence[CameraFit]) -> CameraFit:
-    """The fits of consecutive images as one."""
+    """The fits of consecutive images as one, of one layout in memory: what is computed from it depends on that in
+    rounding."""
     names = [field.name for field in fields(CameraFit)]
-    return CameraFit(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return CameraFit(**{name: np.ascontiguousarray(values) for name, values in joined.items()})
 
 
 def acceptable(fit: CameraFit, largest_angle: float, max_error: float) -> np.ndarray:

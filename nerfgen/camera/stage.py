@@ -21,6 +21,8 @@ from nerfgen.image import ImageFolder, digest_images, local_folder, possibly_cha
 _SCHEMA = "cameras/1"
 # Raise when equal landmarks and settings give other cameras.
 _VERSION = 1
+# What is written of each image's fit.
+_FITTED = ("status", "intrinsics", "cam_to_world", "window", "reprojection_rmse", "iterations")
 
 
 def fit_folder(
@@ -30,6 +32,9 @@ def fit_folder(
     *,
     landmarks: Path | None = None,
     canonical: tuple[Int[np.ndarray, "points"], Float[np.ndarray, "points 3"]] | None = None,
+    shard: storage.Shard = storage.Shard(),
+    workers: int | None = None,
+    scheduler: str | None = None,
     overwrite: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> storage.Record:
@@ -38,6 +43,9 @@ def fit_folder(
     Args:
         landmarks: file of the landmark stage; ``local_folder(data) / "landmarks.h5"`` by default.
         canonical: (index, keypoints) of an earlier fit; by default those of the class.
+        shard: the part of the images to fit; `nerfgen join` joins the outputs. What all images have in common,
+            such as estimated canonical keypoints, is computed from all of them.
+        workers, scheduler: take workers of Dask, see :class:`nerfgen.cluster.ClusterWorkers`.
         say: receives a line when canonical keypoints are estimated, and a warning if they are uncertain.
 
     Returns:
@@ -71,6 +79,8 @@ def fit_folder(
         say(storage.changed_notice(changed, source, commands))
     chosen = images_to_estimate_from(observed, settings, str(source))
     parameters["estimate_canonical"] = bool(chosen)
+    parameters |= shard.parameters(observed.images)
+    rows = shard.rows(len(observed.images))
     stage = storage.Stage(
         output,
         _SCHEMA,
@@ -82,21 +92,32 @@ def fit_folder(
     kept = stage.is_current(overwrite=overwrite)
     if not kept:
         with stage.claimed():
-            fitted = fit_cameras(observed, described, settings, source=str(source), say=say)
-        _require_one(fitted.status, source)
+            fitted = fit_cameras(
+                observed,
+                described,
+                settings,
+                only=rows,
+                workers=workers,
+                scheduler=scheduler,
+                source=str(source),
+                say=say,
+            )
+        if shard.is_whole:
+            _require_one(fitted.status, source)
         with stage.create() as file:
-            storage.put(file, "image", observed.images)
-            storage.put(file, "status", fitted.status)
-            storage.put(file, "reason", reasons)
-            storage.put(file, "image_size", observed.image_size)
-            storage.put(file, "intrinsics", fitted.intrinsics)
-            storage.put(file, "cam_to_world", fitted.cam_to_world)
-            storage.put(file, "window", fitted.window)
-            storage.put(file, "reprojection_rmse", fitted.reprojection_rmse)
-            storage.put(file, "iterations", fitted.iterations)
-            storage.put(file, "canonical_index", observed.index)
-            storage.put(file, "canonical", fitted.canonical)
-            storage.put(file, "image_sha256", [digests[image] for image in observed.images])
+            writer = storage.RowWriter(file, len(rows), intrinsics=(3, 3), cam_to_world=(4, 4))
+            for row in rows:
+                image = observed.images[row]
+                writer.add(
+                    {
+                        "image": image,
+                        "reason": reasons[row],
+                        "image_size": observed.image_size[row],
+                        **{name: getattr(fitted, name)[row] for name in _FITTED},
+                        "image_sha256": digests[image],
+                    }
+                )
+            writer.finish(canonical_index=observed.index, canonical=fitted.canonical)
     summary = _summarise(output)
     summary["canonical"]["images"] = len(chosen)
     return summary | {"kept": kept}

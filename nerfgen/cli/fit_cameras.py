@@ -31,6 +31,8 @@ def fit_cameras(
             "MODEL",
         ),
     ] = None,
+    cluster: runtime.Cluster,
+    workers: runtime.ClusterWorkers = None,
     output: runtime.OutputFile,
     picture: Annotated[
         Path | None,
@@ -62,7 +64,7 @@ def fit_cameras(
         settings = replace(settings, focal=model.focal)
         canonical = (model.canonical_index, model.canonical)
     local = local_folder(folder)
-    file = output.output or local / "cameras.h5"
+    file = output.output or cluster.shard.path(local / "cameras.h5")
     reporter = messages.reporter()
     summary = fit_folder(
         folder,
@@ -70,6 +72,9 @@ def fit_cameras(
         settings,
         landmarks=landmarks,
         canonical=canonical,
+        shard=cluster.shard,
+        workers=workers,
+        scheduler=cluster.scheduler,
         overwrite=output.overwrite,
         say=reporter.say,
     )

@@ -33,6 +33,7 @@ def landmark(
     ] = None,
     models: runtime.Models = None,
     workers: runtime.Workers = None,
+    cluster: runtime.Cluster,
     picture: Annotated[
         Path | None,
         typer.Option(
@@ -60,7 +61,7 @@ def landmark(
     from nerfgen.landmark import landmark_figure, landmark_folder
 
     folder = runtime.image_folder(data)
-    file = output.output or local_folder(folder) / "landmarks.h5"
+    file = output.output or cluster.shard.path(local_folder(folder) / "landmarks.h5")
     reporter = messages.reporter()
     with reporter.progress("landmarks") as progress:
         summary = landmark_folder(
@@ -70,6 +71,8 @@ def landmark(
             model=model,
             models=models,
             workers=workers,
+            shard=cluster.shard,
+            scheduler=cluster.scheduler,
             overwrite=output.overwrite,
             progress=progress,
             warn=reporter.say,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from nerfgen import storage
     from nerfgen.cli.objects import Selection
     from nerfgen.cli.progress import Reporter
+    from nerfgen.cli.runtime import Cluster
     from nerfgen.geometry import Cameras
     from nerfgen.inversion import FitSettings
     from nerfgen.model import Model, Objects
@@ -70,7 +72,12 @@ class ModelSource(Protocol):
     def model(self) -> Model | None: ...
 
     def load(
-        self, selection: Selection, rows: list[int], fitting: FitSettings, reporter: Reporter
+        self,
+        selection: Selection,
+        rows: list[int],
+        fitting: FitSettings,
+        reporter: Reporter,
+        cluster: Cluster,
     ) -> Objects:
         """The selected objects; new images are fitted first."""
 
@@ -81,6 +88,8 @@ class ModelSource(Protocol):
         cameras: Cameras,
         rendering: RenderSettings,
         progress: Progress,
+        cluster: Cluster,
+        workers: int | None,
     ) -> None:
         """Render objects into a views file."""
 
@@ -95,7 +104,7 @@ class FileSource:
         from nerfgen import storage
         from nerfgen.model import load_model, model_file
 
-        path = model_file(path)
+        self._path = path = model_file(path)
         self.folder = path.parent
         self.model: Model = load_model(path)
         self.record = storage.file_record(path)
@@ -103,10 +112,24 @@ class FileSource:
         self.size, self.rows = self.model.size, len(self.model.images)
 
     def load(
-        self, selection: Selection, rows: list[int], fitting: FitSettings, reporter: Reporter
+        self,
+        selection: Selection,
+        rows: list[int],
+        fitting: FitSettings,
+        reporter: Reporter,
+        cluster: Cluster,
     ) -> Objects:
         """The selected objects; new images are fitted first."""
-        return selection.load(self.model, self.record, rows, fitting, reporter)
+        return selection.load(
+            self.model,
+            self.record,
+            rows,
+            fitting,
+            reporter,
+            file=self._path,
+            shard=cluster.shard,
+            scheduler=cluster.scheduler,
+        )
 
     def render(
         self,
@@ -115,11 +138,23 @@ class FileSource:
         cameras: Cameras,
         rendering: RenderSettings,
         progress: Progress,
+        cluster: Cluster,
+        workers: int | None,
     ) -> None:
         """Render objects into a views file."""
         from nerfgen.render import render_to_file
 
-        render_to_file(self.model, objects, stage, cameras=cameras, rendering=rendering, progress=progress)
+        render_to_file(
+            self.model,
+            objects,
+            stage,
+            cameras=cameras,
+            rendering=rendering,
+            file=self._path,
+            workers=workers,
+            scheduler=cluster.scheduler,
+            progress=progress,
+        )
 
     def close(self) -> None:
         """Nothing is held."""
@@ -140,7 +175,12 @@ class ServerSource:
         self.size, self.rows = self._client.size, self._client.rows
 
     def load(
-        self, selection: Selection, rows: list[int], fitting: FitSettings, reporter: Reporter
+        self,
+        selection: Selection,
+        rows: list[int],
+        fitting: FitSettings,
+        reporter: Reporter,
+        cluster: Cluster,
     ) -> Objects:
         """The selected objects; new images are fitted first."""
         from nerfgen import model as models
@@ -167,18 +207,21 @@ class ServerSource:
         cameras: Cameras,
         rendering: RenderSettings,
         progress: Progress,
+        cluster: Cluster,
+        workers: int | None,
     ) -> None:
         """Render objects into a views file."""
         import numpy as np
 
         from nerfgen.model import Objects
-        from nerfgen.render import Views, write_views
+        from nerfgen.render import Seen, Views, write_views
 
-        def ask(number: int, seen: Cameras) -> Views:
-            tuned = {0: objects.tuned[number]} if number in objects.tuned else {}
-            one = Objects(["one"], ["ok"], np.full(1, -1), objects.latents[[number]], tuned=tuned)
-            found = self._client.render(one, seen, rendering, with_normals=True)
-            return Views(**{name: values[0] for name, values in vars(found).items()})
+        def ask(seen: Sequence[Seen]) -> Iterator[Views]:
+            for number, own in seen:
+                tuned = {0: objects.tuned[number]} if number in objects.tuned else {}
+                one = Objects(["one"], ["ok"], np.full(1, -1), objects.latents[[number]], tuned=tuned)
+                found = self._client.render(one, own, rendering, with_normals=True)
+                yield Views(**{name: values[0] for name, values in vars(found).items()})
 
         write_views(ask, objects, stage, cameras=cameras, size=rendering.size_of(self), progress=progress)
 

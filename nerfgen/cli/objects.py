@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nerfgen.cli import options
 from nerfgen.inversion import FitSettings
@@ -111,12 +111,17 @@ class Selection(Settings, title="Objects"):
         rows: list[int],
         fitting: FitSettings,
         reporter: Reporter,
+        **cluster: Any,
     ) -> Objects:
-        """The objects; new images are fitted first."""
+        """The objects; new images are fitted first.
+
+        Args:
+            cluster: how the images are divided, see :func:`nerfgen.inversion.fit_images`.
+        """
         from nerfgen import model as models
 
         if self.image:
-            found = self._fitted(model, fitting, reporter)
+            found = self._fitted(model, fitting, reporter, cluster)
         elif self.codes:
             found = models.find_objects(model, model_record["sha256"], self.codes)
         elif self.new is not None:
@@ -127,10 +132,12 @@ class Selection(Settings, title="Objects"):
             found = models.mean_object(model.principal)
         return models.move_to(found, model.principal, self.axes) if self.axes else found
 
-    def _fitted(self, model: Model, fitting: FitSettings, reporter: Reporter) -> Objects:
+    def _fitted(
+        self, model: Model, fitting: FitSettings, reporter: Reporter, cluster: dict[str, Any]
+    ) -> Objects:
         from nerfgen import inversion
 
-        with reporter.progress("fitting", "steps") as progress:
+        with reporter.progress("fitting", "blocks" if cluster.get("scheduler") else "steps") as progress:
             return inversion.fit_images(
-                model, self.image, fitting=fitting, progress=progress, warn=reporter.say
+                model, self.image, fitting=fitting, **cluster, progress=progress, warn=reporter.say
             )

@@ -13,7 +13,7 @@ from nerfgen.cli.objects import Selection
 from nerfgen.cli.progress import Messages, other_statuses
 from nerfgen.inversion import FitSettings
 from nerfgen.render import RenderSettings, ViewCameras, ViewFiles
-from nerfgen.storage import Record
+from nerfgen.storage import Record, Shard
 
 EPILOG = runtime.examples(
     "Examples",
@@ -41,6 +41,7 @@ def render(
     output: runtime.OutputFile,
     files: ViewFiles,
     server: ServerChoice,
+    cluster: runtime.Cluster,
     strict: runtime.Strict = False,
     messages: Messages,
 ) -> None:
@@ -51,15 +52,26 @@ def render(
     latent fitting, all together. The output holds the latent code of each; --codes and other commands use it. With
     --server, a server fits and renders; the output is the same, in the current folder.
     """
+    from dataclasses import replace
+
+    import numpy as np
+
     from nerfgen import storage
     from nerfgen.errors import InputError
+    from nerfgen.inversion import images_of_shard
     from nerfgen.model import file_reference, parse_numbers
 
     objects.check_fitting()
     if server.server is None:
         options.refuse("has an effect with --server only", "token")
+    else:
+        options.refuse("and --server exclude each other", "shard", "scheduler")
+    if not objects.image:
+        options.refuse("is for new images only; give some with --image", "shard")
     with contextlib.closing(server.source(model)) as source:
-        views_file = output.output or source.folder / ("fitted.h5" if objects.image else "views.h5")
+        views_file = output.output or cluster.shard.path(
+            source.folder / ("fitted.h5" if objects.image else "views.h5")
+        )
         reporter = messages.reporter()
         chosen = cameras.of(source.object_class, source.distance)
         files.check(chosen.path)
@@ -77,32 +89,39 @@ def render(
             **chosen.parameters,
             **rendering.parameters(source),
         }
+        digests: list[Any] = []
         if objects.image:
-            parameters |= fitting.parameters
-            inputs += _image_records(objects.image, fitting)
+            names, digests = _digests(objects.image, cluster.shard)
+            parameters |= {**fitting.parameters, **cluster.shard.parameters(names)}
+            own = images_of_shard(cluster.shard, len(names))
+            inputs.append(storage.folder_record(names[own.start : own.stop], digests))
+            inputs += [storage.file_record(file) for file in (fitting.landmarker,) if file]
         stage = storage.Stage(
             views_file, "views/1", source.object_class, parameters=parameters, inputs=inputs
         )
         if stage.is_current(overwrite=output.overwrite):
             reporter.kept(views_file)
         else:
-            loaded = source.load(objects, rows, fitting, reporter)
+            loaded = source.load(objects, rows, fitting, reporter, cluster)
+            if digests:
+                content = np.array([sha256 for _, sha256 in digests], dtype=object)
+                loaded = replace(loaded, extra={**loaded.extra, "image_sha256": content})
             with reporter.progress("rendering", "objects") as progress:
-                source.render(loaded, stage, chosen.path.cameras, rendering, progress)
+                source.render(
+                    loaded, stage, chosen.path.cameras, rendering, progress, cluster, fitting.workers
+                )
         files.write(views_file, source.model, source.folder, chosen.path, reporter.say)
     summary, unusable = _summary(views_file, with_images=bool(objects.image))
     reporter.result(summary, "\n".join(_lines(summary)))
     runtime.check_strict(strict, unusable, summary["objects"])
 
 
-def _image_records(images: tuple[str, ...], fitting: FitSettings) -> list[Any]:
-    """Provenance of new images, and of what finds their landmarks."""
-    from nerfgen import storage
-    from nerfgen.inversion import name_images
+def _digests(images: tuple[str, ...], shard: Shard) -> tuple[list[str], list[Any]]:
+    """Names of all new images, and sizes and digests of those of a shard."""
+    from nerfgen.inversion import images_of_shard, name_images
 
     inputs, names = name_images(images)
-    records = [storage.folder_record(names, [image.digest for image in inputs])]
-    return records + ([storage.file_record(fitting.landmarker)] if fitting.landmarker else [])
+    return names, [inputs[place].digest for place in images_of_shard(shard, len(inputs))]
 
 
 def _summary(views_file: Path, *, with_images: bool) -> tuple[Record, int]:

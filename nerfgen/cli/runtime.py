@@ -18,6 +18,7 @@ import typer
 from nerfgen.cli.progress import Messages
 from nerfgen.settings import MAX_SEED, MAX_WORKERS, SettingError, Settings, setting
 from nerfgen.stopping import ending_signals, is_ending
+from nerfgen.storage import Shard, parse_shard
 from nerfgen.untrusted import printable
 
 if TYPE_CHECKING:
@@ -80,6 +81,43 @@ class OutputFile(Settings, title="Output"):
             raise SettingError(f"{self.output} is a pipe or a device; choose another `output`")
 
 
+@dataclass(frozen=True)
+class Scheduler(Settings, title="Cluster"):
+    """Workers of Dask for a command."""
+
+    scheduler: str | None = setting(
+        None,
+        metavar="ADDRESS|local",
+        help="Let workers of Dask do the work: those of the scheduler at this address, or with local those of this "
+        "machine. The output is the same. Who reaches a scheduler can run any program on its workers.",
+    )
+
+
+@dataclass(frozen=True)
+class Cluster(Scheduler):
+    """How the images of a command are divided among machines."""
+
+    shard: Shard = setting(
+        Shard(),
+        parse=parse_shard,
+        metavar="I/N",
+        default_text="1/1",
+        help="Work on the I-th of N equal parts of the images, as job I of an array of N; `nerfgen join` joins the "
+        "outputs.",
+    )
+
+
+# Of commands that use one process without a scheduler.
+ClusterWorkers = Annotated[
+    int | None,
+    typer.Option(
+        min=0,
+        max=MAX_WORKERS,
+        help="Processes of --scheduler local; one per core by default.",
+        show_default=False,
+        rich_help_panel=Cluster.title,
+    ),
+]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace an existing output.", rich_help_panel="Output")
 ]

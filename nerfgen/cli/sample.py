@@ -6,7 +6,7 @@ import os
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -55,6 +55,8 @@ def sample(
         ),
     ] = None,
     dataset_settings: DatasetSettings,
+    cluster: runtime.Scheduler,
+    workers: runtime.ClusterWorkers = None,
     cameras: ViewCameras,
     rendering: RenderSettings,
     output: runtime.OutputFile,
@@ -70,7 +72,19 @@ def sample(
     _check_effects()
     reporter = messages.reporter()
     if dataset:
-        _write_dataset(model, dataset, sampling, rendering, dataset_settings, output.overwrite, reporter)
+        scheduler = cluster.scheduler
+        _write_dataset(
+            model,
+            dataset,
+            reporter,
+            unit="shards" if scheduler else "identities",
+            sampling=sampling,
+            rendering=rendering,
+            dataset=dataset_settings,
+            overwrite=output.overwrite,
+            workers=workers,
+            scheduler=scheduler,
+        )
         return
 
     from nerfgen import render, storage
@@ -143,7 +157,8 @@ def _check_effects() -> None:
         InputError: there is one.
     """
     given = options.given()
-    draws, datasets = set(settings_of(SampleSettings)), set(settings_of(DatasetSettings))
+    draws = set(settings_of(SampleSettings))
+    datasets = {*settings_of(DatasetSettings), *settings_of(runtime.Scheduler), "workers"}
     if "dataset" in given:
         kept = {"model", "dataset", "overwrite", *settings_of(RenderSettings), *settings_of(Messages)}
         options.refuse("and --dataset exclude each other", *(given.keys() - draws - datasets - kept))
@@ -205,28 +220,12 @@ def _objects(
     return drawn, sampling.parameters
 
 
-def _write_dataset(
-    model: Path,
-    out: Path,
-    sampling: SampleSettings,
-    rendering: RenderSettings,
-    dataset: DatasetSettings,
-    overwrite: bool,
-    reporter: Reporter,
-) -> None:
+def _write_dataset(model: Path, out: Path, reporter: Reporter, *, unit: str, **settings: Any) -> None:
     from nerfgen.dataset import write_dataset
 
     start = time.monotonic()
-    with reporter.progress("rendering", "identities") as progress:
-        result = write_dataset(
-            model,
-            out,
-            sampling=sampling,
-            rendering=rendering,
-            dataset=dataset,
-            overwrite=overwrite,
-            progress=progress,
-        )
+    with reporter.progress("rendering", unit) as progress:
+        result = write_dataset(model, out, **settings, progress=progress)
     if not result["rendered"]:
         reporter.kept(out)
     if not result["depth_fits"]:
@@ -235,7 +234,7 @@ def _write_dataset(
         )
     if not result["landmarks"]:
         reporter.say("the model's class has no landmarks; landmarks.h5 is not written")
-    rejected = f", {result['rejected']} draws rejected" if dataset.min_distance else ""
+    rejected = f", {result['rejected']} draws rejected" if settings["dataset"].min_distance else ""
     reporter.result(
         result | {"seconds": round(time.monotonic() - start, 2)},
         f"{result['identities']} identities, {result['views']} views each, in {result['shards']} shards; "

@@ -45,6 +45,7 @@ def segment(
     ] = None,
     models: runtime.Models = None,
     workers: runtime.Workers = None,
+    cluster: runtime.Cluster,
     png: Annotated[
         Path | None,
         typer.Option(
@@ -77,7 +78,7 @@ def segment(
     from nerfgen.mask import mask_figure, segment_folder, write_png_masks
 
     folder = runtime.image_folder(data)
-    file = output.output or local_folder(folder) / "masks.h5"
+    file = output.output or cluster.shard.path(local_folder(folder) / "masks.h5")
     reporter = messages.reporter()
     with reporter.progress("masks") as progress:
         summary = segment_folder(
@@ -88,6 +89,8 @@ def segment(
             settings=settings,
             models=models,
             workers=workers,
+            shard=cluster.shard,
+            scheduler=cluster.scheduler,
             overwrite=output.overwrite,
             progress=progress,
             warn=reporter.say,

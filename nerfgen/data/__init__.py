@@ -24,9 +24,10 @@ if TYPE_CHECKING:
         list_images,
         load_framed,
     )
-    from nerfgen.data.pixel_cache import PixelCache, join_pixel_cache, open_pixel_cache
+    from nerfgen.data.pixel_cache import PixelCache, cache_name, join_pixel_cache, open_pixel_cache
     from nerfgen.data.readers import BatchSource, choose_placement, framed_pixels, pixel_bytes
     from nerfgen.data.rows import BaseModel, TableRows, separate_rows, table_rows
+    from nerfgen.data.stage import frame_folder
 
 __getattr__ = lazy_imports(__name__)
 
@@ -43,7 +44,9 @@ __all__ = [
     "SamplingPlan",
     "TableRows",
     "add_patches",
+    "cache_name",
     "choose_placement",
+    "frame_folder",
     "frame_mask",
     "framed_pixels",
     "gather_batch",

@@ -101,6 +101,12 @@ class ImageListing:
         """The images to decode."""
         return np.flatnonzero(storage.usable(self.status))
 
+    def request(self, row: int) -> FramingRequest:
+        """What :func:`frame_image` takes, for a usable image."""
+        width, height = self.table["image_size"][row].tolist()
+        image = InputImage(self.images[row], self.data)
+        return FramingRequest(image, (width, height), self.table["window"][row], int(self.mask_at[row]))
+
     def columns(self, rows: Int[np.ndarray, "rows"]) -> dict[str, np.ndarray]:
         """The table's columns for some of the images, with the keypoints of all."""
         return {name: values[rows] for name, values in self.table.items()} | self.canonical
@@ -224,34 +230,54 @@ def list_images(
     return ImageListing(data, images, instance, first_reason, table, canonical, masks, mask_at)
 
 
+class FramingRequest(NamedTuple):
+    """An image to frame.
+
+    Attributes:
+        image: the file.
+        image_size: that it has if it is the one that the camera is of.
+        window: (x0, y0, side), pixels.
+        mask_at: row of its mask.
+    """
+
+    image: InputImage
+    image_size: tuple[int, int]
+    window: Float[np.ndarray, "3"]
+    mask_at: int
+
+
+def frame_image(request: FramingRequest, masks: h5py.File | None, size: int) -> Raster | str:
+    """The raster of an image, or the status that says why there is none.
+
+    Args:
+        masks: an open file of masks; None for images without.
+    """
+    try:
+        if request.image.size != request.image_size:
+            return "changed"
+        rgb, valid = request.image.resample(request.window, size)
+    except UnreadableImageError as error:
+        return error.status
+    if not valid.any():
+        return "too_small"
+    if masks is None:
+        return Raster(rgb, np.full((size, size), 255, np.uint8), valid)
+    at = request.mask_at
+    mask = frame_mask(masks["mask"][at], masks["mask_window"][at], request.window, size)
+    return Raster(rgb, mask, valid)
+
+
 @contextmanager
 def open_framer(listing: ImageListing, size: int) -> Iterator[Callable[[int], Raster | str]]:
     """A function, callable from any thread, that frames the image of a row or returns why it can't.
 
     Decoding and resampling release the interpreter lock.
     """
-
-    def frame(masks: h5py.File | None, row: int) -> Raster | str:
-        window = listing.table["window"][row]
-        image = InputImage(listing.images[row], listing.data)
-        try:
-            if image.size != tuple(listing.table["image_size"][row]):
-                return "changed"
-            rgb, valid = image.resample(window, size)
-        except UnreadableImageError as error:
-            return error.status
-        if not valid.any():
-            return "too_small"
-        if masks is None:
-            return Raster(rgb, np.full((size, size), 255, np.uint8), valid)
-        at = listing.mask_at[row]
-        return Raster(rgb, frame_mask(masks["mask"][at], masks["mask_window"][at], window, size), valid)
-
     if listing.masks is None:
-        yield lambda row: frame(None, row)
+        yield lambda row: frame_image(listing.request(row), None, size)
         return
     with storage.reading(listing.masks, "masks/1", "truth/1") as file:
-        yield lambda row: frame(file, row)
+        yield lambda row: frame_image(listing.request(row), file, size)
 
 
 def frame_mask(

@@ -19,10 +19,12 @@ from jaxtyping import Float, Int, UInt8
 from nerfgen import storage
 from nerfgen.data.framing import (
     DILATION,
+    FramingRequest,
     ImageListing,
     Raster,
     UsableImages,
     count_skipped,
+    frame_image,
     list_images,
     open_framer,
     order_pixels,
@@ -33,11 +35,11 @@ from nerfgen.errors import InputError, NerfgenError, OutputExistsError
 from nerfgen.geometry import window_intrinsics
 from nerfgen.image import ImageFolder, local_folder
 from nerfgen.objectclass import ObjectClass
-from nerfgen.parallel import Progress, map_threads, silent
+from nerfgen.parallel import Progress, map_ordered, map_threads, silent
 
 SCHEMA = "pixels/1"
 # Raise when equal inputs give other pixels.
-_VERSION = 2
+VERSION = 2
 # Until a file is visible to all hosts: network file systems remember what was not there.
 _VISIBLE_SECONDS = 90.0
 
@@ -125,28 +127,39 @@ def open_pixel_cache(
     listing = list_images(data, cameras, masks, digests=digests, say=say)
     if base:
         listing = _with_renderings(listing, base, digests or {}, cameras)
-    parameters = {
+    parameters = cache_parameters(size, masks, base)
+    superseded: list[Path] = []
+    if path is None:
+        path = local_folder(data) / cache_name(parameters, inputs)
+        if fallback and not path.exists() and not os.access(path.parent, os.W_OK):
+            path = fallback / path.name
+        superseded = [other for other in path.parent.glob("pixels-*.h5") if other != path]
+    stage = storage.Stage(path, SCHEMA, object_class, parameters, inputs, VERSION)
+    if not _is_current(stage):
+        rows = range(len(listing.images))
+        write_pixels(stage, listing, rows, size, cameras, digests or {}, base=base, progress=progress)
+        # Runs that read them go on doing so: they hold them open.
+        for other in superseded:
+            with contextlib.suppress(OSError):
+                other.unlink()
+    return _open(path, size, listing, digests or {})
+
+
+def cache_parameters(size: int, masks: Path | None, base: BaseModel | None = None) -> storage.Record:
+    """What the pixels depend on beside the inputs."""
+    return {
         "size": size,
         "dilation": DILATION,
         # Cameras and masks may be the same file: the inputs alone don't say whether it served as masks.
         "masks": masks is not None,
         "rehearsal": base.identity if base else None,
     }
-    superseded: list[Path] = []
-    if path is None:
-        content = json.dumps([parameters, inputs], sort_keys=True)
-        path = local_folder(data) / f"pixels-{hashlib.sha256(content.encode()).hexdigest()[:12]}.h5"
-        if fallback and not path.exists() and not os.access(path.parent, os.W_OK):
-            path = fallback / path.name
-        superseded = [other for other in path.parent.glob("pixels-*.h5") if other != path]
-    stage = storage.Stage(path, SCHEMA, object_class, parameters, inputs, _VERSION)
-    if not _is_current(stage):
-        _write(stage, listing, size, cameras, base, progress)
-        # Runs that read them go on doing so: they hold them open.
-        for other in superseded:
-            with contextlib.suppress(OSError):
-                other.unlink()
-    return _open(path, size, listing, digests or {})
+
+
+def cache_name(parameters: Mapping[str, object], inputs: Sequence[storage.InputRecord]) -> str:
+    """The name of a pixel cache by its content."""
+    content = json.dumps([parameters, inputs], sort_keys=True)
+    return f"pixels-{hashlib.sha256(content.encode()).hexdigest()[:12]}.h5"
 
 
 def join_pixel_cache(
@@ -241,43 +254,101 @@ def _is_current(stage: storage.Stage) -> bool:
         return False
 
 
-def _write(
+def write_pixels(
     stage: storage.Stage,
     listing: ImageListing,
+    rows: range,
     size: int,
     cameras: Path,
-    base: BaseModel | None,
-    progress: Progress,
-) -> None:
-    """Decode every usable image, in threads, and write each as soon as it is decoded."""
-    count, rows, status = len(listing.images), listing.rows, list(listing.status)
-    inside, valid = np.zeros(count, np.int32), np.zeros(count, np.int32)
+    digests: Mapping[str, str],
+    *,
+    base: BaseModel | None = None,
+    workers: int | None = None,
+    scheduler: str | None = None,
+    progress: Progress = silent,
+) -> dict[str, int]:
+    """Decode the usable images among some rows, in threads, and write each as soon as it is decoded.
+
+    Args:
+        base: its renderings come last among the images.
+        workers, scheduler: take workers of Dask in place of threads, see :class:`nerfgen.cluster.ClusterWorkers`.
+
+    Returns:
+        Number of unusable images, by status.
+
+    Raises:
+        InputError: none of all images is usable; then nothing is written.
+    """
     renderings = base.renderings if base else ()
-    num_inputs = count - len(renderings)
+    num_inputs = len(listing.images) - len(renderings)
+    usable = [int(row) for row in listing.rows if row in rows]
+    status: list[str] = []
     with open_framer(listing, size) as frame, stage.create() as file:
-        storage.put(file, "image", listing.images)
-        pixels = storage.allocate(file, "pixels", (count, size * size, 4), compressed=False)
-        order = storage.allocate(file, "order", (count, size * size), compressed=False)
+        writer = storage.RowWriter(file, len(rows), pixels=(size * size, 4), order=(size * size,))
 
         def ordered(row: int) -> _Pixels | str:
             if row >= num_inputs:
                 rendering = renderings[row - num_inputs]
-                found: Raster | str = Raster(
+                raster: Raster | str = Raster(
                     rendering[..., :3], rendering[..., 3], np.ones(rendering.shape[:2], bool)
                 )
             else:
-                found = frame(row)
-            return found if isinstance(found, str) else _ordered(found)
+                raster = frame(row)
+            return raster if isinstance(raster, str) else _ordered(raster)
 
-        for row, found in zip(rows, map_threads(ordered, rows.tolist(), progress=progress), strict=True):
+        if scheduler:
+            decoded = map_ordered(
+                _frame,
+                [listing.request(row) for row in usable],
+                workers=workers,
+                initializer=_start,
+                initializer_arguments=(listing.masks, size),
+                scheduler=scheduler,
+                name_of=lambda request: request.image.name,
+                progress=progress,
+            )
+        else:
+            decoded = map_threads(ordered, usable, progress=progress)
+        chosen = set(usable)
+        for row in rows:
+            found = next(decoded) if row in chosen else listing.status[row]
             if isinstance(found, str):
-                status[row] = found
+                reason, pixels, order, inside, valid = found, None, None, 0, 0
             else:
-                pixels[row], order[row], inside[row], valid[row] = found
-        require_usable(status[:num_inputs], listing.data, cameras)
-        storage.put(file, "status", status)
-        storage.put(file, "inside", inside)
-        storage.put(file, "valid", valid)
+                reason, (pixels, order, inside, valid) = "ok", found
+            status.append(reason)
+            writer.add(
+                {
+                    "image": listing.images[row],
+                    "status": reason,
+                    "image_sha256": digests.get(listing.images[row], ""),
+                    "pixels": pixels,
+                    "order": order,
+                    "inside": inside,
+                    "valid": valid,
+                }
+            )
+        next(decoded, None)  # its end: the last progress
+        if len(rows) == len(listing.images):
+            require_usable(status[:num_inputs], listing.data, cameras)
+        writer.finish()
+    return count_skipped(status)
+
+
+# Of a worker: the open file of the masks, and the size.
+_masks: h5py.File | None
+_size: int
+
+
+def _start(masks: Path | None, size: int) -> None:
+    global _masks, _size
+    _masks = storage.open_file(masks, "masks/1", "truth/1") if masks else None
+    _size = size
+
+
+def _frame(request: FramingRequest) -> _Pixels | str:
+    raster = frame_image(request, _masks, _size)
+    return raster if isinstance(raster, str) else _ordered(raster)
 
 
 _Pixels = tuple[np.ndarray, np.ndarray, int, int]

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from nerfgen.settings import MAX_COUNT, SettingError, Settings, parse_count, setting
+from nerfgen.settings import SettingError, Settings, setting
+from nerfgen.storage import Shard, parse_shard
 
 
 @dataclass(frozen=True)
@@ -50,32 +51,6 @@ def parse_poses(name: str, text: str) -> PoseDistribution:
 
 
 @dataclass(frozen=True)
-class Part:
-    """Every ``of``-th shard from the ``number``-th, counted from 1: the part that one of several machines renders."""
-
-    number: int = 1
-    of: int = 1
-
-
-def parse_part(name: str, text: str) -> Part:
-    """A part from words such as ``2/8``.
-
-    Args:
-        name: of the setting, for errors.
-
-    Raises:
-        SettingError: other words.
-    """
-    try:
-        number, of = (parse_count(word) for word in text.split("/"))
-    except ValueError:
-        number, of = 0, 0
-    if not 1 <= number <= of <= MAX_COUNT:
-        raise SettingError(f"`{name}` {text}: give K/N such as 2/8, the second of eight parts")
-    return Part(number, of)
-
-
-@dataclass(frozen=True)
 class DatasetSettings(Settings, title="Dataset for other programs, in place of samples.h5"):
     """Content of a dataset, apart from the draws of its objects and the rendering of its views."""
 
@@ -97,11 +72,11 @@ class DatasetSettings(Settings, title="Dataset for other programs, in place of s
     )
     transforms: bool = setting(False, help="Also write the cameras of each object as transforms.json.")
     shard_size: int = setting(100, minimum=1, maximum=1_000_000, help="Objects per shard.")
-    part: Part = setting(
-        Part(),
-        option="--shard",
-        parse=parse_part,
-        metavar="K/N",
+    shard: Shard = setting(
+        Shard(),
+        parse=parse_shard,
+        metavar="I/N",
         default_text="1/1",
-        help="Render only the K-th of N parts of the shards, for several machines.",
+        help="Write only the I-th of every N folders of `shard_size` objects, as job I of an array of N. The folders "
+        "of all jobs are the dataset; nothing has to be joined.",
     )

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from nerfgen import storage
 from nerfgen.dataset.plan import Plan, training_poses, write_description
 from nerfgen.dataset.settings import DatasetSettings
 from nerfgen.dataset.shard import Scene, write_shard
-from nerfgen.errors import OutputExistsError
+from nerfgen.errors import OutputExistsError, WriteError
 from nerfgen.image import MAX_DEPTH
 from nerfgen.model import SampleSettings, draw_identities, load_model, model_file, neighbours
-from nerfgen.parallel import Progress, silent
+from nerfgen.parallel import Progress, map_ordered, silent
 from nerfgen.render import RenderSettings
 
 _SCHEMA = "identities/1"
@@ -28,6 +31,8 @@ def write_dataset(
     rendering: RenderSettings = RenderSettings(),
     dataset: DatasetSettings = DatasetSettings(),
     overwrite: bool = False,
+    workers: int | None = None,
+    scheduler: str | None = None,
     progress: Progress = silent,
 ) -> storage.Record:
     """Render new identities into shards of ``out``; each shard appears complete or not at all.
@@ -38,12 +43,13 @@ def write_dataset(
 
     Args:
         model: a model file, or the folder that holds model.h5.
-        dataset: content, and the part of the shards to render.
-        overwrite: first remove the shards of this part, and all shards of other datasets.
-        progress: counts identities.
+        dataset: content, and which of its shards to render.
+        overwrite: first remove these shards, and all shards of other datasets.
+        workers, scheduler: take workers of Dask, which write a shard each, see :class:`nerfgen.cluster.ClusterWorkers`.
+        progress: counts identities, or shards with a scheduler.
 
     Returns:
-        ``identities``, ``views``, ``shards`` (of the part), ``rendered`` (identities; the others were kept),
+        ``identities``, ``views``, ``shards`` (of these), ``rendered`` (identities; the others were kept),
         ``rejected`` (draws that ``min_distance`` excluded), ``too_near`` (identities within ``near_distance`` of a
         training row), ``landmarks`` (whether the class has any), ``depth_fits`` (whether 16 bits can hold all
         depths), ``output``.
@@ -53,15 +59,8 @@ def write_dataset(
         OutputExistsError: ``out`` holds shards of other settings, or other files called shard-*.
     """
     model = model_file(model)
-    trained = load_model(model)
-    plan = Plan(sampling, rendering, dataset)
-    scene = Scene(
-        plan=plan,
-        model=trained,
-        described=trained.object_class,
-        around=neighbours(trained.principal, trained.latents),
-        training_poses=training_poses(trained),
-    )
+    scene = _scene(model, sampling, rendering, dataset)
+    plan, trained = scene.plan, scene.model
     whole = storage.Stage(
         out / "dataset.json",
         "dataset",
@@ -69,28 +68,27 @@ def write_dataset(
         parameters=plan.parameters(trained),
         inputs=[storage.file_record(model)],
     )
-    chosen = list(plan.shards)[dataset.part.number - 1 :: dataset.part.of]
+    chosen = list(plan.shards)[dataset.shard.number - 1 :: dataset.shard.of]
     kept = _existing(out, plan, whole, replaced=set(chosen), overwrite=overwrite)
     waiting = {name: plan.shards[name] for name in chosen if name not in kept}
     write_description(whole, plan, scene.described, scene.around.near)
     total, rendered = sum(map(len, waiting.values())), itertools.count(1)
-    for name, numbers in waiting.items():
-        drawn = draw_identities(
-            numbers,
-            scene.around,
-            components=sampling.components or 0,
-            truncation=sampling.truncation,
-            seed=sampling.seed,
-            min_distance=dataset.min_distance,
+    if scheduler:
+        shards = map_ordered(
+            _write_in_worker,
+            list(waiting),
+            workers=workers,
+            initializer=_start,
+            initializer_arguments=(model, whole, sampling, rendering, dataset),
+            batch=1,
+            scheduler=scheduler,
+            progress=progress,
         )
-        with storage.claim(out / name), storage.atomic_folder(out / name) as folder:
-            write_shard(
-                _of_shard(whole, folder, numbers),
-                scene,
-                numbers,
-                drawn,
-                lambda: progress(next(rendered), total),
-            )
+        deque(shards, maxlen=0)
+    else:
+        for name in waiting:
+            with storage.claim(out / name):
+                _write(scene, whole, name, lambda: progress(next(rendered), total))
     return {
         "identities": sum(len(plan.shards[name]) for name in chosen),
         "views": dataset.views,
@@ -101,6 +99,55 @@ def write_dataset(
         "output": str(out),
         **_nearness([out / name / "identities.h5" for name in chosen], scene.around.near),
     }
+
+
+def _scene(
+    model: Path, sampling: SampleSettings, rendering: RenderSettings, dataset: DatasetSettings
+) -> Scene:
+    trained = load_model(model)
+    return Scene(
+        plan=Plan(sampling, rendering, dataset),
+        model=trained,
+        described=trained.object_class,
+        around=neighbours(trained.principal, trained.latents),
+        training_poses=training_poses(trained),
+    )
+
+
+def _write(scene: Scene, whole: storage.Stage, name: str, done: Callable[[], None]) -> None:
+    """Render a shard; it appears complete or not at all."""
+    numbers, sampling = scene.plan.shards[name], scene.plan.sampling
+    drawn = draw_identities(
+        numbers,
+        scene.around,
+        components=sampling.components or 0,
+        truncation=sampling.truncation,
+        seed=sampling.seed,
+        min_distance=scene.plan.dataset.min_distance,
+    )
+    with storage.atomic_folder(whole.output.with_name(name)) as folder:
+        write_shard(_of_shard(whole, folder, numbers), scene, numbers, drawn, done)
+
+
+# Of a worker.
+_own_scene: Scene
+_whole: storage.Stage
+
+
+def _start(model: Path, whole: storage.Stage, *settings: Any) -> None:
+    global _own_scene, _whole
+    _own_scene, _whole = _scene(model, *settings), whole
+
+
+def _write_in_worker(name: str) -> None:
+    folder = _whole.output.with_name(name)
+    try:
+        # A worker that was taken for lost may have written it, or write it meanwhile.
+        if not folder.exists():
+            _write(_own_scene, _whole, name, lambda: None)
+    except WriteError:
+        if not folder.exists():
+            raise
 
 
 def _of_shard(whole: storage.Stage, folder: Path, numbers: range) -> storage.Stage:

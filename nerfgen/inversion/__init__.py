@@ -5,17 +5,20 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
+    from nerfgen.inversion.image_preparation import (
+        NoUsableImageError,
+        PreparedImages,
+        find_networks,
+        name_images,
+        prepare_images,
+    )
     from nerfgen.inversion.initial_guess import guess_images, learn_initial_guess, thumbnails
     from nerfgen.inversion.latent_fitting import Fitted, fit_latents
     from nerfgen.inversion.new_images import (
         FittedImages,
-        NoUsableImageError,
-        PreparedImages,
-        find_networks,
         fit_images,
         fit_prepared,
-        name_images,
-        prepare_images,
+        images_of_shard,
         tune_prepared,
     )
     from nerfgen.inversion.reconstruction import reconstruction_psnr
@@ -36,6 +39,7 @@ __all__ = [
     "fit_latents",
     "fit_prepared",
     "guess_images",
+    "images_of_shard",
     "learn_initial_guess",
     "name_images",
     "prepare_images",

@@ -1,83 +1,35 @@
-"""Latent codes of new images: landmarks, camera and mask of each, latent fitting, tuning. All in memory."""
+"""Latent codes of new images: latent fitting and tuning of prepared images, in blocks, here or on a cluster."""
 
 from __future__ import annotations
 
-import copy
-import os
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
 
 from nerfgen import storage
-from nerfgen.camera import (
-    CameraSettings,
-    FittedCameras,
-    Observations,
-    fit_cameras,
-    observe,
-    with_canonical,
-)
-from nerfgen.data import FramedImages, frame_mask
 from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras, window_intrinsics
-from nerfgen.image import ImageStore, InputImage, UnreadableImageError, find_images, image_folder
+from nerfgen.image import InputImage
+from nerfgen.inversion.image_preparation import (
+    ImageSource,
+    NoUsableImageError,
+    PreparedImages,
+    Warn,
+    find_networks,
+    name_images,
+    prepare_images,
+)
 from nerfgen.inversion.latent_fitting import Fitted, fit_latents
 from nerfgen.inversion.settings import FitSettings
 from nerfgen.inversion.tuning import Tuned, tune_networks
-from nerfgen.landmark import Detection, EstimatorSpec, estimator_for, map_landmarks
-from nerfgen.mask import MaskSettings, Segmentation, SegmentationRequest, SegmenterSpec, map_masks
-from nerfgen.model import Model, Objects
-from nerfgen.parallel import Progress, map_threads, silent
+from nerfgen.model import Model, Objects, concatenate, load_model
+from nerfgen.parallel import Progress, map_ordered, silent
 
-# An image file, or an upright RGB image.
-ImageSource = InputImage | Path | str | UInt8[np.ndarray, "_ _ 3"]
-Warn = Callable[[str], None]
-
-# Images whose status an error lists.
-_LISTED = 3
-# Masks are at least of this size, pixels: segmentation at a smaller one is coarse.
-_MIN_MASK_SIZE = 64
-
-
-class NoUsableImageError(InputError):
-    """None of some images can be fitted.
-
-    Attributes:
-        status: of each image, why.
-    """
-
-    def __init__(self, names: Sequence[str], status: Sequence[str], class_name: str) -> None:
-        reasons = [f"{name}: {value}" for name, value in zip(names, status, strict=True)]
-        more = f"; and {len(reasons) - _LISTED} more" if len(reasons) > _LISTED else ""
-        super().__init__(
-            f"no image is usable ({'; '.join(reasons[:_LISTED])}{more}); is there a {class_name} in it?"
-        )
-        self.status = list(status)
-
-
-@dataclass(frozen=True)
-class PreparedImages:
-    """Images with landmarks, cameras and masks, ready to be fitted.
-
-    Attributes:
-        names: of all images, usable or not.
-        status: ``ok``, or why an image is unusable.
-        framed: the usable ones.
-        index: which of all images these are.
-        points: where the canonical points of ``framed`` were detected in each usable image, pixels; NaN where they were
-            not.
-    """
-
-    names: list[str]
-    status: list[str]
-    framed: FramedImages
-    index: Int[np.ndarray, "usable"]
-    points: Float[np.ndarray, "usable points 2"]
+# Images that are fitted together. Other blocks give other latent codes, in rounding.
+_BLOCK = 100
 
 
 def fit_images(
@@ -85,34 +37,122 @@ def fit_images(
     images: Sequence[ImageSource],
     *,
     fitting: FitSettings = FitSettings(),
+    shard: storage.Shard = storage.Shard(),
+    file: Path | None = None,
+    scheduler: str | None = None,
     progress: Progress = silent,
     warn: Warn = lambda line: None,
 ) -> Objects:
     """Fit a latent code to each image, prepared like the training images.
 
+    Images are fitted in blocks of a hundred, each independent of the others.
+
     Args:
         images: image files and folders of images, as paths or as URLs of an object store, and images in memory.
         fitting: how latent codes are fitted.
-        progress: receives the steps of fitting, then those of tuning.
+        shard: the part of the images to fit, see :func:`images_of_shard`.
+        file: of the model, which the workers of a scheduler read.
+        scheduler: takes workers of Dask, see :class:`nerfgen.cluster.ClusterWorkers`.
+        progress: receives the steps of fitting, then those of tuning; with a scheduler the number of blocks.
         warn: receives a line for each incomplete part of the installation, and before a download.
 
     Returns:
-        An object for each image, with its framed image; unusable images have a status that says why.
+        An object for each image of the shard, with its framed image; unusable images have a status that says why.
 
     Raises:
-        InputError: a path does not exist.
+        InputError: a path does not exist, or the shard has no images.
         NoUsableImageError: no image is usable.
     """
-    prepared = prepare_images(
-        model,
-        images,
-        landmarker=fitting.landmarker,
-        models=fitting.models,
-        workers=fitting.workers,
-        warn=warn,
-    )
+    inputs, names = name_images(images)
+    own = images_of_shard(shard, len(inputs))
+    blocks = [
+        (inputs[start : start + _BLOCK], names[start : start + _BLOCK])
+        for start in range(own.start, own.stop, _BLOCK)
+    ]
+    if not blocks:
+        raise InputError(
+            f"`shard` {shard} has no images: {len(inputs)} images are fitted in {-(-len(inputs) // _BLOCK)} blocks of "
+            f"{_BLOCK}; give no more shards than blocks"
+        )
+    if scheduler:
+        find_networks(model, landmarker=fitting.landmarker, models=fitting.models, warn=warn)
+        fitted = map_ordered(
+            _fit_in_worker,
+            blocks,
+            workers=fitting.workers,
+            initializer=_start,
+            initializer_arguments=(file, replace(fitting, workers=1)),
+            batch=1,
+            scheduler=scheduler,
+            name_of=lambda block: f"the fit of {block[1][0]} and the images after it",
+            progress=progress,
+        )
+        parts = list(fitted)
+    else:
+        parts = [
+            _fit_block(model, *block, fitting, _part_of(progress, number, len(blocks)), warn)
+            for number, block in enumerate(blocks)
+        ]
+    status = [each for part in parts for each in part.status]
+    if shard.is_whole and not any(part.images for part in parts):
+        raise NoUsableImageError(names, status, model.object_class.name)
+    found = concatenate(parts)
+    extra = {name: np.concatenate([part.extra[name] for part in parts]) for name in parts[0].extra}
+    return replace(found, extra=extra)
+
+
+def images_of_shard(shard: storage.Shard, count: int) -> range:
+    """The images of a shard, of ``count`` in all: whole blocks, because images of a block are fitted together."""
+    blocks = shard.rows(-(-count // _BLOCK))
+    return range(blocks.start * _BLOCK, min(blocks.stop * _BLOCK, count))
+
+
+def _part_of(progress: Progress, number: int, count: int) -> Progress:
+    """The progress of one of several blocks."""
+
+    def report(done: int, total: int, note: str = "") -> None:
+        progress(number * total + done, count * total, note)
+
+    return report
+
+
+def _fit_block(
+    model: Model,
+    images: Sequence[InputImage],
+    names: list[str],
+    fitting: FitSettings,
+    progress: Progress = silent,
+    warn: Warn = lambda line: None,
+) -> Objects:
+    """The objects of images that are fitted together, usable or not."""
+    try:
+        prepared = prepare_images(
+            model,
+            images,
+            landmarker=fitting.landmarker,
+            models=fitting.models,
+            workers=fitting.workers,
+            warn=warn,
+        )
+    except NoUsableImageError as error:
+        return _unfitted(model, names, error.status)
+    prepared = replace(prepared, names=names)
     fitted = fit_prepared(model, prepared, fitting, progress)
     return tune_prepared(model, prepared, fitted, fitting, progress) if fitting.tune else fitted.objects
+
+
+# Of a worker of a scheduler.
+_model: Model
+_fitting: FitSettings
+
+
+def _start(file: Path, fitting: FitSettings) -> None:
+    global _model, _fitting
+    _model, _fitting = load_model(file), fitting
+
+
+def _fit_in_worker(block: tuple[list[InputImage], list[str]]) -> Objects:
+    return _fit_block(_model, *block, _fitting)
 
 
 class FittedImages(NamedTuple):
@@ -169,252 +209,30 @@ def tune_prepared(
 
 
 def _as_objects(model: Model, prepared: PreparedImages, fitted: Fitted, tuned: Tuned) -> Objects:
-    framed, index, status = prepared.framed, prepared.index, list(prepared.status)
-    count = len(prepared.names)
-    latents = np.tile(model.latents.mean(0), (count, 1)).astype(np.float32)
-    intrinsics, poses = np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))
-    quality, iterations = np.full(count, np.nan, np.float32), np.zeros(count, np.int32)
-    latents[index], poses[index] = fitted.latents, fitted.cam_to_world
-    quality[index], iterations[index] = tuned.psnr, fitted.iterations
-    intrinsics[index] = window_intrinsics(framed.intrinsics, framed.window, 1)
+    framed, index = prepared.framed, prepared.index
+    found = _unfitted(model, prepared.names, prepared.status)
+    assert found.cameras is not None
+    found.latents[index] = fitted.latents
+    found.cameras.cam_to_world[index] = fitted.cam_to_world
+    found.cameras.intrinsics[index] = window_intrinsics(framed.intrinsics, framed.window, 1)
+    found.extra["fit_psnr"][index], found.extra["fit_iterations"][index] = tuned.psnr, fitted.iterations
     for place in index[~fitted.converged]:
-        status[place] = "not_converged"
-    return Objects(
-        names=prepared.names,
-        status=status,
-        rows=np.full(count, -1),
-        latents=latents,
-        cameras=Cameras(intrinsics, poses),
+        found.status[place] = "not_converged"
+    return replace(
+        found,
         tuned={int(index[number]): delta for number, delta in tuned.deltas.items()},
         images={int(place): image for place, image in zip(index, framed.rgb, strict=True)},
-        extra={"fit_psnr": quality, "fit_iterations": iterations},
     )
 
 
-def prepare_images(
-    model: Model,
-    images: Sequence[ImageSource],
-    *,
-    landmarker: Path | None = None,
-    models: Path | None = None,
-    workers: int | None = None,
-    warn: Warn = lambda line: None,
-) -> PreparedImages:
-    """Estimate landmarks, camera and mask of each image, and frame it, with the settings of the model's training.
-
-    Raises:
-        InputError: a path does not exist.
-        NoUsableImageError: no image is usable.
-    """
-    inputs, names = name_images(images)
-    detections, mesh_index = _landmarks(model, inputs, landmarker, models, workers, warn)
-    cameras, observed = _cameras(model, names, detections, mesh_index)
-    status = list(cameras.status)
-    masks: dict[int, np.ndarray | None] = dict.fromkeys(np.flatnonzero(storage.usable(status)).tolist())
-    if model.recipe.lambda_mask > 0:
-        for place, found in _masks(model, inputs, names, detections, cameras, models, workers, warn).items():
-            masks[place] = found.mask
-            if found.status not in storage.USABLE:
-                status[place] = found.status
-    rgb: list[np.ndarray] = []
-    mask: list[np.ndarray] = []
-    valid: list[np.ndarray] = []
-    usable = np.flatnonzero(storage.usable(status)).tolist()
-
-    def frame(place: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | str:
-        return _frame(inputs[place], masks[place], cameras.window[place], model.size)
-
-    for place, found_raster in zip(usable, map_threads(frame, usable), strict=True):
-        if isinstance(found_raster, str):
-            status[place] = found_raster
-            continue
-        for rasters, raster in zip((rgb, mask, valid), found_raster, strict=True):
-            rasters.append(raster)
-    index = np.flatnonzero(storage.usable(status))
-    if not len(index):
-        raise NoUsableImageError(names, status, model.object_class.name)
-    framed = FramedImages(
-        images=[names[place] for place in index],
-        rgb=np.stack(rgb),
-        mask=np.stack(mask),
-        valid=np.stack(valid),
-        image_size=np.array([detections[place].image_size for place in index], np.int32),
-        intrinsics=cameras.intrinsics[index],
-        cam_to_world=cameras.cam_to_world[index],
-        window=cameras.window[index],
-        canonical_index=observed.index,
-        canonical=cameras.canonical,
-        skipped=dict(Counter(each for each in status if each not in storage.USABLE)),
+def _unfitted(model: Model, names: list[str], status: Sequence[str]) -> Objects:
+    """Objects of images before they are fitted: with the mean latent code."""
+    count = len(names)
+    return Objects(
+        names=names,
+        status=list(status),
+        rows=np.full(count, -1),
+        latents=np.tile(model.latents.mean(0), (count, 1)).astype(np.float32),
+        cameras=Cameras(np.tile(np.eye(3), (count, 1, 1)), np.tile(np.eye(4), (count, 1, 1))),
+        extra={"fit_psnr": np.full(count, np.nan, np.float32), "fit_iterations": np.zeros(count, np.int32)},
     )
-    return PreparedImages(names, status, framed, index, observed.points_of(index))
-
-
-def find_networks(
-    model: Model,
-    *,
-    landmarker: Path | None = None,
-    models: Path | None = None,
-    warn: Warn = lambda line: None,
-) -> None:
-    """Find, and download if need be, the networks by which images of a model's class are prepared.
-
-    Raises:
-        NerfgenError: images can't be prepared here; says what is missing.
-    """
-    _estimator_of(model, landmarker, models, warn)
-    if model.recipe.lambda_mask > 0:
-        _segmenter_of(model, models, warn)
-
-
-def _estimator_of(model: Model, landmarker: Path | None, models: Path | None, warn: Warn) -> EstimatorSpec:
-    return estimator_for(model.object_class, landmarker, models=models).prepared(warn)
-
-
-def _segmenter_of(model: Model, models: Path | None, warn: Warn) -> SegmenterSpec:
-    settings = model.preparation.masks
-    if settings is None:
-        method = f"the method of class {model.object_class.name}"
-        warn(f"the model's masks came from files; new images are segmented by {method}")
-        settings = MaskSettings()
-    return SegmenterSpec(settings, model.object_class, models).prepared(warn)
-
-
-def _landmarks(
-    model: Model,
-    inputs: Sequence[InputImage],
-    landmarker: Path | None,
-    models: Path | None,
-    workers: int | None,
-    warn: Warn,
-) -> tuple[list[Detection], Int[np.ndarray, "mesh"]]:
-    spec = _estimator_of(model, landmarker, models, warn)
-    for line in spec.warnings():
-        warn(line)
-    return list(map_landmarks(inputs, spec, workers=workers)), spec.mesh_index
-
-
-def _cameras(
-    model: Model, names: Sequence[str], detections: Sequence[Detection], mesh_index: Int[np.ndarray, "mesh"]
-) -> tuple[FittedCameras, Observations]:
-    """Cameras in the model's world, whose canonical keypoints and focal length are fixed, and the points that they were
-    fitted to."""
-    preparation, described = model.preparation, model.object_class
-    settings = CameraSettings(
-        focal=model.focal,
-        depth_weight=preparation.depth_weight,
-        robust=preparation.robust,
-        max_error=preparation.max_error,
-    )
-    points = settings.points
-    if len(model.canonical_index):
-        described, points = with_canonical(described, model.canonical_index, model.canonical)
-    observed = observe(
-        names,
-        [detection.status for detection in detections],
-        np.array([detection.image_size for detection in detections], np.int32),
-        np.stack([detection.landmarks for detection in detections]),
-        described,
-        points,
-        mesh=np.stack([detection.mesh for detection in detections]),
-        mesh_index=mesh_index,
-    )
-    return fit_cameras(observed, described, settings), observed
-
-
-def _masks(
-    model: Model,
-    inputs: Sequence[InputImage],
-    names: Sequence[str],
-    detections: Sequence[Detection],
-    cameras: FittedCameras,
-    models: Path | None,
-    workers: int | None,
-    warn: Warn,
-) -> dict[int, Segmentation]:
-    """The segmentation of every image that has a camera, by its index."""
-    usable = np.flatnonzero(storage.usable(cameras.status)).tolist()
-    spec = _segmenter_of(model, models, warn)
-    requests = [
-        SegmentationRequest(
-            inputs[place],
-            tuple(cameras.window[place].tolist()),
-            max(model.size, _MIN_MASK_SIZE),
-            names[place],
-            model.object_class.bounds,
-            cameras.intrinsics[place],
-            cameras.cam_to_world[place],
-            detections[place].landmarks.astype(np.float64),
-        )
-        for place in usable
-    ]
-    return dict(zip(usable, map_masks(requests, spec, workers=workers), strict=True))
-
-
-def _frame(
-    image: InputImage, mask: np.ndarray | None, window: np.ndarray, size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | str:
-    """Colour, mask and validity of an image's window, or the status that says why there are none."""
-    try:
-        # A copy: the decoded image is released with it.
-        rgb, valid = copy.copy(image).resample(window, size)
-    except UnreadableImageError as error:
-        return error.status
-    if not valid.any():
-        return "too_small"
-    framed = np.full((size, size), 255, np.uint8) if mask is None else frame_mask(mask, window, window, size)
-    return rgb, framed, valid
-
-
-def name_images(images: Sequence[ImageSource]) -> tuple[list[InputImage], list[str]]:
-    """The images that paths of files and folders mean, in order, and a distinct name for each.
-
-    The name of a file is its own, or its path within a given folder, preceded by as many parent folders as distinguish
-    it from others. Repeated files and images in memory are numbered.
-
-    Raises:
-        InputError: a path does not exist.
-        StoreError: an object store does not answer.
-    """
-    sources: list[InputImage] = []
-    paths: list[Path] = []
-    lengths: list[int] = []
-    for given in images:
-        source = image_folder(given) if isinstance(given, str) else given
-        if isinstance(source, ImageStore):
-            is_folder = source.is_folder()
-            folder, own = (source, find_images(source)) if is_folder else (source.parent, [source.name])
-            found = [InputImage(name, folder) for name in own]
-        elif isinstance(source, Path) and source.is_dir():
-            found = [InputImage(name, source) for name in find_images(source)]
-        elif isinstance(source, Path) and not source.exists():
-            raise InputError(f"{source} does not exist; give an image or a folder of images")
-        else:
-            found = [source if isinstance(source, InputImage) else InputImage(source)]
-        sources += found
-        paths += [image.path or Path("/image") for image in found]
-        lengths += [max(1, len(Path(image.name).parts)) for image in found]
-    return sources, _distinct_names([Path(os.path.abspath(path)) for path in paths], lengths)
-
-
-def _distinct_names(files: Sequence[Path], lengths: Sequence[int]) -> list[str]:
-    """A different name for each file: the last parts of its path, at least as many as its length says."""
-    lengths = list(lengths)
-    while True:
-        names = ["/".join(file.parts[-length:]) for file, length in zip(files, lengths, strict=True)]
-        claims = Counter(name for name, _ in set(zip(names, files, strict=True)))
-        longer = [
-            min(length + (claims[name] > 1), len(file.parts) - 1)
-            for file, name, length in zip(files, names, lengths, strict=True)
-        ]
-        if longer == lengths:
-            break
-        lengths = longer
-    used: set[str] = set()
-    for place, name in enumerate(names):
-        number, distinct = 1, name
-        while distinct in used:
-            number += 1
-            distinct = f"{name} ({number})"
-        used.add(distinct)
-        names[place] = distinct
-    return names

@@ -21,9 +21,7 @@ from nerfgen.parallel import Progress, map_ordered, silent
 SCHEMA = "landmarks/1"
 # Raise when equal images and parameters give other landmarks.
 _VERSION = 1
-_BLOCK = 64
 _MOST_REASONS = 5
-_NO_LANDMARKS, _NO_MESH = np.zeros((0, 2), np.float32), np.zeros((0, 3), np.float32)
 
 
 def estimate_landmarks(image: InputImage, estimator: LandmarkEstimator) -> Detection:
@@ -72,6 +70,8 @@ def landmark_folder(
     model: Path | None = None,
     models: Path | None = None,
     workers: int | None = None,
+    shard: storage.Shard = storage.Shard(),
+    scheduler: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda line: None,
@@ -84,6 +84,8 @@ def landmark_folder(
         model: a trained estimator (`nerfgen train-landmarker`), for classes that bring none.
         models: the model file of MediaPipe or a folder that holds it; searched for if None.
         workers: processes; one per core by default.
+        shard: the part of the images to work on; `nerfgen join` joins the outputs.
+        scheduler: takes workers of Dask, see :class:`nerfgen.cluster.ClusterWorkers`.
         overwrite: replace an existing output. Without it, one from the same images is kept.
         warn: called with one line for each part of the installation that is incomplete, and before a download.
 
@@ -99,10 +101,10 @@ def landmark_folder(
     """
     described = named_class(object_class)
     spec = estimator_for(described, model, models=models)
-    paths = find_images(data)
-    stage = storage.Stage(
-        output, SCHEMA, described, parameters={"estimator": spec.identity}, version=_VERSION
-    )
+    listed = find_images(data)
+    paths = [listed[row] for row in shard.rows(len(listed))]
+    parameters = {"estimator": spec.identity, **shard.parameters(listed)}
+    stage = storage.Stage(output, SCHEMA, described, parameters=parameters, version=_VERSION)
     if output.exists() and not overwrite:
         inputs = [storage.folder_record(paths, digest_images(data, paths))]
         if replace(stage, inputs=inputs).is_current():
@@ -113,46 +115,31 @@ def landmark_folder(
     mesh_index, names = spec.mesh_index, described.landmark_names
     for line in spec.warnings():
         warn(line)
-    num_images, num_points, num_mesh = len(paths), len(names), len(mesh_index)
-    found: list[Detection] = []
-    digests: list[tuple[int, str]] = []
+    reasons: list[str] = []
+    statuses: list[str] = []
+    digests: list[storage.Digest] = []
     with stage.journal() as journal, stage.create() as file:
-        landmarks = np.full((num_images, num_points, 2), np.nan, np.float32)
-        mesh = storage.allocate(file, "mesh", (num_images, num_mesh, 3))
-        block = np.full((_BLOCK, num_mesh, 3), np.nan, np.float32)
+        writer = storage.RowWriter(file, len(paths), landmarks=(len(names), 2), mesh=(len(mesh_index), 3))
         images = [InputImage(path, data) for path in paths]
 
         def estimate(indices: Sequence[int]) -> Iterator[tuple[storage.Row, storage.Digest]]:
             chosen = [images[index] for index in indices]
-            for detection, digest in _map(chosen, spec, workers=workers, progress=progress):
+            found = _map(chosen, spec, workers=workers, scheduler=scheduler, progress=progress)
+            for detection, digest in found:
                 yield vars(detection), digest
 
         if journal:
             warn(f"{len(journal)} images were finished by an earlier run, which is continued")
         rows = journal.rows(paths, partial(digest_images, data), estimate)
-        for index, (row, digest) in enumerate(rows):
-            detection = Detection(**{**row, "image_size": tuple(row["image_size"])})
-            place = index % _BLOCK
-            landmarks[index], block[place] = detection.landmarks, detection.mesh
-            found.append(replace(detection, landmarks=_NO_LANDMARKS, mesh=_NO_MESH))
+        for path, (row, digest) in zip(paths, rows, strict=True):
+            writer.add({"image": path, **row, "image_bytes": digest[0], "image_sha256": digest[1]})
+            reasons.append(row["reason"])
+            statuses.append(row["status"])
             digests.append(digest)
-            if place == _BLOCK - 1 or index == num_images - 1:
-                mesh[index - place : index + 1] = block[: place + 1]
-        statuses = [detection.status for detection in found]
-        storage.put(file, "image", paths)
-        storage.put(file, "status", statuses)
-        storage.put(file, "reason", [detection.reason for detection in found])
-        storage.put(file, "image_size", [detection.image_size for detection in found])
-        storage.put(file, "image_bytes", [num_bytes for num_bytes, _ in digests])
-        storage.put(file, "image_sha256", [sha256 for _, sha256 in digests])
-        storage.put(file, "landmark_names", names)
-        storage.put(file, "landmarks", landmarks)
-        storage.put(file, "score", [detection.score for detection in found])
-        storage.put(file, "num_objects", [detection.num_objects for detection in found])
-        storage.put(file, "mesh_index", mesh_index)
+        writer.finish(landmark_names=names, mesh_index=mesh_index)
         # The workers computed the digests of what they read.
         storage.put_inputs(file, [storage.folder_record(paths, digests)])
-    _tell_reasons([detection.reason for detection in found], warn)
+    _tell_reasons(reasons, warn)
     return {**_summary(statuses), "kept": False}
 
 
@@ -167,7 +154,7 @@ def _summary(statuses: list[str]) -> storage.Record:
     return {
         "images": len(statuses),
         "detected": detected,
-        "detected_fraction": detected / len(statuses),
+        "detected_fraction": detected / max(len(statuses), 1),
         "statuses": dict(sorted(Counter(statuses).items())),
     }
 
@@ -176,7 +163,12 @@ _estimator: LandmarkEstimator
 
 
 def _map(
-    images: Sequence[InputImage], spec: EstimatorSpec, *, workers: int | None, progress: Progress
+    images: Sequence[InputImage],
+    spec: EstimatorSpec,
+    *,
+    workers: int | None,
+    progress: Progress,
+    scheduler: str | None = None,
 ) -> Iterator[tuple[Detection, tuple[int, str]]]:
     """The detections in images, and the digests of the images."""
     return map_ordered(
@@ -186,6 +178,8 @@ def _map(
         initializer=_start,
         initializer_arguments=(spec,),
         preload=[__name__, *spec.modules],
+        scheduler=scheduler,
+        name_of=lambda image: image.name,
         progress=progress,
     )
 

@@ -68,6 +68,8 @@ def segment_folder(
     settings: MaskSettings = MaskSettings(),
     models: Path | None = None,
     workers: int | None = None,
+    shard: storage.Shard = storage.Shard(),
+    scheduler: str | None = None,
     overwrite: bool = False,
     progress: Progress = silent,
     warn: Callable[[str], None] = lambda line: None,
@@ -81,6 +83,8 @@ def segment_folder(
         settings: the method and what it takes.
         models: the model file of MediaPipe or a folder that holds it; searched for if None.
         workers: processes; one per core by default.
+        shard: the part of the images to work on; `nerfgen join` joins the outputs.
+        scheduler: takes workers of Dask, see :class:`nerfgen.cluster.ClusterWorkers`.
         overwrite: replace an existing output. Without it, one from the same inputs is kept.
         warn: called with one line for each part of the installation that is incomplete, and before a download.
 
@@ -100,14 +104,17 @@ def segment_folder(
     made_by = f"nerfgen fit-cameras {data}"
     with storage.reading(cameras, "cameras/1", "truth/1", made_by=made_by) as file:
         object_class = storage.class_of(file)
-        paths = storage.strings(file["image"])
-        windows = file["window"][:]
-        intrinsics, poses = file["intrinsics"][:], file["cam_to_world"][:]
-        image_sizes = file["image_size"][:]
+        listed = storage.strings(file["image"])
+        rows = shard.rows(len(listed))
+        own = slice(rows.start, rows.stop)
+        windows = file["window"][own]
+        intrinsics, poses = file["intrinsics"][own], file["cam_to_world"][own]
+        image_sizes = file["image_size"][own]
         recorded = [storage.image_digests(file)]
-        usable = storage.usable(storage.strings(file["status"])) & np.isfinite(windows).all(axis=1)
+        usable = storage.usable(storage.strings(file["status"])[own]) & np.isfinite(windows).all(axis=1)
+    paths = listed[own]
     spec = SegmenterSpec(settings, object_class, models)
-    parameters, size = spec.parameters(paths), settings.size
+    parameters, size = {**spec.parameters(listed), **shard.parameters(listed)}, settings.size
     records = [storage.file_record(cameras)]
     points: list[np.ndarray | None] = [None] * len(paths)
     if landmarks or (local / "landmarks.h5").is_file():
@@ -137,47 +144,47 @@ def segment_folder(
         for request, segmented in zip(requests, usable, strict=True)
     ]
     statuses: list[str] = []
-    reasons: list[str] = []
     methods: list[str] = []
-    digests: list[tuple[int, str]] = []
+    digests: list[storage.Digest] = []
     changed: list[str] = []
 
     def segment(indices: Sequence[int]) -> Iterator[tuple[storage.Row, storage.Digest]]:
         chosen = [items[index] for index in indices]
-        for segmentation, digest in _map(chosen, spec, workers, progress):
+        for segmentation, digest in _map(chosen, spec, workers, progress, scheduler):
             yield vars(segmentation), digest
 
     with stage.journal() as journal, stage.create() as file:
-        masks = storage.allocate(file, "mask", (len(paths), size, size))
+        writer = storage.RowWriter(file, len(paths), mask=(size, size))
         if journal:
             warn(f"{len(journal)} images were finished by an earlier run, which is continued")
         for index, (row, digest) in enumerate(journal.rows(paths, partial(digest_images, data), segment)):
             found = Segmentation(**{**row, "image_size": tuple(row["image_size"])})
-            own = {paths[index]: digest[1]}
-            (status,), renewed = storage.changed_images([found.status], [paths[index]], own, *recorded)
-            if found.mask is not None and found.image_size != tuple(image_sizes[index]):
-                status, renewed = (
-                    "changed",
-                    [paths[index]],
-                )  # files without digests: at least the size differs
+            known_size = tuple(image_sizes[index].tolist())
+            now = {paths[index]: digest[1]}
+            (status,), renewed = storage.changed_images([found.status], [paths[index]], now, *recorded)
+            if found.mask is not None and found.image_size != known_size:
+                # Files without digests: at least the size differs.
+                status, renewed = "changed", [paths[index]]
             if renewed:
                 found = replace(found, status=status, mask=None)
                 changed += renewed
+            is_masked = found.mask is not None
             statuses.append(found.status)
-            reasons.append(found.reason)
-            methods.append((found.method or settings.method) if found.mask is not None else "")
+            methods.append((found.method or settings.method) if is_masked else "")
             digests.append(digest)
-            if found.mask is not None:
-                masks[index] = found.mask
-                image_sizes[index] = found.image_size
-        placed = storage.usable(statuses)
-        storage.put(file, "image", paths)
-        storage.put(file, "status", statuses)
-        storage.put(file, "reason", reasons)
-        storage.put(file, "method", methods)
-        storage.put(file, "image_size", image_sizes)
-        storage.put(file, "image_sha256", [sha256 for _, sha256 in digests])
-        storage.put(file, "mask_window", np.where(placed[:, None], windows, np.nan))
+            writer.add(
+                {
+                    "image": paths[index],
+                    "status": found.status,
+                    "reason": found.reason,
+                    "image_size": found.image_size if is_masked else known_size,
+                    "mask_window": windows[index] if found.status in storage.USABLE else [np.nan] * 3,
+                    "mask": found.mask,
+                    "method": methods[-1],
+                    "image_sha256": digest[1],
+                }
+            )
+        writer.finish()
         # The workers computed the digests of what they read.
         storage.put_inputs(file, [*records, storage.folder_record(paths, digests)])
     if changed:
@@ -218,7 +225,11 @@ _segmenter: Segmenter
 
 
 def _map(
-    items: Sequence[_Item], spec: SegmenterSpec, workers: int | None, progress: Progress
+    items: Sequence[_Item],
+    spec: SegmenterSpec,
+    workers: int | None,
+    progress: Progress,
+    scheduler: str | None = None,
 ) -> Iterator[tuple[Segmentation, tuple[int, str]]]:
     """The segmentations of images, and the digests of the images."""
     return map_ordered(
@@ -228,6 +239,8 @@ def _map(
         initializer=_start,
         initializer_arguments=(spec,),
         preload=[__name__, *spec.modules],
+        scheduler=scheduler,
+        name_of=lambda item: item[0].name,
         progress=progress,
     )
 

@@ -149,7 +149,20 @@ def pixels(origin: Origin) -> Call:
     """Of ``pixels/1``."""
     origin.notes.append("this is a cache of framed images; any training of this size re-creates it")
     data = origin.images(origin.written.names)
-    return origin.call("train", [data], size=origin.parameters["size"])
+    if origin.parameters.get("rehearsal"):
+        return origin.call("train", [data], size=origin.parameters["size"])
+    cameras, *masks = origin.files
+    is_shard = origin.path == data / origin.per_image("pixels.h5")
+    return origin.call(
+        "frame",
+        [data],
+        size=origin.parameters["size"],
+        cameras=origin.input_unless(cameras, data / "cameras.h5", "CAMERAS.h5"),
+        masks=origin.input_unless(masks[0], data / "masks.h5", "MASKS.h5") if masks else None,
+        no_masks=not masks,
+        shard=origin.shard,
+        output=None if is_shard or origin.path.name.startswith("pixels-") else origin.path,
+    )
 
 
 @dataclass
@@ -242,7 +255,8 @@ def render(origin: Origin) -> Call:
     options: Record = {}
     default = "views.h5"
     if "fit_steps" in parameters:
-        options, default = {**_fitting(origin), "image": _images(origin)}, "fitted.h5"
+        options = {**_fitting(origin), "image": _images(origin), "shard": origin.shard}
+        default = origin.per_image("fitted.h5")
     elif parameters["codes"]:
         options = {"codes": made.references(parameters["codes"])}
     elif (parameters["rows"] and parameters["rows"] != _DEFAULT_ROWS) or "axes" in parameters:

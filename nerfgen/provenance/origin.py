@@ -12,7 +12,7 @@ from nerfgen.errors import InputError
 from nerfgen.objectclass import CLASS_NAMES, ObjectClass, class_from_text, object_class
 from nerfgen.provenance.recorded_inputs import CHANGED, FOLDER, find_input, images_folder
 from nerfgen.provenance.written import Written
-from nerfgen.storage import InputRecord, Record, file_digest
+from nerfgen.storage import InputRecord, Record, Shard, file_digest
 from nerfgen.untrusted import printable
 
 _CLASS_SUFFIXES = (".toml", ".json")
@@ -94,6 +94,17 @@ class Origin:
     def files(self) -> list[InputRecord]:
         """The recorded inputs without folders."""
         return [record for record in self.written.inputs if record["file"] != FOLDER]
+
+    @property
+    def shard(self) -> str | None:
+        """The option of the shard; None for a whole run."""
+        part = self.parameters.get("shard")
+        return f"{part['number']}/{part['of']}" if part else None
+
+    def per_image(self, name: str) -> str:
+        """The name of a per-image command's output by default, of its shard if it has one."""
+        part = self.parameters.get("shard")
+        return Shard(part["number"], part["of"]).path(Path(name)).name if part else name
 
     def call(self, command: str, arguments: Sequence[str | Path], **options: Any) -> Call:
         """The call, with the notes so far."""

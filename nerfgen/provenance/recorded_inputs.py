@@ -106,7 +106,7 @@ def images_folder(written: Written, names: Sequence[str], folders: Sequence[Path
 
 def listed_images(written: Written, folders: Sequence[Path]) -> list[str] | None:
     """The images whose record a file holds, in order; None where nothing tells their names."""
-    if written.schema in _LISTING or written.schema == "views/1":
+    if written.schema in _LISTING or written.schema == "views/1" or "shard" in written.parameters:
         return written.names
     # A training's images are those of its cameras.
     if written.inputs and written.schema in ("model/1", "checkpoint/1", "pixels/1"):

@@ -38,7 +38,8 @@ def landmark(origin: Origin) -> Call:
         [data],
         object_class=origin.class_option("face"),
         model=model,
-        output=origin.output(data / "landmarks.h5"),
+        shard=origin.shard,
+        output=origin.output(data / origin.per_image("landmarks.h5")),
     )
 
 
@@ -67,7 +68,8 @@ def fit_cameras(origin: Origin) -> Call:
         [data],
         landmarks=origin.input_unless(origin.files[0], data / "landmarks.h5", "LANDMARKS.h5"),
         **values,
-        output=origin.output(data / "cameras.h5"),
+        shard=origin.shard,
+        output=origin.output(data / origin.per_image("cameras.h5")),
     )
 
 
@@ -113,7 +115,8 @@ def segment(origin: Origin) -> Call:
         landmarks=origin.input_unless(landmarks[0], data / "landmarks.h5", "LANDMARKS.h5")
         if landmarks
         else None,
-        output=origin.output(data / "masks.h5"),
+        shard=origin.shard,
+        output=origin.output(data / origin.per_image("masks.h5")),
     )
 
 

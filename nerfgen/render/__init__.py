@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     )
     from nerfgen.render.object_renderer import ObjectRenderer
     from nerfgen.render.settings import KINDS, MAX_SAMPLES, ChosenCameras, Kind, RenderSettings, ViewCameras
-    from nerfgen.render.stage import render_to_file, write_views
+    from nerfgen.render.stage import Seen, render_to_file, write_views
     from nerfgen.render.view_files import ViewFiles
     from nerfgen.render.views import (
         Part,
@@ -44,6 +44,7 @@ __all__ = [
     "ObjectRenderer",
     "Part",
     "RenderSettings",
+    "Seen",
     "ViewCameras",
     "ViewFiles",
     "Views",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     )
     from nerfgen.storage.content import check_attributes, dataset_digest, datasets
     from nerfgen.storage.digest import InputRecord, Record, file_digest, file_record, folder_record
+    from nerfgen.storage.division import Shard, parse_shard
     from nerfgen.storage.hdf5 import allocate, create_file, put, put_blocks, put_tree, renew
     from nerfgen.storage.image_rows import (
         STATUSES,
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         positions,
         usable,
     )
+    from nerfgen.storage.join import ShardFile, joined_stage, read_shards, write_joined
     from nerfgen.storage.journal import Digest, Journal, Row
     from nerfgen.storage.reader import (
         class_of,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
         schema_of,
         strings,
     )
+    from nerfgen.storage.row_writer import RowWriter
     from nerfgen.storage.schema import ROOT_ATTRIBUTES, Attribute, Dataset, Schema
     from nerfgen.storage.schemas import SCHEMAS
     from nerfgen.storage.seal import check_seal
@@ -64,7 +67,10 @@ __all__ = [
     "OutputBusyError",
     "Record",
     "Row",
+    "RowWriter",
     "Schema",
+    "Shard",
+    "ShardFile",
     "Stage",
     "allocate",
     "atomic_folder",
@@ -84,13 +90,16 @@ __all__ = [
     "get_tree",
     "hdf5_errors",
     "image_digests",
+    "joined_stage",
     "open_file",
     "open_hdf5",
+    "parse_shard",
     "positions",
     "put",
     "put_blocks",
     "put_inputs",
     "put_tree",
+    "read_shards",
     "reading",
     "remove_abandoned",
     "remove_folder",
@@ -100,5 +109,6 @@ __all__ = [
     "short_name",
     "strings",
     "usable",
+    "write_joined",
     "writing",
 ]

@@ -136,14 +136,10 @@ def put_blocks(
     return dataset
 
 
-def allocate(file: h5py.File, name: str, shape: tuple[int, ...], *, compressed: bool = True) -> h5py.Dataset:
-    """An empty dataset of the file's schema, to be filled item by item: an image, or a view of an object, is a chunk.
-
-    Args:
-        compressed: False for items that are read repeatedly and in any order.
-    """
+def allocate(file: h5py.File, name: str, shape: tuple[int, ...]) -> h5py.Dataset:
+    """An empty dataset of the file's schema, to be filled item by item: a chunk is an image, or a view of an object."""
     spec = _spec(file, name)
-    storage = _storage(shape, np.dtype(spec.kind), spec) if compressed else {"chunks": _item(shape, spec)}
+    storage = _storage(shape, np.dtype(spec.kind), spec)
     dataset = file.create_dataset(name, shape=shape, dtype=spec.kind, **storage)
     _describe(dataset, spec)
     return dataset
@@ -172,6 +168,8 @@ def _item(shape: tuple[int, ...], spec: Dataset) -> tuple[int, ...]:
 
 def _storage(shape: tuple[int, ...], dtype: np.dtype, spec: Dataset) -> dict[str, Any]:
     """Large arrays are compressed, one item a chunk; small ones are stored contiguously."""
+    if not spec.compressed:
+        return {"chunks": _item(shape, spec)} if np.prod(shape) else {}
     if len(shape) < 3 or int(np.prod(shape)) * dtype.itemsize < _CHUNKED_FROM_BYTES:
         return {}
     return {"chunks": _item(shape, spec), "compression": "gzip", "compression_opts": 4, "shuffle": True}

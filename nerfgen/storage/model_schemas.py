@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from nerfgen.storage.schema import IMAGE, STATUS, Attribute, Dataset, Schema, Values
+from nerfgen.storage.schema import IMAGE, IMAGE_DIGEST, STATUS, Attribute, Dataset, Schema, Values
 
 MODEL_SCHEMAS = (
     Schema(
@@ -19,6 +19,7 @@ MODEL_SCHEMAS = (
                 "the dilated mask first, then the others within the image, then those beyond it; one image per "
                 "chunk, not compressed",
                 by_item=True,
+                compressed=False,
             ),
             Dataset(
                 "order",
@@ -26,6 +27,7 @@ MODEL_SCHEMAS = (
                 ("image", "pixel"),
                 "index of each pixel in its raster: row times side plus column; one image per chunk, not compressed",
                 by_item=True,
+                compressed=False,
             ),
             Dataset(
                 "inside",
@@ -41,6 +43,7 @@ MODEL_SCHEMAS = (
                 "pixels within the image; 0 where the image is unusable",
                 values=Values(0),
             ),
+            IMAGE_DIGEST,
         ),
     ),
     Schema(
@@ -225,6 +228,13 @@ MODEL_SCHEMAS = (
                 values=Values(kind="name"),
             ),
             Dataset("status", "string", ("object",), "whether the object could be rendered and, if not, why"),
+            Dataset(
+                "image_sha256",
+                "string",
+                ("object",),
+                "SHA-256 of the image file that the object was fitted to (new images)",
+                optional=True,
+            ),
             Dataset(
                 "row",
                 "int32",

@@ -34,6 +34,7 @@ class Dataset:
 
     Attributes:
         by_item: it is written and read item by item, so that it may be larger than memory.
+        compressed: False for items that are read repeatedly and in any order.
         values: what its values may be, checked when a file is opened; None for no check.
     """
 
@@ -45,6 +46,7 @@ class Dataset:
     frame: str = ""
     optional: bool = False
     by_item: bool = False
+    compressed: bool = True
     values: Values | None = None
 
     @property
@@ -72,6 +74,25 @@ class Schema:
     attributes: dict[str, Attribute] = field(default_factory=dict)
     groups: dict[str, str] = field(default_factory=dict)
     optional_groups: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def row_axis(self) -> str | int:
+        """Name of the axis of the file's rows: images or objects."""
+        return self.datasets[0].shape[0]
+
+    @property
+    def arrays(self) -> tuple[Dataset, ...]:
+        """Datasets whose items, one a row, are arrays that are stored apart."""
+        return tuple(each for each in self._by_row if each.by_item or len(each.shape) > 2)
+
+    @property
+    def columns(self) -> tuple[Dataset, ...]:
+        """The other datasets with an item a row."""
+        return tuple(each for each in self._by_row if each not in self.arrays)
+
+    @property
+    def _by_row(self) -> tuple[Dataset, ...]:
+        return tuple(each for each in self.datasets if each.shape[:1] == (self.row_axis,))
 
 
 ROOT_ATTRIBUTES = {
@@ -110,5 +131,12 @@ REASON = Dataset(
     "string",
     ("image",),
     "why the image file could not be used, in words; empty for every other status",
+    optional=True,
+)
+IMAGE_DIGEST = Dataset(
+    "image_sha256",
+    "string",
+    ("image",),
+    "SHA-256 of the image file that the row was made of, hexadecimal",
     optional=True,
 )

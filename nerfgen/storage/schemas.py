@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nerfgen.storage.model_schemas import MODEL_SCHEMAS
-from nerfgen.storage.schema import IMAGE, REASON, STATUS, Attribute, Dataset, Schema, Values
+from nerfgen.storage.schema import IMAGE, IMAGE_DIGEST, REASON, STATUS, Attribute, Dataset, Schema, Values
 
 _SIZE = Dataset(
     "image_size",
@@ -48,13 +48,6 @@ _INSTANCE = Dataset(
     "shows a different object",
     optional=True,
     values=Values(kind="path"),
-)
-_DIGEST = Dataset(
-    "image_sha256",
-    "string",
-    ("image",),
-    "SHA-256 of the image file that the row was made of, hexadecimal",
-    optional=True,
 )
 _MASK = Dataset(
     "mask",
@@ -192,7 +185,7 @@ STAGE_SCHEMAS = (
                 values=Values(-1e6, 1e6),
             ),
             _INSTANCE,
-            _DIGEST,
+            IMAGE_DIGEST,
         ),
     ),
     Schema(
@@ -213,7 +206,7 @@ STAGE_SCHEMAS = (
                 optional=True,
                 values=Values(kind="name"),
             ),
-            _DIGEST,
+            IMAGE_DIGEST,
         ),
     ),
     Schema(

@@ -124,8 +124,13 @@ class Stage:
     @contextlib.contextmanager
     def create(self) -> Iterator[h5py.File]:
         """Open the output for writing; it appears when the block ends without error, complete by its schema."""
-        with self.claimed(), create_file(self.output, self.attributes()) as file:
+        attributes = self.attributes()
+        inputs = attributes.pop("inputs")
+        with self.claimed(), create_file(self.output, attributes) as file:
             yield file
+            # Last, wherever they became known: how a file came about does not show in its bytes.
+            if "inputs" not in file.attrs:
+                file.attrs["inputs"] = inputs
 
     @contextlib.contextmanager
     def journal(self) -> Iterator[Journal]:
@@ -146,10 +151,10 @@ class Stage:
         # In the order of the stage, whose first parameters say most.
         wanted = self.attributes() | {"parameters": json.dumps(self.parameters)}
         try:
-            there, version = _comparable(found), int(found.get("stage_version", 1))
+            there, version = compared(found), int(found.get("stage_version", 1))
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return "has a description that cannot be read"
-        here = _comparable(wanted)
+        here = compared(wanted)
         for key in [*here, *there]:
             if here.get(key) != there.get(key):
                 old, new = _short(there.get(key)), _short(here.get(key))
@@ -162,7 +167,7 @@ class Stage:
 
 
 def put_inputs(file: h5py.File, inputs: Sequence[InputRecord]) -> None:
-    """Replace the provenance records of an open file, for inputs whose digests are known only at the end."""
+    """Give a new file its provenance records, for inputs whose digests are known only at the end."""
     file.attrs["inputs"] = json.dumps(list(inputs), sort_keys=True)
 
 
@@ -171,7 +176,7 @@ def _read_attributes(path: Path) -> dict[str, object]:
         return {name: value for name, value in file.attrs.items() if name in ROOT_ATTRIBUTES}
 
 
-def _comparable(attributes: Mapping[str, str]) -> dict[str, object]:
+def compared(attributes: Mapping[str, str]) -> dict[str, object]:
     """Provenance item by item, so that a difference can be named."""
     items: dict[str, object] = {
         "schema": attributes["nerfgen_schema"],
