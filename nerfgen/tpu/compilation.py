@@ -34,6 +34,8 @@ _ENVIRONMENT = {
     "TPU_STDERR_LOG_LEVEL": "3",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",
 }
+# What a program would need, in the compiler's words where that is too much.
+_USED = re.compile(r"(?:Used |HLO temporaries \()([\d.]+)([KMGT]?)(?: of|\))")
 # Raise when equal programs are counted otherwise.
 _VERSION = 1
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
@@ -132,7 +134,7 @@ def _compiled_needs(
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        used = re.search(r"Used ([\d.]+)([KMGT]?) of [\d.]+[KMGT]? hbm", str(error))
+        used = _USED.search(str(error))
         if used is None:
             raise
         return Needs(None, None, int(float(used[1]) * _UNITS[used[2]]))
