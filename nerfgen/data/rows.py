@@ -116,6 +116,11 @@ class TableRows:
         """Whether row and image are the same number."""
         return self.num_base == 0 and len(self.first_image) == len(self.of_image)
 
+    @property
+    def lookup(self) -> Int[np.ndarray, "images"]:
+        """Row of every image as devices hold it; empty where row and image are the same number."""
+        return np.asarray([] if self.one_image_per_row else self.of_image, np.int32)
+
 
 def table_rows(instances: Sequence[str], base: BaseModel | None = None) -> TableRows:
     """Rows of images that show these objects, numbered as they first appear, after those of ``base``.

@@ -80,7 +80,7 @@ def estimate_run(
     batch = random_batch(recipe, plan.patches, images, usable["intrinsics"], usable["cam_to_world"], size)
     given = StepInput(
         jax.device_put(batch, NamedSharding(mesh, P(AXIS))),
-        jnp.asarray(rows.of_image, jnp.int32),
+        jnp.asarray(rows.lookup),
         jnp.float32(0),
         feature_parameters(recipe),
     )

@@ -227,7 +227,7 @@ class Setup:
         Args:
             first: the number of the first step.
         """
-        row_of_image = place(self.rows.of_image.astype(np.int32), self.mesh, P())
+        row_of_image = place(self.rows.lookup, self.mesh, P())
         features = place(feature_parameters(self.recipe), self.mesh, P())
         jitted = make_step(self.plan, self.mesh, streamed=source.streamed)
         sample = StepInput(source.batch(first), row_of_image, np.float32(0), features)  # type: ignore[arg-type]

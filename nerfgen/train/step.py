@@ -137,7 +137,7 @@ class StepInput(NamedTuple):
 
     Attributes:
         pixels: all pixels, of which the step samples its batch, or a batch.
-        row_of_image: row of the table of every image.
+        row_of_image: row of the table of every image; empty where row and image are the same number.
         fraction: fraction of the run that is done, in [0, 1].
         features: parameters of the feature network, for the perceptual loss; None without it.
     """

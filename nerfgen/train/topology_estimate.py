@@ -145,10 +145,9 @@ def _step_needs(plan: StepPlan, mesh: Mesh) -> Needs:
     batch = jax.eval_shape(
         lambda: random_batch(recipe, plan.patches, np.zeros(count, int), *cameras, recipe.size)
     )
-    row_of_image = jax.ShapeDtypeStruct((plan.num_images,), jnp.int32)
     given = StepInput(
         placed(batch, P(AXIS)),
-        *placed((row_of_image, jnp.float32(0), feature_parameters(recipe)), P()),
+        *placed((rows.lookup, jnp.float32(0), feature_parameters(recipe)), P()),
     )
     lowered = make_step(plan, mesh, streamed=True).lower(state_placement(state, mesh), given)
     return program_needs(lowered, mesh, _PARTS, branch_fraction=1 / OCCUPANCY_EVERY)
