@@ -81,7 +81,7 @@ def free_device_memory(device: jax.Device) -> int | None:
 
     Devices of other hosts are taken to have what the first one here has.
     """
-    if device.process_index != jax.process_index():
+    if jax.process_count() > 1 and device.process_index != jax.process_index():
         device = jax.local_devices()[0]
     stats = None if device.platform == "cpu" else device.memory_stats()
     return stats["bytes_limit"] - stats["bytes_in_use"] if stats else None
