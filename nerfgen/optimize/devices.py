@@ -108,7 +108,7 @@ def free_device_memory(device: jax.Device) -> int | None:
     A device that programs are only compiled for has all that its kind has, devices of other hosts what the first one
     here has.
     """
-    if device.process_index != jax.process_index():
+    if jax.process_count() > 1 and device.process_index != jax.process_index():
         device = jax.local_devices()[0]
     try:
         stats = None if device.platform == "cpu" else device.memory_stats()
