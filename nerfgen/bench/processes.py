@@ -21,6 +21,7 @@ from nerfgen.bench.timing import Say
 from nerfgen.compilation_cache import VARIABLE
 from nerfgen.errors import NerfgenError
 from nerfgen.geometry import intrinsic_matrix, sphere_window, turned_camera
+from nerfgen.image import find_images
 
 # Kibibytes on Linux, bytes on macOS.
 _UNITS_PER_MEBIBYTE = 1 << (20 if sys.platform == "darwin" else 10)
@@ -50,6 +51,38 @@ def measure_memory(*, sizes: Sequence[int], images: int, steps: int, say: Say) -
         "images": images,
         "peak_mib": peak,
         f"ratio_{most}_over_{least}": peak[most] / peak[least],
+    }
+
+
+def measure_stages(data: Path, *, images: int, say: Say) -> dict[str, Any]:
+    """What each further image takes in the commands before training: milliseconds of one core, and bytes of the file.
+
+    Every command runs on a quarter of the images, then on all. The difference is that of an image, without what a
+    command takes to start.
+
+    Args:
+        data: folder of face images.
+        images: to take of it.
+    """
+    counts = images // 4, images
+    used: dict[str, list[tuple[float, int]]] = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        for count in counts:
+            folder = Path(scratch) / str(count)
+            for path in find_images(data)[:count]:
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(data / path, folder / path)
+            for stage in ("landmark", "fit-cameras", "segment", "frame"):
+                say(f"{stage}, {count} images")
+                before = set(folder.glob("*.h5"))
+                usage = _run([sys.executable, "-m", "nerfgen", stage, str(folder), "--quiet"])
+                (made,) = set(folder.glob("*.h5")) - before
+                used.setdefault(stage, []).append((usage.cpu_seconds, made.stat().st_size))
+    further = counts[1] - counts[0]
+    return {
+        "images": images,
+        "core_ms": {stage: 1e3 * (most[0] - least[0]) / further for stage, (least, most) in used.items()},
+        "bytes": {stage: (most[1] - least[1]) / further for stage, (least, most) in used.items()},
     }
 
 

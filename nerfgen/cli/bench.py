@@ -145,6 +145,25 @@ def latents(
     _print(reporter, measure_latents(rows=counts, rounds=rounds, seconds=seconds, say=reporter.say))
 
 
+def stages(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DATA", help="Folder of face images, of any depth.", show_default=False)
+    ],
+    *,
+    images: Annotated[int, typer.Option(min=8, max=MAX_COUNT, help="Images to take.")] = 600,
+    messages: Messages,
+) -> None:
+    """What each further image takes in the commands before training: milliseconds of one core, and bytes of the file.
+
+    Every command runs on a quarter of the images, then on all.
+    """
+    from nerfgen.bench.processes import measure_stages
+
+    runtime.existing_folder(folder)
+    reporter = messages.reporter()
+    _print(reporter, measure_stages(folder, images=images, say=reporter.say))
+
+
 def memory(
     *,
     sizes: Annotated[
@@ -422,6 +441,7 @@ for function, lines in (
     ),
     (data, ("nerfgen bench data", "nerfgen bench data --images 4000 --size 128")),
     (latents, ("nerfgen bench latents", "nerfgen bench latents --rows 1000,10000000")),
+    (stages, ("nerfgen bench stages photos",)),
     (memory, ("nerfgen bench memory", "nerfgen bench memory --sizes 64,1024 --images 16")),
     (startup, ("nerfgen bench startup", "nerfgen bench startup --model photos/model.h5 --image me.jpg")),
     (convergence, ("nerfgen bench convergence", "nerfgen bench convergence --kind heads --psnr 22,24")),

@@ -132,8 +132,7 @@ def _topology_text(needs: Record) -> str:
             f"{part['estimated_ms']:13,.3f}"
         )
     if needs["hours"] is not None:
-        lines += [
-            "",
-            f"{needs['steps']:,} steps: {needs['hours']:,.2f} hours, {needs['chip_hours']:,.1f} chip hours",
-        ]
+        hours = needs["hours"]
+        time = f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.2g} minutes"
+        lines += ["", f"{needs['steps']:,} steps: {time}, {needs['chip_hours']:,.3g} chip hours"]
     return "\n".join(lines)
