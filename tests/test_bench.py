@@ -112,6 +112,7 @@ def test_serving(run, trained):
     assert 0 < result["latency_ms_median"] <= result["latency_ms_95"]
 
 
+@pytest.mark.slow
 def test_rendering(run, trained):
     result = measured(run, "rendering", "--model", trained, "--objects", 1, "--sizes", "16,32", "--rounds", 1)
     assert result["frames_per_second"].keys() == {"16", "32"}

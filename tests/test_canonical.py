@@ -113,6 +113,7 @@ def test_cameras_are_about_as_good_as_those_of_the_true_template():
     assert np.median(seen.errors(found.canonical)) <= 1.1 * np.median(seen.errors(SHAPE))
 
 
+@pytest.mark.slow
 def test_the_class_says_which_side_is_near_and_the_middle_is_where_it_does_not():
     seen = portraits(60, noise=0.02)
     convex = seen.estimate(nearest=NONE).canonical
@@ -131,6 +132,7 @@ def test_wrong_landmarks_are_outvoted():
     assert distance(seen.estimate().canonical, SHAPE) < 0.08
 
 
+@pytest.mark.slow
 def test_missing_landmarks_are_left_out():
     seen, rng = portraits(100), np.random.default_rng(5)
     gone = rng.random(seen.landmarks.shape[:2]) < 0.25
@@ -161,6 +163,7 @@ def test_views_from_one_side_only_give_a_shallow_dome_and_are_told_of():
     assert 0.1 < np.sqrt((depth**2).mean()) / 0.7 < 0.6
 
 
+@pytest.mark.slow
 def test_four_landmarks_suffice():
     four = SHAPE[[0, 1, 6, 7]] + [0, 0, 0]
     seen = portraits(100, shape=four, noise=0.01)

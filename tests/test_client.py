@@ -152,6 +152,7 @@ def test_fits(remote, local, heads, tmp_path):
         remote.fit(tmp_path / "absent.png")
 
 
+@pytest.mark.slow
 @pytest.mark.mediapipe
 def test_tuned_networks(remote, local, heads):
     tuned = remote.fit(heads / "000000.png", FitSettings(steps=5, tune=True, tune_steps=5))

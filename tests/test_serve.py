@@ -632,6 +632,7 @@ def test_images_are_fitted(client, portraits):
     assert picture(render(client, body, PNG)).shape == (32, 32, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.mediapipe
 def test_images_of_one_person_tune_the_networks(client, portraits, served):
     files = [("images", content) for content in portraits]

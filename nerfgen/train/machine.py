@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from nerfgen import memory
 from nerfgen.errors import InputError
-from nerfgen.memory import require_memory, total_memory
 from nerfgen.settings import MAX_COUNT, Settings, setting
 
 if TYPE_CHECKING:
@@ -148,9 +148,9 @@ class Machine(Settings, title="Machine"):
         }
         free = free_device_memory(mesh.devices.flat[0])
         hosts = len({device.process_index for device in mesh.devices.flat})
-        available = max((free or 0) * mesh.size, hosts * total_memory())
+        available = max((free or 0) * mesh.size, hosts * memory.total_memory())
         for what, numbers in sizes.items():
-            require_memory(4 * numbers, what, available=available)
+            memory.require_memory(4 * numbers, what, available=available)
 
     def _activation_bytes(self, mesh: Mesh) -> int:
         """Memory for the activations of one pass, on each device."""
