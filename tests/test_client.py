@@ -219,6 +219,7 @@ def test_the_command_writes_the_same_file(call, server, tmp_path, choice):
     assert len(list((tmp_path / "png").iterdir())) == (2 if "--new" in choice else 6 if choice else 24)
 
 
+@pytest.mark.slow
 @pytest.mark.mediapipe
 def test_the_command_fits_and_tunes_on_the_server(call, server, heads, tmp_path, monkeypatch):
     fit = [

@@ -59,6 +59,7 @@ def write_rows(path: Path, rows) -> Path:
 # --- held-out images ---
 
 
+@pytest.mark.slow
 def test_held_out_images_are_compared_at_two_sizes(unseen) -> None:
     table = fit_table(unseen)
     figures = means(table)

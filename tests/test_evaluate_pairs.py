@@ -89,6 +89,7 @@ def evaluated(run, trained, cars, others, tmp_path_factory) -> Evaluated:
     return Evaluated(load_report(output), json.loads(done.out), page.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_an_image_turned_to_itself_is_its_own_fit(evaluated) -> None:
     for background, matched in CONDITIONS:
         for measure in ("psnr_db", "ssim"):

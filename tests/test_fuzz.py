@@ -55,8 +55,8 @@ def readers() -> Iterator[mutants.Readers]:
 @pytest.mark.parametrize("schema", QUICK)
 def test_some_mutants_of_files(schema: str, good: Path, readers: mutants.Readers, tmp_path: Path) -> None:
     # None of these seeds makes a file that holds HDF5 up: `nerfgen verify` gives up such a file after a minute.
-    found = mutants.campaign(schema, good, tmp_path, readers, range(40, 60), skip=["fit-cameras"])
-    assert found.mutants >= 18
+    found = mutants.campaign(schema, good, tmp_path, readers, range(40, 50), skip=["fit-cameras"])
+    assert found.mutants >= 9
     assert found.outcomes["refused"] > 0
     assert found.outcomes["read"] > 0
     assert found.findings == []

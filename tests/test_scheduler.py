@@ -82,6 +82,7 @@ def images(tmp_path_factory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_every_stage_writes_the_bytes_of_one_process(images, scheduler, use_estimator, call, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     for data, options in ((alone, ()), (together, ("--scheduler", scheduler))):

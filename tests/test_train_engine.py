@@ -143,6 +143,7 @@ def test_devices_that_are_not_there_are_told():
             Machine(**wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", ["host", "disk"])
 def test_where_pixels_are_kept_changes_no_byte(cars, tiny, single, tmp_path, placement):
     files = files_in(cars, tmp_path)

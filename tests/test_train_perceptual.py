@@ -251,6 +251,7 @@ def test_training_decreases_the_loss(perceptual):
 
 
 @weights_needed
+@pytest.mark.slow
 @pytest.mark.parametrize("placement", ["host", "disk"])
 def test_streamed_patches_give_the_same_model(cars, tiny, perceptual, tmp_path, placement):
     found, summary = train_in(tmp_path, cars, tiny.with_values(**ON), placement=placement)

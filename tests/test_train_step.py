@@ -85,6 +85,7 @@ def test_rehearsal_renderings_keep_their_cameras(tiny):
         assert np.abs(own[3:] - as_rendered[3:]).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_models_of_a_run_under_way_are_as_the_networks_see_them(cars, tiny, tmp_path):
     """Latent dimensions fade in after the cameras are refined; before, they hold noise that nothing has looked at."""
     recipe = tiny.with_values(
