@@ -208,9 +208,7 @@ def _step(preset: Recipe, rows: int, streamed: bool, precision: Precision) -> tu
         CLASS.bounds,
         separate_rows(rows),
         SEED,
-        num_devices=1,
-        images_per_pass=machine.images_per_pass(preset, mesh),
-        precision=machine.effective_precision(preset, mesh),
+        **machine.execution(preset, mesh),
     )
     return mesh, make_step(plan, mesh, streamed=streamed)
 

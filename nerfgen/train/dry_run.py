@@ -67,10 +67,7 @@ def estimate_run(
         described.bounds,
         rows,
         0,
-        num_devices=mesh.size,
-        images_per_pass=machine.images_per_pass(recipe, mesh),
-        precision=machine.effective_precision(recipe, mesh),
-        rematerialise=machine.rematerialise,
+        **machine.execution(recipe, mesh),
     )
     occupancy = np.ones((OCCUPANCY_SIZE,) * 3, np.float32)
     state = shard_state(initial_state(recipe, plan.bounds, rows, 0, occupancy), mesh)

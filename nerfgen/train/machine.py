@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from nerfgen import memory
 from nerfgen.errors import InputError
@@ -74,6 +74,19 @@ class Machine(Settings, title="Machine"):
         from nerfgen.optimize import device_mesh
 
         return device_mesh(self.devices)
+
+    def execution(self, recipe: Recipe, mesh: Mesh) -> dict[str, Any]:
+        """How the step of a recipe is computed, by the names that :class:`nerfgen.train.StepPlan` has for it.
+
+        Raises:
+            InputError: the batch can't be divided among the devices.
+        """
+        return {
+            "num_devices": mesh.size,
+            "images_per_pass": self.images_per_pass(recipe, mesh),
+            "precision": self.effective_precision(recipe, mesh),
+            "rematerialise": self.rematerialise,
+        }
 
     def effective_precision(self, recipe: Recipe, mesh: Mesh) -> str:
         """``float32`` or ``bfloat16``."""

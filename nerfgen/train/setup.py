@@ -276,10 +276,7 @@ def set_up(
         object_class.bounds,
         rows,
         seed,
-        num_devices=mesh.size,
-        images_per_pass=machine.images_per_pass(recipe, mesh),
-        precision=machine.effective_precision(recipe, mesh),
-        rematerialise=machine.rematerialise,
+        **machine.execution(recipe, mesh),
         keypoints=tuple((float(x), float(y), float(z)) for x, y, z in evenly_chosen(cache.canonical)),
     )
     return Setup(recipe, object_class, cache, rows, plan, mesh, base, hosts)

@@ -71,10 +71,7 @@ def estimate_on_topology(
         described.bounds,
         rows,
         0,
-        num_devices=mesh.size,
-        images_per_pass=machine.images_per_pass(recipe, mesh),
-        precision=machine.effective_precision(recipe, mesh),
-        rematerialise=machine.rematerialise,
+        **machine.execution(recipe, mesh),
     )
     needs = _step_needs(plan, mesh)
     fitting: StepPlan | None = plan
