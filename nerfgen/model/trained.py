@@ -222,7 +222,7 @@ def _bounds(file: h5py.File) -> tuple[float, float, float]:
 def _count(file: h5py.File, name: str, default: int) -> int:
     value = file.attrs.get(name, default)
     if not isinstance(value, int | np.integer) or not 0 <= value <= MAX_COUNT:
-        raise InputError(f"attribute {name} is {value!r}, not a count")
+        raise InputError(f"attribute {name} is {value}, not a count")
     return int(value)
 
 
