@@ -254,9 +254,9 @@ def programs_of_a_step(
         BOUNDS,
         rows,
         0,
+        np.array([[0.0, 0.0, 0.0], [0.1, 0.2, 0.3]]),
         num_devices=devices,
         images_per_pass=IMAGES // devices // passes,
-        keypoints=((0.0, 0.0, 0.0), (0.1, 0.2, 0.3)),
         **execution,
     )
     state = jax.eval_shape(initialise(recipe, rows))

@@ -105,7 +105,7 @@ def test_the_training_step_multiplies_as_its_precision_says(preset, precision):
     images, bounds, mesh = 4, (1.0, 1.0, 1.0), Machine(devices=1).mesh()
     rows = separate_rows(images)
     plan = StepPlan.of_rows(
-        recipe, bounds, rows, 0, num_devices=1, images_per_pass=images, precision=precision
+        recipe, bounds, rows, 0, np.zeros((0, 3)), num_devices=1, images_per_pass=images, precision=precision
     )
     state = initial_state(recipe, bounds, rows, 0, np.zeros((OCCUPANCY_SIZE,) * 3, np.float32))
     pixels = PixelTable(

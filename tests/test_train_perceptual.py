@@ -127,7 +127,7 @@ class SmallProblem:
             focal_learning_rate=0.01,
         )
         rows = separate_rows(4)
-        plan = StepPlan.of_rows(recipe, BOUNDS, rows, 0, num_devices=1, images_per_pass=4)
+        plan = StepPlan.of_rows(recipe, BOUNDS, rows, 0, np.zeros((0, 3)), num_devices=1, images_per_pass=4)
         state = initial_state(recipe, BOUNDS, rows, 0, np.ones((40,) * 3, np.float32))
         rng = np.random.default_rng(2)
         rgb, mask, valid = (array[:2, :SIDE, -SIDE:] for array in rasters())

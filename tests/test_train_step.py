@@ -35,7 +35,7 @@ BOUNDS = object_class("cars").bounds
 
 def plan_of(recipe, rows, **execution):
     options = {"num_devices": 1, "images_per_pass": recipe.images_per_batch} | execution
-    return StepPlan.of_rows(recipe, BOUNDS, rows, 0, **options)
+    return StepPlan.of_rows(recipe, BOUNDS, rows, 0, np.zeros((0, 3)), **options)
 
 
 def batch_of(recipe, count=None):

@@ -208,6 +208,7 @@ def _step(preset: Recipe, rows: int, streamed: bool, precision: Precision) -> tu
         CLASS.bounds,
         separate_rows(rows),
         SEED,
+        np.zeros((0, 3)),
         **machine.execution(preset, mesh),
     )
     return mesh, make_step(plan, mesh, streamed=streamed)

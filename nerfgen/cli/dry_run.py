@@ -70,11 +70,11 @@ def estimate(
     recipe = effective_recipe(
         recipe, described, files.cameras, masks=files.masks, refine_cameras=refine_cameras
     )
-    found = len(list_images(files.data, files.cameras, files.masks).rows)
+    count = planned.num_images or len(list_images(files.data, files.cameras, files.masks).rows)
     needs = estimate_on_topology(
         recipe,
         planned.topology,
-        num_images=planned.num_images or found,
+        num_images=count,
         object_class=described,
         machine=machine,
     )

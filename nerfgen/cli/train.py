@@ -164,6 +164,8 @@ def train(
 
     if not base.init:
         options.refuse("is for --init only", "rehearse")
+    if planned.dry_run and hosts.distributed:
+        raise SettingError("`dry_run` is of one host; leave `distributed` out")
     if data is None:
         if base.init:
             raise SettingError("`init` needs DATA, the images that the model does not know")
@@ -181,8 +183,6 @@ def train(
     # A rate that is given explicitly refines known cameras too.
     refine_cameras = True if "camera_learning_rate" in changes else None
     if planned.dry_run:
-        if hosts.distributed:
-            raise SettingError("`dry_run` is of one host; leave `distributed` out")
         dry_run.estimate(planned, files, recipe, described, machine, refine_cameras, messages.reporter())
         return
     silenced = runtime.libraries_silenced() if hosts.distributed else nullcontext()

@@ -67,6 +67,7 @@ def estimate_run(
         described.bounds,
         rows,
         0,
+        listing.canonical["canonical"],
         **machine.execution(recipe, mesh),
     )
     occupancy = np.ones((OCCUPANCY_SIZE,) * 3, np.float32)

@@ -27,7 +27,6 @@ from nerfgen.data import (
     table_rows,
 )
 from nerfgen.errors import InputError
-from nerfgen.geometry import evenly_chosen
 from nerfgen.model import Model, Recipe
 from nerfgen.objectclass import ObjectClass
 from nerfgen.optimize import ONE_HOST, Advance, Hosts, place
@@ -276,7 +275,7 @@ def set_up(
         object_class.bounds,
         rows,
         seed,
+        cache.canonical,
         **machine.execution(recipe, mesh),
-        keypoints=tuple((float(x), float(y), float(z)) for x, y, z in evenly_chosen(cache.canonical)),
     )
     return Setup(recipe, object_class, cache, rows, plan, mesh, base, hosts)

@@ -31,7 +31,14 @@ from nerfgen.data import (
     sample_indices,
 )
 from nerfgen.field import plane_smoothness, radiance_field, render_rays
-from nerfgen.geometry import corrected_cameras, keypoint_displacement, pixel_centers, pixel_rays, with_focal
+from nerfgen.geometry import (
+    corrected_cameras,
+    evenly_chosen,
+    keypoint_displacement,
+    pixel_centers,
+    pixel_rays,
+    with_focal,
+)
 from nerfgen.memory import keep_freed_memory
 from nerfgen.model import Recipe
 from nerfgen.optimize import AXIS, RowGradient, apply_row_update, gather_rows, platform, scatter_rows
@@ -88,9 +95,20 @@ class StepPlan:
 
     @classmethod
     def of_rows(
-        cls, recipe: Recipe, bounds: tuple[float, float, float], rows: TableRows, seed: int, **execution: Any
+        cls,
+        recipe: Recipe,
+        bounds: tuple[float, float, float],
+        rows: TableRows,
+        seed: int,
+        canonical: Float[np.ndarray, "points 3"],
+        **execution: Any,
     ) -> StepPlan:
-        """The plan of a run over these rows; ``execution`` are the other attributes."""
+        """The plan of a run over these rows.
+
+        Args:
+            canonical: keypoints that the cameras were fitted to, if they were.
+            execution: the other attributes.
+        """
         return cls(
             recipe,
             bounds,
@@ -100,6 +118,7 @@ class StepPlan:
             rows.num_base,
             rows.num_rehearsal,
             rows.one_image_per_row,
+            keypoints=tuple((float(x), float(y), float(z)) for x, y, z in evenly_chosen(canonical)),
             **execution,
         )
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+from jaxtyping import Float
 
 from nerfgen.data import TableRows
 from nerfgen.model import Recipe
@@ -71,6 +72,7 @@ def estimate_on_topology(
         described.bounds,
         rows,
         0,
+        _keypoints(described),
         **machine.execution(recipe, mesh),
     )
     needs = _step_needs(plan, mesh)
@@ -147,6 +149,11 @@ def _step_needs(plan: StepPlan, mesh: Mesh) -> Needs:
     )
     lowered = make_step(plan, mesh, streamed=True).lower(state_placement(state, mesh), given)
     return program_needs(lowered, mesh, _PARTS, branch_fraction=1 / OCCUPANCY_EVERY)
+
+
+def _keypoints(described: ObjectClass) -> Float[np.ndarray, "points 3"]:
+    """The canonical keypoints of a class, or as many points where they are estimated from its images."""
+    return described.canonical if len(described.canonical) else np.ones((len(described.landmark_names), 3))
 
 
 def _separate_rows(count: int) -> TableRows:
