@@ -33,9 +33,12 @@ from nerfgen.train.step import ImageUnknowns, batch_rays, pass_loss
 BOUNDS = object_class("cars").bounds
 
 
-def plan_of(recipe, rows, **execution):
+NO_KEYPOINTS = np.zeros((0, 3))
+
+
+def plan_of(recipe, rows, canonical=NO_KEYPOINTS, **execution):
     options = {"num_devices": 1, "images_per_pass": recipe.images_per_batch} | execution
-    return StepPlan.of_rows(recipe, BOUNDS, rows, 0, np.zeros((0, 3)), **options)
+    return StepPlan.of_rows(recipe, BOUNDS, rows, 0, canonical, **options)
 
 
 def batch_of(recipe, count=None):
@@ -311,19 +314,18 @@ def test_cameras_are_tied_to_the_projections_of_their_keypoints(tiny):
     losses = {}
     trainable = jnp.ones(recipe.images_per_batch, bool)
     keys = jax.random.split(jax.random.key(0), recipe.images_per_batch)
-    for weight in (0.0, 1.0, 1000.0):
-        plan = plan_of(
-            recipe.with_values(lambda_camera=weight), rows, keypoints=tuple(map(tuple, points.tolist()))
-        )
+    for weight in (0.0, 1.0):
+        plan = plan_of(recipe.with_values(lambda_camera=weight), rows, points)
 
         def loss(some, plan=plan):
             given = batch, trainable, state.sampling_occupancy, keys, jnp.float32(0)
             return pass_loss(plan, state.networks, some, *given)[0]
 
-        losses[weight] = jax.value_and_grad(loss)(unknowns)
+        losses[weight] = jax.jit(jax.value_and_grad(loss))(unknowns)
     moved = corrected_cameras(batch.cam_to_world, unknowns.cameras, jnp.zeros(6))
     expected = (
         keypoint_displacement(points, batch.intrinsics, batch.cam_to_world, moved).mean() / recipe.size**2
     )
     assert losses[1.0][0] - losses[0.0][0] == pytest.approx(float(expected), rel=1e-2)
-    assert (np.sum(losses[1000.0][1].cameras * unknowns.cameras, axis=1) > 0).all(), "towards no correction"
+    pull = losses[1.0][1].cameras - losses[0.0][1].cameras
+    assert (np.sum(pull * unknowns.cameras, axis=1) > 0).all(), "towards no correction"
