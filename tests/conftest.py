@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from forked_program import ForkedProgram
 from kills import heed_interrupts
 
 from nerfgen.compilation_cache import use_compilation_cache
@@ -25,9 +27,13 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
     use_compilation_cache(_compiled)
 
-# Fewer passes of the compiler, here and in the commands that tests start: most programs run for less time than their
-# compilation takes.
-os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+# Quick compilation, here and in the commands that tests start: most programs run for less time than it takes. Tests run
+# side by side, one on each core. One release of XLA has another, quicker way to compile, which later ones refuse.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=1 --xla_cpu_multi_thread_eigen=false"
+    + (" --xla_cpu_use_fusion_emitters=false" if version("jaxlib").startswith("0.7.") else ""),
+)
 
 import jax
 from jaxtyping import install_import_hook
@@ -67,6 +73,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in long)
 
 
+# Beginnings of variables that JAX, XLA and nerfgen read while they are imported.
+READ_BY_IMPORTS = ("JAX_", "XLA_", "NERFGEN_COMPILATION_CACHE", "PYTHON")
+
+
 @dataclass(frozen=True)
 class Ran:
     """How a command ended."""
@@ -77,15 +87,29 @@ class Ran:
 
 
 @pytest.fixture(scope="session")
-def run() -> Callable[..., Ran]:
-    """``run("train", folder, ...)``: the program as a user starts it."""
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ran]]:
+    """``run("train", folder, ...)``: the program as a user starts it.
 
-    def start(*arguments: object, timeout: float = 300.0) -> Ran:
-        command = [sys.executable, "-m", "nerfgen", *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-        return Ran(done.returncode, done.stdout, done.stderr)
+    Its imports take seconds, so it is forked from a process that has done them. A test that changes what is read during
+    the imports gets a new interpreter.
+    """
 
-    return start
+    def imports() -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if name.startswith(READ_BY_IMPORTS)}
+
+    imported = imports()
+    with ForkedProgram(tmp_path_factory.mktemp("streams"), finalizes=False, limited=False) as program:
+
+        def start(*arguments: object, timeout: float = 300.0) -> Ran:
+            words = [str(word) for word in arguments]
+            if imports() == imported:
+                forked = program.run(words, Path.cwd(), seconds=timeout)
+                return Ran(forked.code, forked.out, forked.err)
+            command = [sys.executable, "-m", "nerfgen", *words]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+            return Ran(done.returncode, done.stdout, done.stderr)
+
+        yield start
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,8 @@ class ForkedProgram:
         preload: further modules to import once.
         finalizes: whether the interpreter of a command takes itself apart at the end, as it does in use; that takes as
             long as a short command.
+        limited: whether commands get one core, little memory, little time of the processor, and no rights of an
+            administrator.
         environment: further variables of the process that all others are forked from.
     """
 
@@ -78,16 +80,16 @@ class ForkedProgram:
         preload: Sequence[str] = (),
         *,
         finalizes: bool = True,
+        limited: bool = True,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        self._scratch, self._finalizes = scratch, finalizes
+        self._scratch, self._finalizes, self._limited = scratch, finalizes, limited
         scratch.mkdir(parents=True, exist_ok=True)
         spec = importlib.util.find_spec("nerfgen")
         assert spec is not None
         assert spec.origin is not None
         variables = os.environ | {
-            "OPENBLAS_NUM_THREADS": "1",
-            "OMP_NUM_THREADS": "1",
+            **({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"} if limited else {}),
             # The package that the tests import, whether installed or not.
             "PYTHONPATH": os.pathsep.join([os.fspath(Path(spec.origin).parents[1]), *sys.path]),
             **(environment or {}),
@@ -118,14 +120,20 @@ class ForkedProgram:
         environment: Mapping[str, str] | None = None,
         seconds: float = SECONDS,
     ) -> Finished:
-        """Run ``nerfgen ARGUMENTS`` in a folder; one that takes more than ``seconds`` of the processor is killed."""
+        """Run ``nerfgen ARGUMENTS`` in a folder.
+
+        Args:
+            environment: variables of the command; those of this process are its others.
+            seconds: a command that takes longer is killed; a limited one, if it takes more of the processor.
+        """
         assert self._process.stdin
         assert self._process.stdout
         out, err = self._scratch / "stdout", self._scratch / "stderr"
         job = {
             "arguments": list(arguments),
             "folder": os.fspath(folder),
-            "environment": dict(environment or {}),
+            "environment": {**os.environ, **(environment or {})},
+            "limited": self._limited,
             "seconds": seconds,
             "finalizes": self._finalizes,
             "stdout": os.fspath(out),
@@ -149,7 +157,8 @@ def _serve() -> Mapping[str, Any]:
         if not child:
             _become(job)
             return job
-        print(json.dumps(_watch(child, job["seconds"])), flush=True)
+        patience = _PATIENCE if job["limited"] else 1
+        print(json.dumps(_watch(child, patience * job["seconds"])), flush=True)
     os._exit(0)
 
 
@@ -159,18 +168,26 @@ def _become(job: Mapping[str, Any]) -> None:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(job[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    for name in os.environ.keys() - job["environment"].keys():
+        del os.environ[name]
     os.environ.update(job["environment"])
     os.chdir(job["folder"])
+    sys.argv = ["nerfgen", *job["arguments"]]
+    if job["limited"]:
+        _limit(job["seconds"])
+
+
+def _limit(seconds: float) -> None:
+    """Take from this process what a machine may lack: cores, memory, time, the rights of an administrator."""
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_DATA, (_DATA_LIMIT, _DATA_LIMIT))
-    limit = int(job["seconds"]) + 1
+    limit = int(seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (limit, limit + 1))
     if hasattr(os, "geteuid") and os.geteuid() == 0 and sys.platform == "linux":
         _respect_permissions()
     if hasattr(os, "sched_setaffinity"):
         # One core, so that images are processed here rather than in processes that import everything again.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    sys.argv = ["nerfgen", *job["arguments"]]
 
 
 def _leave(code: int) -> NoReturn:
@@ -200,7 +217,7 @@ def _watch(child: int, seconds: float) -> dict[str, Any]:
         ended, status, usage = os.wait4(child, os.WNOHANG)
         if ended:
             break
-        if time.monotonic() - start > _PATIENCE * seconds:
+        if time.monotonic() - start > seconds:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
             _, status, usage = os.wait4(child, 0)

@@ -131,6 +131,7 @@ def test_meshes(remote, local, tmp_path):
     assert (tmp_path / "remote.glb").read_bytes() == (tmp_path / "local.glb").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.mediapipe
 def test_fits(remote, local, heads, tmp_path):
     steps = []

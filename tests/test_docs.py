@@ -429,6 +429,7 @@ def test_reading_files_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]
     assert "cameras/1" in done.stdout
 
 
+@pytest.mark.slow
 def test_what_is_shown_of_sampling_runs(call: Callable[..., None], trained: Path, tmp_path: Path) -> None:
     """Every `nerfgen sample` of the page, smaller, and the Python that reads what they wrote."""
     (tmp_path / "photos").mkdir()

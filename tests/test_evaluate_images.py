@@ -69,6 +69,7 @@ def test_held_out_images_are_compared_at_two_sizes(unseen) -> None:
     assert 0 < figures["ssim"] < 1
 
 
+@pytest.mark.slow
 def test_training_images_are_left_out_of_held_out_ones(model, trained, cars, others, tmp_path) -> None:
     for path in others.iterdir():
         shutil.copyfile(path, tmp_path / path.name)

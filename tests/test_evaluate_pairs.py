@@ -154,6 +154,7 @@ def test_pairs_are_shown_as_matrices_and_images(evaluated) -> None:
     assert metric_title("turned_white_matched_psnr_db") in report_page([evaluated.report] * 2)
 
 
+@pytest.mark.slow
 def test_a_refined_camera_is_compared_with_the_given_one(model, trained, cars, others, tmp_path) -> None:
     pairs = write_rows(tmp_path / "pairs.csv", [("source", "target"), (others.first, others.other)])
     inputs = EvaluationInputs(trained, cars, others.folder, pairs)
@@ -168,6 +169,7 @@ def test_a_refined_camera_is_compared_with_the_given_one(model, trained, cars, o
     assert table.values["camera_loss_own_db"].values == seen[0] - seen[1]
 
 
+@pytest.mark.slow
 @pytest.mark.mediapipe
 def test_cameras_of_pairs_are_judged_by_their_landmarks(trained, tmp_path) -> None:
     """Fitted to the pixels alone, cameras of heads leave the landmarks that they were fitted to."""
@@ -183,6 +185,7 @@ def test_cameras_of_pairs_are_judged_by_their_landmarks(trained, tmp_path) -> No
     assert (after > before).all()
 
 
+@pytest.mark.slow
 def test_without_masks_whole_images_are_compared(model, trained, cars, others, tmp_path) -> None:
     for name in (others.first, others.other):
         shutil.copyfile(others.folder / name, tmp_path / name)

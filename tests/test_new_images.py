@@ -39,6 +39,7 @@ def prepared_by(model: Model, **settings: object) -> Model:
     return replace(model, preparation=replace(model.preparation, **settings))
 
 
+@pytest.mark.slow
 def test_images_in_memory_are_fitted_like_their_files(small, heads, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     nothing = np.zeros((64, 64, 3), np.uint8)

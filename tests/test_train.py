@@ -174,6 +174,7 @@ def test_same_seed_same_bytes_and_another_seed_another_model(cars, tiny, tmp_pat
     assert str(cars).encode() not in first
 
 
+@pytest.mark.slow
 def test_known_cameras_are_refined_only_when_asked(cars, tiny, tmp_path):
     with storage.reading(cars / "truth.h5", "truth/1") as file:
         true = file["cam_to_world"][:]

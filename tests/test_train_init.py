@@ -114,6 +114,7 @@ def test_new_photographs_are_learned_and_old_objects_stay(model, garage, start, 
     assert kept > lost + 1
 
 
+@pytest.mark.slow
 def test_where_pixels_are_kept_changes_nothing(garage, start, recipe, personal, tmp_path):
     output = tmp_path / "model.h5"
     train(files(garage, output), recipe, object_class="cars", base=start, machine=Machine(placement="disk"))
@@ -129,6 +130,7 @@ def test_an_interrupted_run_goes_on_to_the_same_model(garage, start, recipe, per
     assert output.read_bytes() == personal[0].read_bytes()
 
 
+@pytest.mark.slow
 def test_other_pictures_are_not_taken_for_those_of_the_cache(garage, trained, recipe, tmp_path):
     """The first run leaves the framed pixels beside the photographs; a start with another seed shows other rows."""
     cache, few = Machine(cache=tmp_path / "pixels.h5"), replace(recipe, steps=2)

@@ -114,6 +114,7 @@ def test_rows_are_gathered(rng):
     np.testing.assert_array_equal(on_one_device(gather_rows)(jnp.asarray(values), rows), values[rows])
 
 
+@pytest.mark.slow
 def test_images_of_one_object_share_a_row(cars, tiny, tmp_path):
     """Cars whose photographs stand in the file two by two under one name, though they show different cars: each pair
     gets one code, and cameras stay one an image."""
