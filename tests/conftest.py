@@ -24,7 +24,6 @@ from nerfgen.compilation_cache import use_compilation_cache
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _compiled = tempfile.mkdtemp(prefix="nerfgen-tests-")
     atexit.register(shutil.rmtree, _compiled, ignore_errors=True)
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.2"
     use_compilation_cache(_compiled)
 
 # Quick compilation, here and in the commands that tests start: most programs run for less time than it takes. Tests run
