@@ -106,6 +106,7 @@ def test_novel_views_of_training_objects_agree_with_their_scores(model, trained,
     assert any("table's latent codes" in line for line in table.notes)
 
 
+@pytest.mark.slow
 def test_further_images_of_an_object_are_its_novel_views(model, trained, cars, tmp_path) -> None:
     synthesize(
         "cars",

@@ -187,6 +187,7 @@ def test_training_objects_are_nearer_to_their_images_than_an_average_object(mode
     assert "40 samples and 39 training images (1 are absent or changed" in alike.notes[0]
 
 
+@pytest.mark.slow
 def test_samples_depend_on_the_seed_and_list_missing_metrics(model, cars):
     first, again, other = (samples_table(subject_of(model, cars, seed=seed)) for seed in (4, 4, 5))
     assert len(first.values["nearest_distance"].items) == SETTINGS.samples

@@ -285,6 +285,7 @@ def test_distance_is_zero_for_equal_images_and_grows_with_distortion(parameters)
         np.testing.assert_allclose(found[-1], swapped, rtol=1e-4)
 
 
+@pytest.mark.slow
 @weights_needed
 def test_gradient_agrees_with_finite_differences(parameters) -> None:
     first = jnp.asarray(detailed_images(COUNT, SIZE))
@@ -303,6 +304,7 @@ def test_gradient_agrees_with_finite_differences(parameters) -> None:
         assert np.abs(slopes).max() > 0.4
 
 
+@pytest.mark.slow
 @weights_needed
 def test_distance_inside_a_mask(parameters) -> None:
     first, everywhere = jnp.asarray(detailed_images(COUNT, SIZE)), jnp.ones((COUNT, SIZE, SIZE))

@@ -54,6 +54,7 @@ def test_models_of_an_earlier_version_render_as_before(kind, expected):
     np.testing.assert_allclose(views.depth, expected[f"{kind}_depth"], atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_models_of_an_earlier_version_fit_as_recorded(kind, expected):
     model, image = load_model(DATA / f"model_{kind}.h5"), a_framed_image(expected)

@@ -90,6 +90,7 @@ def test_a_wrong_row_is_noticed(program: ForkedProgram, good: Path, tmp_path: Pa
         assert reliability_rows.check(wrong, tmp_path, good, program)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux" or not shutil.which("cc"), reason="needs Linux and a C compiler")
 def test_calls_that_fail(good: Path, tmp_path: Path) -> None:
     chosen = [each for each in disk.COMMANDS if each.name == "segment --png"]
@@ -107,6 +108,7 @@ def test_full_disks(good: Path, tmp_path: Path) -> None:
     assert [each for each in tried if each[2]] == []
 
 
+@pytest.mark.slow
 def test_killed_commands(good: Path, tmp_path: Path) -> None:
     commands = kills.commands(good, tmp_path, good_files.recipe())
     (segment,) = (each for each in commands if each.name == "segment --png")

@@ -65,6 +65,7 @@ def shard_names(data: Path) -> list[Path]:
     return sorted(data.glob("*.shard-*"))
 
 
+@pytest.mark.slow
 def test_joined_shards_are_the_file_of_one_run(finished, call):
     for (command, *options), pattern in STAGES:
         (whole,) = finished.glob(pattern)

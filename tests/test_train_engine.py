@@ -335,6 +335,7 @@ def test_a_shared_focal_length_changes_perspective_and_not_size(cars):
             assert sizes[1] / sizes[0] == pytest.approx(expected, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_dry_run_tells_sizes_and_writes_nothing(run, cars, tiny_options, single, tmp_path):
     before = sorted((path.name, path.stat().st_mtime_ns) for path in cars.iterdir())
     words = ["train", cars, "--cameras", cars / "truth.h5", "--masks", cars / "truth.h5", *tiny_options]

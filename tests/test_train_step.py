@@ -300,6 +300,7 @@ def test_cameras_that_stay_are_not_tied(cars, tiny):
         assert (recipe.camera_learning_rate > 0, recipe.lambda_camera > 0) == (moving, moving)
 
 
+@pytest.mark.slow
 def test_cameras_are_tied_to_the_projections_of_their_keypoints(tiny):
     recipe = tiny.with_values(
         camera_learning_rate=1e-3, camera_start=0.0, pose_fraction=0.0, lambda_camera=1.0

@@ -203,6 +203,7 @@ def downloaded(page, name):
     return page.downloads.pop(name)
 
 
+@pytest.mark.slow
 def test_files_to_take_away(page, live, run, tmp_path):
     page.set("Seed", 3)
     assert page.wait(lambda: "sample 0" in page.words())
