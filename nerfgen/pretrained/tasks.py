@@ -13,9 +13,11 @@ loaded, so it is imported inside functions, never at the top of a command.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
+import queue
 import sys
 import types
 import weakref
@@ -82,6 +84,10 @@ def _import(name: str) -> types.ModuleType:
         raise import_error(error) from error
 
 
+# Collected tasks, each with its model, that are not closed yet. Python's collector may run anywhere, also in a thread
+# that holds a lock which closing needs; this kind of queue may be filled there.
+_collected: queue.SimpleQueue[tuple[Callable[[], None], bytes]] = queue.SimpleQueue()
+
 _options = _import("core.base_options")
 _images = _import("vision.core.image")
 
@@ -97,7 +103,7 @@ class _BaseOptions(_options.BaseOptions):  # type: ignore[name-defined]
 
 
 class Task:
-    """A vision task of MediaPipe for single images, on the CPU.
+    """A vision task of MediaPipe for single images, on the CPU. One that is collected is closed when the next is made.
 
     Args:
         module, name: of the task's class, such as ``face_detector`` and ``FaceDetector``.
@@ -110,6 +116,7 @@ class Task:
 
     def __init__(self, module: str, name: str, model: bytes, **options: Any) -> None:
         self._model = model  # MediaPipe does not copy it
+        _close_collected()
         task_module = _import(f"vision.{module}")
         base = _BaseOptions(model_asset_buffer=model, delegate=_options.BaseOptions.Delegate.CPU)
         task_options = getattr(task_module, f"{name}Options")(base_options=base, **options)
@@ -118,10 +125,11 @@ class Task:
                 task = getattr(task_module, name).create_from_options(task_options)
         except OSError as error:
             raise import_error(error) from error
-        # MediaPipe closes a task that is collected. When Python ends it fails to, since its threads are gone by then.
+        # MediaPipe closes a task wherever it is collected. When Python ends it fails to, since its threads are gone by
+        # then.
         close = task.close
         task.close = _nothing
-        weakref.finalize(self, _quietly, close).atexit = False
+        weakref.finalize(self, _collected.put, (close, model)).atexit = False
         self._run = task.segment if hasattr(task, "segment") else task.detect
 
     def run(self, image: UInt8[np.ndarray, "height width 3"]) -> Any:
@@ -150,6 +158,9 @@ def _nothing() -> None:
     """Do nothing."""
 
 
-def _quietly(function: Callable[[], None]) -> None:
-    with silenced():
-        function()
+def _close_collected() -> None:
+    with contextlib.suppress(queue.Empty), silenced():
+        while True:
+            close, _ = _collected.get_nowait()
+            with contextlib.suppress(RuntimeError, ValueError):  # of images that it was run on, told then
+                close()
