@@ -82,6 +82,7 @@ def test_it_has_all_methods_of_a_model():
     assert public(nerfgen.GenerativeModel) <= public(Client)
 
 
+@pytest.mark.slow
 def test_codes_and_cameras(remote, local):
     assert (remote.name, remote.object_class, remote.distance) == (
         "model_planes",
@@ -100,6 +101,7 @@ def test_codes_and_cameras(remote, local):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_views(remote, local):
     for codes, cameras in (
         (local.codes[:2], local.turned([-30, 0, 30])),
@@ -113,6 +115,7 @@ def test_views(remote, local):
     assert_same(remote.render(remote.objects("0-6")), local.render(local.objects("0-6")))
 
 
+@pytest.mark.slow
 def test_another_model(server):
     with Client(server.url, "secret", "model_mlp") as other:
         mlp = nerfgen.load(MLP)
@@ -122,6 +125,7 @@ def test_another_model(server):
         )
 
 
+@pytest.mark.slow
 def test_meshes(remote, local, tmp_path):
     meshing = MeshSettings(resolution=24, level=1.0)
     found = remote.save_mesh(tmp_path / "remote.glb", local.codes[2], meshing)
@@ -164,6 +168,7 @@ def test_tuned_networks(remote, local, heads):
     assert not np.array_equal(remote.render(tuned.latents, cameras, SMALL).rgb, expected.rgb)
 
 
+@pytest.mark.slow
 def test_changes_of_networks_are_sent_where_the_server_lacks_them(server, remote, local):
     layers = serve.pack_delta(local.model.parameters)
     path = next(path for path in layers if path.endswith("bias"))
@@ -212,6 +217,7 @@ def both(call, server, tmp_path, *words):
     return tmp_path / "local.h5", tmp_path / "remote.h5"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "choice", [["--rows", "0,3"], ["--new", 4, "--axes", "1=0.5"], []], ids=["rows", "new", "default"]
 )
@@ -248,6 +254,7 @@ def test_the_command_fits_and_tunes_on_the_server(call, server, heads, tmp_path,
     assert_same_files(tmp_path / "again.h5", tmp_path / "there.h5")
 
 
+@pytest.mark.slow
 def test_the_command_refuses_what_a_server_does_not_take(run, server):
     alone = run("render", PLANES, "--token", "secret")
     assert (alone.code, alone.err) == (2, "nerfgen: --token has an effect with --server only\n")
@@ -277,6 +284,7 @@ def another_service():
         other.shutdown()
 
 
+@pytest.mark.slow
 def test_errors_are_one_line(server, remote):
     with pytest.raises(InputError, match="there is no model 'absent'; there are model_planes, model_mlp"):
         Client(server.url, "secret", "absent")

@@ -108,6 +108,7 @@ def test_an_image_turned_to_itself_is_its_own_fit(evaluated) -> None:
     assert evaluated.value("camera_loss_own_db", 2) == pytest.approx(0)
 
 
+@pytest.mark.slow
 def test_matching_undoes_another_exposure(evaluated) -> None:
     for background in ("white", "own"):
         assert evaluated.value(f"unturned_{background}_psnr_db", 1) < 30
@@ -121,6 +122,7 @@ def test_matching_undoes_another_exposure(evaluated) -> None:
         assert matched > plain - 0.05, compared
 
 
+@pytest.mark.slow
 def test_the_fit_of_the_target_sees_more_than_the_class_mean(evaluated) -> None:
     means = {name: each.mean for name, each in evaluated.report.estimates["pairs"].items()}
     assert means["itself_white_psnr_db"] > means["class_mean_white_psnr_db"] + 0.5
@@ -130,6 +132,7 @@ def test_the_fit_of_the_target_sees_more_than_the_class_mean(evaluated) -> None:
     assert 0.7 < means["opacity"] <= 1
 
 
+@pytest.mark.slow
 def test_unusable_images_of_pairs_are_named(evaluated, others) -> None:
     table = evaluated.report.tables["pairs"]
     assert any(line.startswith("3 of 4 pairs") for line in table.notes)
@@ -137,6 +140,7 @@ def test_unusable_images_of_pairs_are_named(evaluated, others) -> None:
     assert len(table.values["opacity"].items) == 3
 
 
+@pytest.mark.slow
 def test_pairs_are_shown_as_matrices_and_images(evaluated) -> None:
     assert evaluated.printed["pairs"]["turned_own_matched_ssim"]["n"] == 3
     for title in ("turned, landmark camera", "class mean", "unturned", "target, fitted itself"):

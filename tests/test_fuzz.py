@@ -35,7 +35,7 @@ quickly = settings(
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-QUICK = ("cameras/1", "masks/1", "truth/1", "views/1", "landmarks/1")
+QUICK = ("cameras/1", "views/1")
 
 
 @pytest.fixture(scope="module")

@@ -80,7 +80,7 @@ def limited(words: list[object], size: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("command", ["synth", "export", "sheet"])
+@pytest.mark.parametrize("command", ["synth", "export", pytest.param("sheet", marks=pytest.mark.slow)])
 def test_a_limit_of_the_disk_is_one_line_that_names_the_file(
     tmp_path: Path, trained: Path, command: str
 ) -> None:

@@ -101,6 +101,7 @@ def test_every_stage_writes_the_bytes_of_one_process(images, scheduler, use_esti
     ]
 
 
+@pytest.mark.slow
 def test_a_lost_worker_costs_nothing_but_time(images, scheduler, use_estimator, call, tmp_path):
     call("landmark", images, "--workers", 1, "-o", tmp_path / "expected.h5", "-q")
     use_estimator("FatalFace", "000100.jpg", 1, tmp_path / "counter")

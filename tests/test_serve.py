@@ -841,6 +841,7 @@ def ends_after_its_work(process, url, number, headers):
     return code
 
 
+@pytest.mark.slow
 def test_sigterm_ends_the_program_after_its_work(monkeypatch):
     monkeypatch.setenv("NERFGEN_TOKEN", "from-the-environment")
     with program("--json", "--quiet") as (process, line):

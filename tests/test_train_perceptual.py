@@ -171,6 +171,7 @@ def problem(tiny):
     return SmallProblem(tiny)
 
 
+@pytest.mark.slow
 @weights_needed
 @pytest.mark.parametrize("part", ["field", "latents"])
 def test_the_gradient_agrees_with_finite_differences(problem, part):
