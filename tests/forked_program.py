@@ -71,7 +71,7 @@ class ForkedProgram:
             long as a short command.
         limited: whether commands get one core, little memory, little time of the processor, and no rights of an
             administrator.
-        environment: further variables of the process that all others are forked from.
+        environment: further variables of the process that all others are forked from, and of the commands.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class ForkedProgram:
         spec = importlib.util.find_spec("nerfgen")
         assert spec is not None
         assert spec.origin is not None
-        variables = os.environ | {
+        self._own = {
             **({"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"} if limited else {}),
             # The package that the tests import, whether installed or not.
             "PYTHONPATH": os.pathsep.join([os.fspath(Path(spec.origin).parents[1]), *sys.path]),
@@ -99,7 +99,7 @@ class ForkedProgram:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=variables,
+            env=os.environ | self._own,
         )
 
     def __enter__(self) -> ForkedProgram:
@@ -132,7 +132,7 @@ class ForkedProgram:
         job = {
             "arguments": list(arguments),
             "folder": os.fspath(folder),
-            "environment": {**os.environ, **(environment or {})},
+            "environment": {**os.environ, **self._own, **(environment or {})},
             "limited": self._limited,
             "seconds": seconds,
             "finalizes": self._finalizes,
