@@ -315,8 +315,8 @@ def test_a_busy_server_is_asked_again():
     with Server([PLANES], Listening(port=0), capacity) as server:
         server.service.warm_up()
         with Client(server.url) as client:
-            views = client.render(client.codes[:8], client.turned([0] * 4), RenderSettings(size=24))
-            assert views.rgb.shape[:2] == (8, 4)
+            views = client.render(client.codes[:3], client.turned([0] * 3), RenderSettings(size=24))
+            assert views.rgb.shape[:2] == (3, 3)
             assert server.service.queue.statistics.refused > 0
 
 

@@ -193,6 +193,7 @@ def test_the_gradient_agrees_with_finite_differences(problem, part):
     assert (moved(2e-3) - moved(-2e-3)) / 4e-3 == pytest.approx(length, rel=0.03)
 
 
+@pytest.mark.slow
 @weights_needed
 def test_descent_makes_patches_alike(problem):
     """From this loss alone."""
