@@ -27,7 +27,8 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     use_compilation_cache(_compiled)
 
 # Quick compilation, here and in the commands that tests start: most programs run for less time than it takes. Tests run
-# side by side, one on each core. One release of XLA has another, quicker way to compile, which later ones refuse.
+# side by side, one on each core, so each compiles with one thread. jaxlib 0.7 compiles faster without fusion emitters;
+# later releases reject the flag.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=1 --xla_cpu_multi_thread_eigen=false"
@@ -89,8 +90,8 @@ class Ran:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Ran]]:
     """``run("train", folder, ...)``: the program as a user starts it.
 
-    Its imports take seconds, so it is forked from a process that has done them. A test that changes what is read during
-    the imports gets a new interpreter.
+    Its imports take seconds, so it is forked from a process that has done them, and its interpreter is not finalized. A
+    test that changes what is read during the imports gets a new interpreter.
     """
 
     def imports() -> dict[str, str]:

@@ -123,8 +123,8 @@ class ForkedProgram:
         """Run ``nerfgen ARGUMENTS`` in a folder.
 
         Args:
-            environment: variables of the command; those of this process are its others.
-            seconds: a command that takes longer is killed; a limited one, if it takes more of the processor.
+            environment: variables of the command, in addition to those of this process.
+            seconds: limit of CPU time for limited commands, of elapsed time for others; the command is then killed.
         """
         assert self._process.stdin
         assert self._process.stdout

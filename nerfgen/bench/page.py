@@ -20,8 +20,21 @@ from viser import transforms
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from nerfgen.view import SHARP_QUALITY
+
 _PART = 512 * 1024
 _MOST_BYTES = 1 << 26
+
+
+def _quantization_tables(quality: int) -> dict[int, list[int]]:
+    """The tables that JPEGs of a quality have."""
+    stream = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(stream, "JPEG", quality=quality)
+    with Image.open(stream) as image:
+        return image.quantization  # type: ignore[attr-defined]
+
+
+_SHARP_TABLES = _quantization_tables(SHARP_QUALITY)
 
 
 class Received(NamedTuple):
@@ -30,10 +43,12 @@ class Received(NamedTuple):
     Attributes:
         pixels: of the whole window.
         at: when, on the monotonic clock.
+        is_sharp: whether it is the last of its view, by the quality of its JPEG.
     """
 
     pixels: UInt8[np.ndarray, "height width 3"]
     at: float
+    is_sharp: bool
 
 
 class Page:
@@ -210,7 +225,8 @@ class Page:
         if kind == "BackgroundImageMessage" and message["rgb_data"]:
             at = time.monotonic()
             with Image.open(io.BytesIO(message["rgb_data"])) as image:
-                self.frames.put(Received(np.asarray(image.convert("RGB")), at))
+                is_sharp = image.quantization == _SHARP_TABLES  # type: ignore[attr-defined]
+                self.frames.put(Received(np.asarray(image.convert("RGB")), at, is_sharp))
         elif kind == "GuiUpdateMessage" and message["uuid"] in self.inputs:
             own = self.inputs[message["uuid"]]
             for name, value in message["updates"].items():

@@ -84,8 +84,8 @@ def _import(name: str) -> types.ModuleType:
         raise import_error(error) from error
 
 
-# Collected tasks, each with its model, that are not closed yet. Python's collector may run anywhere, also in a thread
-# that holds a lock which closing needs; this kind of queue may be filled there.
+# The functions that close collected tasks, each with the model of its task. Python's garbage collector may run in a
+# thread that holds a lock which closing needs, so it only fills this queue; SimpleQueue allows that.
 _collected: queue.SimpleQueue[tuple[Callable[[], None], bytes]] = queue.SimpleQueue()
 
 _options = _import("core.base_options")
@@ -103,7 +103,9 @@ class _BaseOptions(_options.BaseOptions):  # type: ignore[name-defined]
 
 
 class Task:
-    """A vision task of MediaPipe for single images, on the CPU. One that is collected is closed when the next is made.
+    """A vision task of MediaPipe for single images, on the CPU.
+
+    A task that is garbage-collected is closed when the next one is made.
 
     Args:
         module, name: of the task's class, such as ``face_detector`` and ``FaceDetector``.
@@ -115,18 +117,17 @@ class Task:
     """
 
     def __init__(self, module: str, name: str, model: bytes, **options: Any) -> None:
-        self._model = model  # MediaPipe does not copy it
-        _close_collected()
         task_module = _import(f"vision.{module}")
         base = _BaseOptions(model_asset_buffer=model, delegate=_options.BaseOptions.Delegate.CPU)
         task_options = getattr(task_module, f"{name}Options")(base_options=base, **options)
         try:
             with silenced():
+                _close_collected()
                 task = getattr(task_module, name).create_from_options(task_options)
         except OSError as error:
             raise import_error(error) from error
-        # MediaPipe closes a task wherever it is collected. When Python ends it fails to, since its threads are gone by
-        # then.
+        # MediaPipe would close a task inside the garbage collector, and at the end of Python, when its threads are gone
+        # and closing fails. It does not copy the model, which `finalize` keeps in memory.
         close = task.close
         task.close = _nothing
         weakref.finalize(self, _collected.put, (close, model)).atexit = False
@@ -159,8 +160,10 @@ def _nothing() -> None:
 
 
 def _close_collected() -> None:
-    with contextlib.suppress(queue.Empty), silenced():
+    """Close the tasks that were collected since the last call."""
+    with contextlib.suppress(queue.Empty):
         while True:
             close, _ = _collected.get_nowait()
-            with contextlib.suppress(RuntimeError, ValueError):  # of images that it was run on, told then
+            # Errors of images that the task was run on were raised by `run`.
+            with contextlib.suppress(RuntimeError, ValueError):
                 close()

@@ -8,7 +8,8 @@ if TYPE_CHECKING:
     from nerfgen.view.screen import MOVING_SIZES
     from nerfgen.view.settings import ViewerSettings
     from nerfgen.view.viewer import Viewer, compile_programs
+    from nerfgen.view.visitor import SHARP_QUALITY
 
 __getattr__ = lazy_imports(__name__)
 
-__all__ = ["MOVING_SIZES", "Viewer", "ViewerSettings", "compile_programs"]
+__all__ = ["MOVING_SIZES", "SHARP_QUALITY", "Viewer", "ViewerSettings", "compile_programs"]

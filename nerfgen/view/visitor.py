@@ -27,7 +27,8 @@ from nerfgen.view.screen import Frame, Look, Screen, Shot, ViewerCamera
 
 Result = TypeVar("Result")
 
-_MOVING_QUALITY, _SHARP_QUALITY = 80, 93
+# Of JPEGs. Only the last frame of a view has the second.
+_MOVING_QUALITY, SHARP_QUALITY = 80, 93
 _NOTICE_SECONDS = 8.0
 # Least distance of the point that a visitor turns about, and depth of what has none, world units.
 _NEAR, _FAR = 1.05, 40.0
@@ -236,7 +237,7 @@ class Visitor:
             self.client.scene.set_background_image(
                 frame.pixels,
                 format="jpeg",
-                jpeg_quality=_SHARP_QUALITY if frame.is_sharp else _MOVING_QUALITY,
+                jpeg_quality=SHARP_QUALITY if frame.is_sharp else _MOVING_QUALITY,
                 depth=_far_where_empty(frame.depth) if self.shows_depth else None,
             )
             self.client.flush()
