@@ -113,8 +113,9 @@ def test_one_device_sends_nothing():
 def test_what_topology_lacks_is_said_in_one_line(run, tmp_path):
     outcome = {
         ("--topology", "v5e:2x2"): "--topology is for --dry-run only",
-        ("--dry-run", "--topology", "v9:2x2"): "--topology v9:2x2 is none",
-        ("--dry-run", "--topology", "v5e"): "--topology v5e is none",
+        ("--dry-run", "--topology", "v9:2x2"): "--topology v9:2x2 is not a topology",
+        ("--dry-run", "--topology", "v5e"): "--topology v5e is not a topology",
+        ("--dry-run", "--topology", "v5p:0x2x2"): "--topology v5p:0x2x2 is not a topology",
         ("--dry-run",): "missing argument 'DATA'",
         ("--dry-run", "--images", "5"): "--images is for --topology only",
     }

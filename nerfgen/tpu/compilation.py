@@ -78,11 +78,11 @@ def topology_mesh(topology: str, axis: str) -> Mesh:
 
     generation, _, shape = topology.partition(":")
     chip = next((chip for chip in CHIPS if chip.generation == generation), None)
-    if chip is None or not re.fullmatch(r"\d+x\d+(x\d+)?", shape):
+    if chip is None or not re.fullmatch(r"[1-9]\d*(x[1-9]\d*){1,2}", shape):
         known = ", ".join(chip.generation for chip in CHIPS)
         raise InputError(
-            f"`topology` {topology} is none; give a generation ({known}) and the chips along each axis, such as "
-            "v5e:2x2 or v4:4x4x4"
+            f"`topology` {topology} is not a topology; give a generation ({known}) and the chips along each axis, such "
+            "as v5e:2x2 or v4:4x4x4"
         )
     if importlib.util.find_spec("libtpu") is None:
         raise MissingDependencyError(
@@ -95,9 +95,7 @@ def topology_mesh(topology: str, axis: str) -> Mesh:
         described = topologies.get_topology_desc(topology, "tpu", **options)
     except jax.errors.JaxRuntimeError as error:
         cause = str(error).splitlines()[0]
-        raise InputError(
-            f"`topology` {topology} is none that the compiler for TPUs knows ({cause})"
-        ) from error
+        raise InputError(f"the compiler for TPUs knows no `topology` {topology} ({cause})") from error
     return Mesh(np.array(described.devices), (axis,))
 
 
