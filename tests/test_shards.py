@@ -9,7 +9,7 @@ from pathlib import Path
 import load
 import pytest
 
-from nerfgen.errors import InputError
+from nerfgen.errors import InputError, OutputExistsError
 from nerfgen.landmark.estimator import EstimatorSpec
 from nerfgen.provenance import reconstruct
 from nerfgen.settings import SettingError
@@ -134,6 +134,14 @@ def test_shards_that_were_made_with_other_options_are_refused(finished, call):
     call("frame", finished, "--size", 8, "--shard", "2/2", "-q")
     with pytest.raises(InputError, match="differ in parameter size"):
         call("join", *shard_names(finished))
+
+
+def test_a_shard_in_the_place_of_another_is_refused(landmark_shards, call):
+    first = shard_names(landmark_shards)[0]
+    before = first.read_bytes()
+    with pytest.raises(OutputExistsError, match="differs in parameter shard number: 1 in the file, 2 now"):
+        call("landmark", landmark_shards, "--workers", 1, "--shard", "2/3", "-o", first, "-q")
+    assert first.read_bytes() == before
 
 
 def test_the_command_of_a_shard_is_known(landmark_shards):

@@ -157,7 +157,8 @@ class Stage:
         here = compared(wanted)
         for key in [*here, *there]:
             if here.get(key) != there.get(key):
-                old, new = _short(there.get(key)), _short(here.get(key))
+                key, before, now = _innermost(key, there.get(key), here.get(key))
+                old, new = _short(before), _short(now)
                 values = f": {old} in the file, {new} now" if old != new else ""
                 return f"differs in {key}{values}"
         if version != self.version:
@@ -189,6 +190,15 @@ def compared(attributes: Mapping[str, str]) -> dict[str, object]:
     for record in json.loads(attributes["inputs"]):
         digests.setdefault(f"input {record['file']}", []).append(record["sha256"])
     return items | {name: " ".join(values) for name, values in digests.items()}
+
+
+def _innermost(name: str, one: Any, other: Any) -> tuple[str, Any, Any]:
+    """Name and values of the first difference of two unequal values; of mappings, that of their items."""
+    while isinstance(one, Mapping) and isinstance(other, Mapping):
+        keys = [*other, *(key for key in one if key not in other)]
+        key = next(key for key in keys if (key in one, one.get(key)) != (key in other, other.get(key)))
+        name, one, other = f"{name} {key}", one.get(key), other.get(key)
+    return name, one, other
 
 
 def _short(value: Any) -> str:
