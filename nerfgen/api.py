@@ -108,21 +108,24 @@ class GenerativeModel(LatentModel):
             InputError: there are no codes, or no cameras.
         """
         objects = as_objects(codes)
-        size = rendering.size_of(self.model)
+        size, antialias = rendering.size_of(self.model), rendering.antialias_of(self.model)
+        backdrop = rendering.backdrop(len(self.model.images))
         rendered = []
         for number, seen in enumerate(cameras_of_each(objects, cameras)):
-            rendered.append(
-                render_views(
-                    self.model.tuned(objects.tuned.get(number)),
-                    np.tile(objects.latents[number], (len(seen.cam_to_world), 1)),
-                    seen.matrices(size),
-                    seen.cam_to_world,
-                    size,
-                    samples=rendering.samples,
-                    antialias=rendering.antialias_of(self.model),
-                    with_normals=with_normals,
-                )
+            matrices = seen.matrices(size)
+            views = render_views(
+                self.model.tuned(objects.tuned.get(number)),
+                np.tile(objects.latents[number], (len(seen.cam_to_world), 1)),
+                matrices,
+                seen.cam_to_world,
+                size,
+                samples=rendering.samples,
+                antialias=antialias,
+                with_normals=with_normals,
             )
+            if backdrop:
+                views = backdrop.behind(views, self.model, matrices, seen.cam_to_world, antialias)
+            rendered.append(views)
             progress(number + 1, len(objects))
         stacked = {
             name: np.stack([getattr(one, name) for one in rendered])

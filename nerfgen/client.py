@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from http import HTTPStatus
 from pathlib import Path
@@ -316,6 +316,10 @@ class Client(LatentModel):
             for number, seen in enumerate(cameras_of_each(objects, cameras))
             for start in range(0, len(seen.cam_to_world), most)
         ]
+        # Images are on this machine, rows on the server.
+        backdrop = rendering.backdrop(self.rows)
+        if backdrop and backdrop.is_image:
+            rendering = replace(rendering, background=None)
         settings = {"model": self.name, "with_normals": with_normals, **asdict(rendering)}
 
         def ask(task: _Task) -> dict[str, np.ndarray]:
@@ -334,13 +338,14 @@ class Client(LatentModel):
                     progress(done + 1, len(tasks))
             finally:
                 threads.shutdown(cancel_futures=True)
-        return render.Views(
+        views = render.Views(
             **{
                 name: np.stack([np.concatenate([part[name][0] for part in each]) for each in parts])
                 for name in _VIEW_ARRAYS
                 if name in parts[0][0]
             }
         )
+        return backdrop.over_image(views) if rendering.background is None and backdrop else views
 
     def mesh(self, codes: Codes, meshing: MeshSettings = MeshSettings()) -> Surface:
         """The surface of one object, see :func:`nerfgen.mesh.object_surface`.

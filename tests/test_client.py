@@ -116,6 +116,17 @@ def test_views(remote, local):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("background", ["white", "2", "image"])
+def test_backgrounds(remote, local, tmp_path, background):
+    """A row is the server's, an image is the client's."""
+    if background == "image":
+        background = str(tmp_path / "behind.png")
+        Image.new("RGB", (4, 4), "navy").save(background)
+    rendering = RenderSettings(size=12, background=background)
+    here, there = (model.render(model.objects("0,3"), rendering=rendering) for model in (local, remote))
+    np.testing.assert_array_equal(here.rgb, there.rgb)
+
+
 def test_another_model(server):
     with Client(server.url, "secret", "model_mlp") as other:
         mlp = nerfgen.load(MLP)

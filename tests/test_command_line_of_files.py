@@ -63,6 +63,7 @@ def made(trained: Path, tmp_path: Path) -> Path:
         ("views.h5", ["render", "--new", "7", "--truncation", "1.5", "--yaw", "0", "--size", "8"]),
         ("views.h5", ["render", "--axes", "1=-0.75,2=1.5", "--yaw", "0", "--size", "8"]),
         ("views.h5", ["render", "--rows", "2,4", "--axes", "2=0.1", "--yaw", "0", "--size", "8"]),
+        ("views.h5", ["render", "--rows", "1", "--background", "#102030", "--yaw", "0", "--size", "8"]),
         ("placed.h5", ["render", "--rows", "0-1", "--position", "0,1,3", "--look", "0,-1,-4", "--fov", "40"]),
         (
             "samples.h5",
@@ -94,6 +95,13 @@ def test_objects_of_files(made: Path, again, call) -> None:
         *("--between", "--frames", 2, "--size", 8, "-o", made / "between.h5", "-q"),
     )
     assert "work/model.h5 2 work/new.h5:1 " in again(made, "work/between.h5")
+
+
+def test_an_image_behind_objects(made: Path, again, call) -> None:
+    Image.new("RGB", (4, 4), "navy").save(made / "sky.png")
+    views = ("-o", made / "views.h5", "--size", 8, "--yaw", 0, "-q")
+    call("render", made / "model.h5", "--rows", 0, "--background", made / "sky.png", *views)
+    assert "--background work/sky.png" in again(made, "work/views.h5")
 
 
 def test_meshes_and_datasets(made: Path, again, call) -> None:

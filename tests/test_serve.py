@@ -283,6 +283,8 @@ BAD = [
         "intrinsics",
     ),
     ({"fitted": [0]}, "fitted"),
+    ({"rows": [0], "background": "9999"}, "background"),
+    ({"rows": [0], "background": "/etc/hostname"}, "background"),
     # Beyond the limits of this server.
     ({"rows": [0], "size": 129}, "size"),
     ({"rows": [0], "samples": 129}, "samples"),

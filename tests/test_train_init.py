@@ -6,6 +6,7 @@ import shutil
 from dataclasses import replace
 
 import h5py
+import jax
 import numpy as np
 import pytest
 
@@ -195,3 +196,24 @@ def test_the_command_goes_on_from_a_model(run, garage, trained, tmp_path):
         refused = run(*words, *more)
         assert refused.code == 2
         assert told in refused.err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(("frozen", "learned"), [("foreground", "background"), ("background", "foreground")])
+def test_a_frozen_network_stays_as_it_is(model, garage, start, recipe, personal, tmp_path, frozen, learned):
+    output = tmp_path / "model.h5"
+    train(files(garage, output), replace(recipe, freeze=frozen), object_class="cars", base=start)
+    after = load_model(output)
+    assert after.recipe.freeze == frozen
+    same = jax.tree.map(np.array_equal, after.parameters, model.parameters)
+    assert all(jax.tree.leaves(same[frozen]))
+    assert not any(jax.tree.leaves(same[learned]))
+    assert np.abs(after.latents[40:] - after.latents[40:].mean(0)).max() > 0.01, (
+        "codes of new images are learned"
+    )
+
+
+def test_only_networks_of_a_model_can_be_frozen(run, garage, tiny_options):
+    words = ["train", garage, *tiny_options, "--freeze", "background", "--steps", 2, "-o", garage / "x.h5"]
+    done = run(*words)
+    assert done.code == 2 and "--init" in done.err
+    assert not (garage / "x.h5").exists()

@@ -81,7 +81,8 @@ def render(
         words = objects.rows or (f"0-{min(_DEFAULT_ROWS, source.rows) - 1}" if objects.is_empty else "")
         rows = parse_numbers(words, source.rows, f"`rows` {words}", "rows") if words else []
         read = dict.fromkeys(file for file, _ in references)
-        inputs = [source.record, *chosen.inputs, *(storage.file_record(file) for file in read)]
+        inputs = [source.record, *chosen.inputs, *rendering.inputs]
+        inputs += [storage.file_record(file) for file in read]
         parameters = {
             "rows": rows,
             "codes": [f"{file.name}:{which}" for file, which in references],

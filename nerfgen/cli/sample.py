@@ -110,7 +110,12 @@ def sample(
         "views/1",
         trained.object_class,
         parameters={**parameters, **chosen.parameters, **rendering.parameters(trained)},
-        inputs=[record, *chosen.inputs, *(storage.file_record(file) for file in ends.files)],
+        inputs=[
+            record,
+            *chosen.inputs,
+            *rendering.inputs,
+            *(storage.file_record(file) for file in ends.files),
+        ],
     )
     if stage.is_current(overwrite=output.overwrite):
         reporter.kept(views_file)
@@ -160,7 +165,8 @@ def _check_effects() -> None:
     draws = set(settings_of(SampleSettings))
     datasets = {*settings_of(DatasetSettings), *settings_of(runtime.Scheduler), "workers"}
     if "dataset" in given:
-        kept = {"model", "dataset", "overwrite", *settings_of(RenderSettings), *settings_of(Messages)}
+        quality = settings_of(RenderSettings).keys() - {"background"}
+        kept = {"model", "dataset", "overwrite", *quality, *settings_of(Messages)}
         options.refuse("and --dataset exclude each other", *(given.keys() - draws - datasets - kept))
     else:
         options.refuse("is for --dataset only", *datasets)

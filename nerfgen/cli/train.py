@@ -122,6 +122,7 @@ _NAMED_FIELDS = (
     "images_per_batch",
     "rays_per_image",
     "steps",
+    "freeze",
 )
 
 

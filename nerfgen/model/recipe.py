@@ -104,6 +104,16 @@ class Recipe(Settings, title="Recipe"):
         above=0, maximum=1, help="Fraction of these rates at the end; the decay is exponential."
     )
     adam_b2: float = setting(above=0, below=1, help="Decay of Adam's second moment.")
+    freeze: Literal["none", "foreground", "background"] = setting(
+        help="Network that stays as it is, while the other one and the latent codes of new images are learned; only "
+        "where a model is continued.",
+    )
+    average_decay: float = setting(
+        minimum=0,
+        below=1,
+        help="Decay per step of the moving average of the networks, which the model then has in place of those of the "
+        "last step; 0 for none.",
+    )
     latent_std: float = setting(
         minimum=0,
         maximum=1000,
@@ -255,6 +265,8 @@ _RENAMED_FIELDS = {"foreground_share": "foreground_fraction", "pose_share": "pos
 _RENAMED_VALUES = {"sampler": {"even": "stratified", "guided": "occupancy"}}
 # Fields that files of earlier versions lack, with the values that reproduce what those did.
 _ADDED_FIELDS: dict[str, Any] = {
+    "freeze": "none",
+    "average_decay": 0.0,
     "local_size": 0,
     "local_channels": 0,
     "background_cells": 0,
@@ -353,6 +365,8 @@ PAPER = Recipe(
     local_learning_rate=0.0,
     final_rate=0.2,
     adam_b2=0.999,
+    freeze="none",
+    average_decay=0.0,
     latent_std=0.1,
     initial_codes="noise",
     lambda_mask=1.0,

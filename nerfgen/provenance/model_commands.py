@@ -183,7 +183,10 @@ class _OfModel:
 
     def rendering(self) -> Record:
         """The options of the size and quality of views; those that the model implies are left out."""
-        values = self.origin.own("size", "samples", "antialias")
+        values = self.origin.own("size", "samples", "antialias", "background")
+        records = [each for each in self.origin.files if each["file"] == values["background"]]
+        if records:
+            values["background"] = self.origin.input(records[0], "IMAGE")
         if self.model:
             settings = RenderSettings(size=values["size"])
             if values["antialias"] == settings.antialias_of(self.model):

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
+    from nerfgen.render.backdrop import Backdrop, find_backdrop
     from nerfgen.render.depth_ratio import FLAT, flatness
     from nerfgen.render.figures import (
         framed_image,
@@ -39,6 +40,7 @@ __all__ = [
     "FLAT",
     "KINDS",
     "MAX_SAMPLES",
+    "Backdrop",
     "ChosenCameras",
     "Kind",
     "ObjectRenderer",
@@ -48,6 +50,7 @@ __all__ = [
     "ViewCameras",
     "ViewFiles",
     "Views",
+    "find_backdrop",
     "flatness",
     "framed_image",
     "input_images",

@@ -112,6 +112,17 @@ class ObjectRenderer:
         """
         return next(in_turns([self.trace_steps(origins, directions, samples, with_normals)], 1))
 
+    def background(self, directions: Float[np.ndarray, "rays 3"]) -> Float[np.ndarray, "rays 3"]:
+        """Colour in [0, 1] behind the object along rays of unit direction."""
+        colors = np.zeros((len(directions), 3), np.float32)
+        chunk = _padded_length(len(directions), _MAX_RAYS)
+        for start in range(0, len(directions), chunk):
+            own = np.arange(start, min(start + chunk, len(directions)))
+            padded = jnp.asarray(directions[np.resize(own, chunk)], jnp.float32)
+            found = _background(self._config, self._parameters, self._latent, padded)
+            colors[own] = np.asarray(found)[: len(own)]
+        return colors
+
     def trace_steps(
         self,
         origins: Float[np.ndarray, "rays 3"],
@@ -251,6 +262,13 @@ def _estimate(
     weights = estimated_weights(grid, *rays, config.bounds)
     background = background_color(config, parameters, latent[None], rays.directions[None])[0]
     return weights, jnp.sum(weights, axis=-1), background
+
+
+@partial(jax.jit, static_argnums=0)
+def _background(
+    config: FieldConfig, parameters: dict[str, PyTree], latent: Array, directions: Array
+) -> Float[Array, "rays 3"]:
+    return background_color(config, parameters, latent[None], directions[None])[0]
 
 
 @jax.jit

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nerfgen import storage
     from nerfgen.interchange import CameraPath
     from nerfgen.objectclass import ObjectClass
+    from nerfgen.render.backdrop import Backdrop
 
 Kind = Literal["rgb", "rgba", "depth", "normals", "opacity"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -65,6 +66,12 @@ class RenderSettings(Settings, title="Rendering"):
         default_text="1 to 4, as many as the model has detail for",
         zero_is_default=True,
     )
+    background: str | None = setting(
+        None,
+        metavar="COLOR|IMAGE|ROW",
+        help="What is behind the objects: a colour such as white or #4080c0, an image file, or the background of a row "
+        "of the table; by default each object's own.",
+    )
 
     def size_of(self, model: Sized) -> int:
         """Size of the views of a model."""
@@ -77,13 +84,43 @@ class RenderSettings(Settings, title="Rendering"):
         """
         return self.antialias or min(max(-(-2 * model.size // self.size_of(model)), 1), _MOST_ANTIALIAS)
 
+    def backdrop(self, rows: int | None = None) -> Backdrop | None:
+        """What is behind objects; None for each object's own background.
+
+        Args:
+            rows: of the model's table; None where they are checked elsewhere.
+
+        Raises:
+            InputError: ``background`` names neither a colour nor a row nor an image.
+        """
+        from nerfgen.render.backdrop import find_backdrop
+
+        return None if self.background is None else find_backdrop(self.background, rows)
+
     def parameters(self, model: Sized) -> Record:
         """What a file records of them."""
-        return {
+        values: Record = {
             "size": self.size_of(model),
             "samples": self.samples,
             "antialias": self.antialias_of(model),
         }
+        if self.background is not None:
+            file = self._background_file()
+            values["background"] = file.name if file else self.background
+        return values
+
+    @property
+    def inputs(self) -> list[storage.InputRecord]:
+        """Records of the files that views are made of."""
+        from nerfgen import storage
+
+        file = self._background_file()
+        return [storage.file_record(file)] if file else []
+
+    def _background_file(self) -> Path | None:
+        """The image behind the objects, if it is one."""
+        backdrop = self.backdrop()
+        return Path(str(self.background)) if backdrop and backdrop.is_image else None
 
 
 class ChosenCameras(NamedTuple):

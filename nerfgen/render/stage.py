@@ -17,6 +17,7 @@ from nerfgen.geometry import Cameras, yaw_pitch_roll
 from nerfgen.memory import require_memory
 from nerfgen.model import Model, Objects, load_model
 from nerfgen.parallel import Progress, map_ordered, silent
+from nerfgen.render.backdrop import Backdrop
 from nerfgen.render.settings import KINDS, Kind, RenderSettings
 from nerfgen.render.views import Views, render_views, require_views
 
@@ -52,8 +53,12 @@ def render_to_file(
         InputError: there are no objects, or no cameras.
     """
     size, antialias = rendering.size_of(model), rendering.antialias_of(model)
-
-    options: dict[str, Any] = {"size": size, "samples": rendering.samples, "antialias": antialias}
+    options: dict[str, Any] = {
+        "size": size,
+        "samples": rendering.samples,
+        "antialias": antialias,
+        "backdrop": rendering.backdrop(len(model.images)),
+    }
 
     def render(seen: Sequence[Seen]) -> Iterator[Views]:
         requests = (
@@ -112,19 +117,28 @@ def _render_in_worker(request: _Request, **options: Any) -> Views:
     return _render(_model, request, **options)
 
 
-def _render(model: Model, request: _Request, *, size: int, samples: int | None, antialias: int) -> Views:
+def _render(
+    model: Model,
+    request: _Request,
+    *,
+    size: int,
+    samples: int | None,
+    antialias: int,
+    backdrop: Backdrop | None,
+) -> Views:
     cameras = request.seen.cameras
-    views = len(cameras.cam_to_world)
-    return render_views(
+    count, matrices = len(cameras.cam_to_world), cameras.matrices(size)
+    views = render_views(
         model.tuned(request.tuned),
-        np.broadcast_to(request.latent, (views, len(request.latent))),
-        cameras.matrices(size),
+        np.broadcast_to(request.latent, (count, len(request.latent))),
+        matrices,
         cameras.cam_to_world,
         size,
         samples=samples,
         antialias=antialias,
         with_normals=True,
     )
+    return backdrop.behind(views, model, matrices, cameras.cam_to_world, antialias) if backdrop else views
 
 
 def write_views(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +62,11 @@ class Views:
         """Straight (not premultiplied) colour of the object alone, and opacity times 255."""
         color = self.foreground / np.maximum(self.opacity, 1e-6)[..., None]
         return to_uint8(np.concatenate([color, self.opacity[..., None]], axis=-1))
+
+    def over(self, colors: Float[np.ndarray, "*#views #height #width 3"]) -> Views:
+        """The views with other colours in [0, 1] behind the objects."""
+        rgb = to_uint8(self.foreground + (1 - self.opacity[..., None]) * colors)
+        return replace(self, rgb=rgb)
 
     def of_kind(
         self, kind: Kind

@@ -98,6 +98,12 @@ class RenderBody(ObjectsBody):
     size: int | None = Field(None, description="Size of a view, pixels; as trained by default.")
     samples: int | None = Field(None, description="Samples per ray that meets the object.")
     antialias: int | None = Field(None, description="Rays per pixel along each axis, which are averaged.")
+    background: str | None = Field(
+        None,
+        max_length=100,
+        description="What is behind the objects: a colour such as `white` or `#4080c0`, or a row of the table, whose "
+        "background is shown; by default each object's own.",
+    )
     kind: Kind = Field("rgb", description="What PNGs, contact sheets and videos show.")
     with_normals: bool = Field(False, description="Also compute normals, for `application/x-npz`.")
     fps: float = Field(24.0, ge=0.01, le=120, description="Frames per second of a video.")

@@ -130,7 +130,7 @@ async def render(
     plan = await _in_thread(request, lambda: service.plan(body, owner))
     future = service.render(plan)
     views = await _finished(request, future, future.cancel, service.capacity.deadline)
-    result = plan.result(views)
+    result = await _in_thread(request, lambda: plan.result(views))
     content = await _in_thread(request, lambda: rendered_bytes(result, media, body.kind, body.fps))
     return _answer(media, content)
 

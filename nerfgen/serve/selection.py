@@ -11,8 +11,8 @@ from jaxtyping import Float
 
 from nerfgen.geometry import Cameras
 from nerfgen.live import LiveModel, TunedModel, View
-from nerfgen.model import Objects, SampleSettings, drawn_objects, parse_numbers, table_objects
-from nerfgen.render import Part, RenderSettings, ViewCameras, Views, samples_of
+from nerfgen.model import Model, Objects, SampleSettings, drawn_objects, parse_numbers, table_objects
+from nerfgen.render import Backdrop, Part, RenderSettings, ViewCameras, Views, find_backdrop, samples_of
 from nerfgen.serve.answers import Rendered
 from nerfgen.serve.bodies import CamerasBody, Draw, ObjectsBody, RenderBody
 from nerfgen.serve.settings import Limits
@@ -35,16 +35,28 @@ class Plan:
         views: of all objects, in order.
         intrinsics: of the views, in their pixels.
         cam_to_world: of the views.
+        model: that they are of.
+        antialias: rays per pixel along each axis.
+        backdrop: what is behind the objects; None for each object's own background.
     """
 
     objects: Objects
     views: list[View]
     intrinsics: Float[np.ndarray, "objects views 3 3"]
     cam_to_world: Float[np.ndarray, "objects views 4 4"]
+    model: Model
+    antialias: int
+    backdrop: Backdrop | None
 
     def result(self, views: Sequence[Views]) -> Rendered:
         """The views in order as those of objects."""
         count = self.intrinsics.shape[1]
+        if self.backdrop:
+            matrices, poses = self.intrinsics.reshape(-1, 3, 3), self.cam_to_world.reshape(-1, 4, 4)
+            views = [
+                self.backdrop.behind(each, self.model, matrix[None], pose[None], self.antialias)
+                for each, matrix, pose in zip(views, matrices, poses, strict=True)
+            ]
         rows = [list(views[start : start + count]) for start in range(0, len(views), count)]
         return Rendered(self.objects.names, self.objects.latents, rows, self.intrinsics, self.cam_to_world)
 
@@ -85,7 +97,10 @@ def plan_views(
         shown = live.object(latent, tuned)
         for matrix, pose in zip(matrices[number], poses[number], strict=True):
             views.append(View(shown, matrix, pose, part, samples, antialias, with_normals))
-    return Plan(objects, views, matrices, poses)
+    backdrop = None
+    if body.background is not None:
+        backdrop = find_backdrop(body.background, len(live.model.images), with_files=False)
+    return Plan(objects, views, matrices, poses, live.model, antialias, backdrop)
 
 
 def select_objects(body: ObjectsBody, live: LiveModel, fitted: Objects | None, limits: Limits) -> Objects:

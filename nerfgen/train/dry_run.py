@@ -85,6 +85,8 @@ def estimate_run(
     compiled = make_step(plan, mesh, streamed=True).lower(state, given).compile()
     memory = compiled.memory_analysis()
     networks = sum(array.size for array in jax.tree.leaves(state.networks["field"]))
+    # Values and Adam's two moments, and the moving average.
+    copies = 3 + (recipe.average_decay > 0)
     tables = rows.num_images * (plan.recipe.field_config(plan.bounds).code_size + 6)
     state = jax.block_until_ready(compiled(state, given))
     began = time.perf_counter()
@@ -105,7 +107,7 @@ def estimate_run(
         "table_parameters": tables,
         "data": choose_placement(machine.placement, pixels, list(mesh.devices.flat)),
         "data_mib": round(pixels / _MEBIBYTE, 1),
-        "state_mib": round((networks + tables / mesh.size) * 3 * 4 / _MEBIBYTE, 1),
+        "state_mib": round(4 * (copies * networks + 3 * tables / mesh.size) / _MEBIBYTE, 1),
         "step_mib": round(memory.temp_size_in_bytes / _MEBIBYTE, 1) if memory else None,
         "seconds_per_step": round(seconds, 4),
         "rays_per_second": round(recipe.rays_per_batch / seconds, 1),

@@ -151,7 +151,7 @@ class Machine(Settings, title="Machine"):
         a_pass = self.images_per_pass(recipe, mesh) * (plane + points * width)
         sizes = {
             f"the networks (`latent_size` {latent}, `width` {width}, `depth` {recipe.depth}, `plane_size` "
-            f"{recipe.plane_size})": _NETWORK_COPIES * networks,
+            f"{recipe.plane_size})": (_NETWORK_COPIES + (recipe.average_decay > 0)) * networks,
             f"latent codes of {images:,} images (`latent_size` {latent})": _TABLE_COPIES * images * code,
             f"steps of `images_per_batch` {recipe.images_per_batch} images with `rays_per_image` "
             f"{recipe.rays_per_image} rays of `samples` {recipe.samples}": a_pass

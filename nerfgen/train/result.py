@@ -21,7 +21,7 @@ from nerfgen.geometry import corrected_cameras, evenly_chosen, with_focal
 from nerfgen.model import Model
 from nerfgen.optimize import fetch_rows, row_blocks
 from nerfgen.train.setup import Setup
-from nerfgen.train.state import TrainState, active_latents
+from nerfgen.train.state import TrainState, active_latents, learned_field
 
 # Rows of a divided table that a preview is made of.
 _PREVIEW_ROWS = 1024
@@ -116,7 +116,7 @@ def learned_model(setup: Setup, state: TrainState, latents: Float[np.ndarray, "s
     cache, rows = setup.cache, setup.rows
     first, additional = rows.first_image, rows.additional_images
     cameras = refined_cameras(setup, state)
-    networks, occupancy, step = jax.tree.map(np.asarray, (state.networks, state.occupancy, state.step))
+    field, occupancy, step = jax.tree.map(np.asarray, (learned_field(state), state.occupancy, state.step))
     columns: storage.Record = {
         "image_size": cache.image_size[first],
         "intrinsics": cameras.intrinsics[first],
@@ -138,7 +138,7 @@ def learned_model(setup: Setup, state: TrainState, latents: Float[np.ndarray, "s
         object_class=setup.object_class,
         recipe=setup.recipe,
         config=setup.recipe.field_config(setup.object_class.bounds),
-        parameters=networks["field"],
+        parameters=field,
         latents=latents,
         occupancy=occupancy,
         **names,

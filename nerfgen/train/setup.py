@@ -127,6 +127,7 @@ def continued_recipe(model: Model) -> Recipe:
         own,
         steps=_CONTINUED_STEPS,
         learning_rate=_CONTINUED_RATE * own.learning_rate,
+        freeze="none",
         camera_start=0.0,
         pose_fraction=0.0,
     )

@@ -115,6 +115,10 @@ def train(
     limits.require_one()
     if base:
         require_same_networks(recipe, base.model)
+    elif recipe.freeze != "none":
+        raise InputError(
+            f"`freeze` {recipe.freeze} needs a model whose networks are kept; give it with `init`"
+        )
     moving = recipe.camera_learning_rate > 0 or recipe.focal_learning_rate > 0
     if moving and os.path.realpath(files.cameras) == os.path.realpath(files.refined_cameras):
         raise InputError(

@@ -42,6 +42,7 @@ class TrainState:
     Attributes:
         networks: ``field``, and ``log_focal``, the logarithm of the factor that all focal lengths share.
         network_moments: Adam's, of the networks.
+        average: moving average of the networks' ``field``; None where the recipe has none.
         latents: the table Z.
         latent_moments: Adam's, of its rows.
         cameras: corrections of the cameras, six numbers each (:func:`nerfgen.geometry.corrected_cameras`).
@@ -55,6 +56,7 @@ class TrainState:
 
     networks: Parameters
     network_moments: optax.OptState
+    average: dict[str, PyTree] | None
     latents: Float[Array, "rows latent"]
     latent_moments: RowSparseAdamState
     cameras: Float[Array, "images 6"]
@@ -67,7 +69,7 @@ class TrainState:
 
 
 # Tables are divided by rows; all else is on every device.
-STATE_SPECS = TrainState(P(), P(), P(AXIS), P(AXIS), P(AXIS), P(AXIS), P(), P(), P(), P(), P())  # type: ignore[arg-type]
+STATE_SPECS = TrainState(P(), P(), P(), P(AXIS), P(AXIS), P(AXIS), P(AXIS), P(), P(), P(), P(), P())  # type: ignore[arg-type]
 
 
 def state_formats(mesh: Mesh) -> Any:
@@ -166,6 +168,7 @@ def initial_state(
         return TrainState(
             networks=networks,
             network_moments=network_optimizer(recipe).init(networks),
+            average=networks["field"] if recipe.average_decay > 0 else None,
             latents=latents,
             latent_moments=table_optimizer(recipe).init(latents),
             cameras=cameras,
@@ -245,6 +248,23 @@ def unshard_state(state: TrainState, rows: TableRows) -> TrainState:
     """A state as numpy arrays, without the padding of its tables."""
     state = jax.tree.map(np.asarray, state)
     return _map_tables(state, lambda array: array[: rows.count], lambda array: array[: rows.num_images])
+
+
+def learned_field(state: TrainState) -> dict[str, PyTree]:
+    """Parameters of the field as a model has them: the moving average, if there is one."""
+    return state.networks["field"] if state.average is None else state.average
+
+
+def moving_average(average: PyTree, values: PyTree, decay: float, step: int | Int[Array, ""]) -> PyTree:
+    """The exponential moving average of a tree after one more step.
+
+    Args:
+        decay: per step, in [0, 1); at first smaller, (1 + step) / (10 + step), so that the initial values do not
+            linger.
+        step: number of the step, from 0.
+    """
+    kept = jnp.minimum(decay, (1.0 + step) / (10.0 + step))
+    return jax.tree.map(lambda old, new: new + kept * (old - new), average, values)
 
 
 def without_totals(state: TrainState) -> TrainState:

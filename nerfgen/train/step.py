@@ -49,6 +49,7 @@ from nerfgen.train.state import (
     Parameters,
     TrainState,
     active_latents,
+    moving_average,
     network_optimizer,
     state_formats,
     table_optimizer,
@@ -237,10 +238,13 @@ def step(plan: StepPlan, state: TrainState, given: StepInput) -> TrainState:
     updated = update_parameters(plan, state, gradients, batch, given.fraction)
     with jax.named_scope("sampling"):
         updated = refresh_occupancy(plan, updated, occupancy_key, given.fraction)
+    average = updated.average
+    if average is not None:
+        average = moving_average(average, updated.networks["field"], plan.recipe.average_decay, state.step)
     latent_norm = jnp.mean(jnp.linalg.norm(unknowns.latents, axis=-1))
     norms = [_norm(gradients), jax.lax.pmean(latent_norm, AXIS)]
     totals = state.totals + jnp.concatenate([losses, jnp.stack(norms)])
-    return dataclasses.replace(updated, totals=totals, step=state.step + 1)
+    return dataclasses.replace(updated, average=average, totals=totals, step=state.step + 1)
 
 
 def step_keys(seed: int, number: int | Int[Array, ""]) -> tuple[Array, Array]:
@@ -337,6 +341,7 @@ def pass_loss(
         trainable: False for images of a base model's rows.
     """
     recipe, config = plan.recipe, plan.recipe.field_config(plan.bounds)
+    networks = with_frozen_part(networks, recipe)
     latents = active_latents(unknowns.latents, recipe, fraction)
     lines = batch_rays(plan, networks, unknowns.cameras, batch, trainable)
     rays, background = render_batch(plan, networks, latents, lines, occupancy, keys)
@@ -412,7 +417,7 @@ def patch_loss(
         batch: the images that have a patch; their cameras are used.
         trainable: False for images of a base model's rows.
     """
-    recipe = plan.recipe
+    recipe, networks = plan.recipe, with_frozen_part(networks, plan.recipe)
     all_pixels = dataclasses.replace(
         batch,
         rgb_mask=patches.rgb_mask.reshape(len(batch.images), -1, 4),
@@ -432,6 +437,14 @@ def patch_loss(
     total = recipe.lambda_perceptual * distance
     values = {"loss": total, "perceptual": distance}
     return total, jnp.stack([values.get(name, jnp.zeros(())) for name in LOSSES])
+
+
+def with_frozen_part(networks: Parameters, recipe: Recipe) -> Parameters:
+    """The networks, with no gradient for the one that stays as it is: Adam's step from no moments is then zero."""
+    if recipe.freeze == "none":
+        return networks
+    field = networks["field"]
+    return networks | {"field": field | {recipe.freeze: jax.lax.stop_gradient(field[recipe.freeze])}}
 
 
 def render_batch(
