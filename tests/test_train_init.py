@@ -215,5 +215,6 @@ def test_a_frozen_network_stays_as_it_is(model, garage, start, recipe, personal,
 def test_only_networks_of_a_model_can_be_frozen(run, garage, tiny_options):
     words = ["train", garage, *tiny_options, "--freeze", "background", "--steps", 2, "-o", garage / "x.h5"]
     done = run(*words)
-    assert done.code == 2 and "--init" in done.err
+    assert done.code == 2
+    assert "--init" in done.err
     assert not (garage / "x.h5").exists()
