@@ -29,6 +29,7 @@ EPILOG = runtime.examples(
     "nerfgen train photos --minutes 20 --size 64 --set latent_size=128 --set plane_size=48",
     "nerfgen train photos --preset paper --steps 100000 --resume",
     "nerfgen train mine --init photos/model.h5",
+    "nerfgen train photos --init photos/model.h5 --adversarial -o photos/sharper.h5",
     "nerfgen train cars --cameras cars/truth.h5 --masks cars/truth.h5",
     "srun nerfgen train photos --distributed",
 )
@@ -79,8 +80,17 @@ class BaseRecipe(Settings, title="Recipe"):
         "forgotten.",
     )
 
+    adversarial: bool = setting(
+        False,
+        help="Fine-tune the model of `init` on the images that it was trained on: patches of new views are to pass for "
+        "patches of images. Rows stay those of the model. The recipe is that of `init`, with an adversarial loss, a "
+        "moving average of the networks, and cameras as they are.",
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.adversarial and not self.init:
+            raise SettingError("`adversarial` fine-tunes a model; give it with `init`")
         if self.preset and self.init:
             raise SettingError(
                 "`preset` and `init` exclude each other: a continued training has the model's own recipe"
@@ -159,12 +169,15 @@ def train(
     """
     from nerfgen import storage
     from nerfgen.image import local_folder
+    from nerfgen.model import load_model, model_file
     from nerfgen.objectclass import object_class as named_class
-    from nerfgen.train import Observers, TrainingFiles, load_base_model
+    from nerfgen.train import Observers, StartModel, TrainingFiles, load_base_model
     from nerfgen.train import train as train_model
 
     if not base.init:
         options.refuse("is for --init only", "rehearse")
+    if base.adversarial:
+        options.refuse("has no effect on --adversarial, which keeps all objects", "rehearse")
     if planned.dry_run and hosts.distributed:
         raise SettingError("`dry_run` is of one host; leave `distributed` out")
     if data is None:
@@ -196,8 +209,11 @@ def train(
             reporter.progress("framing") as framing,
             reporter.progress("training", "steps") as training,
         ):
-            base_model = None
-            if base.init:
+            base_model, start = None, None
+            if base.init and base.adversarial:
+                path = model_file(base.init)
+                start = StartModel(load_model(path), storage.file_record(path))
+            elif base.init:
                 base_model = load_base_model(base.init, recipe.size, renderings=base.rehearse, seed=seed)
             summary = train_model(
                 files,
@@ -206,6 +222,7 @@ def train(
                 seed=seed,
                 minutes=running.minutes,
                 base=base_model,
+                start=start,
                 refine_cameras=refine_cameras,
                 machine=machine,
                 resume=running.resume,
@@ -244,7 +261,7 @@ def _recipe(
     """
     from nerfgen.errors import InputError
     from nerfgen.model import load_model
-    from nerfgen.train import continued_recipe
+    from nerfgen.train import adversarial_recipe, continued_recipe
 
     recipe = PRESETS[base.preset or "fast"]
     if base.init:
@@ -253,7 +270,7 @@ def _recipe(
             raise InputError(
                 f"{base.init} is a model of class {model.object_class.name}, but {cameras} is of {described.name}"
             )
-        recipe = continued_recipe(model)
+        recipe = adversarial_recipe(model) if base.adversarial else continued_recipe(model)
     if with_limit:
         recipe = replace(recipe, steps=None)
     return recipe.with_values(**changes)

@@ -148,12 +148,34 @@ class Recipe(Settings, title="Recipe"):
         "renderings. It keeps detail that squared errors blur; 0 for none. Needs the extra perceptual.",
     )
     patch_size: int = setting(
-        minimum=1, maximum=MAX_SIZE, unit="pixels", help="Size of a patch (only with the perceptual loss)."
+        minimum=1,
+        maximum=MAX_SIZE,
+        unit="pixels",
+        help="Size of a patch (only with the perceptual or the adversarial loss).",
     )
     patches_per_batch: int = setting(
         minimum=1,
         maximum=1_000_000,
-        help="Images of a batch that have a patch (only with the perceptual loss); a divisor of images_per_batch.",
+        help="Images of a batch that have a patch (only with the perceptual or the adversarial loss); a divisor of "
+        "images_per_batch.",
+    )
+    lambda_adversarial: float = setting(
+        minimum=0,
+        maximum=MAX_WEIGHT,
+        help="Weight of the adversarial loss, by which patches of new views are to pass for patches of images; only "
+        "where a model is fine-tuned. Needs the extra perceptual.",
+    )
+    adversarial_mask: Literal["hidden", "none"] = setting(
+        help="What the adversarial loss may change of objects that an image shows: hidden, what the image does not "
+        "show; none, everything.",
+    )
+    discriminator_rate: float = setting(
+        minimum=0, maximum=_MAX_RATE, help="Adam's rate of the discriminator; it does not decay."
+    )
+    lambda_r1: float = setting(
+        minimum=0,
+        maximum=MAX_WEIGHT,
+        help="Weight of the discriminator's squared gradient at image features (R1).",
     )
     camera_learning_rate: float = setting(
         minimum=0,
@@ -195,7 +217,7 @@ class Recipe(Settings, title="Recipe"):
                 f"`pose_fraction` {self.pose_fraction:g} and `pose_fade` {self.pose_fade:g} exceed 1 together: "
                 "some latent dimensions would never fade in fully"
             )
-        if self.lambda_perceptual > 0:
+        if self.has_patches:
             self._check_patches()
 
     def _check_patches(self) -> None:
@@ -204,7 +226,7 @@ class Recipe(Settings, title="Recipe"):
         if not MIN_FEATURE_SIZE <= self.patch_size <= self.size:
             raise SettingError(
                 f"`patch_size` {self.patch_size} is not between {MIN_FEATURE_SIZE} and `size` {self.size} pixels, "
-                "as the perceptual loss needs it"
+                "as the perceptual and the adversarial loss need it"
             )
         if self.images_per_batch % self.patches_per_batch:
             raise SettingError(
@@ -238,9 +260,15 @@ class Recipe(Settings, title="Recipe"):
         return asdict(self)
 
     @property
+    def has_patches(self) -> bool:
+        """Whether a step compares patches of images, by image features."""
+        return self.lambda_perceptual > 0 or self.lambda_adversarial > 0
+
+    @property
     def rays_per_batch(self) -> int:
         """Rays of a step, those of patches included."""
-        patches = self.patches_per_batch * self.patch_size**2 if self.lambda_perceptual > 0 else 0
+        renderings = (self.lambda_perceptual > 0) + (self.lambda_adversarial > 0)
+        patches = renderings * self.patches_per_batch * self.patch_size**2
         return self.images_per_batch * self.rays_per_image + patches
 
     def ray_loss(self, terms: Mapping[str, Any]) -> Any:
@@ -279,6 +307,10 @@ _ADDED_FIELDS: dict[str, Any] = {
     "lambda_perceptual": 0.0,
     "patch_size": 32,
     "patches_per_batch": 2,
+    "lambda_adversarial": 0.0,
+    "adversarial_mask": "hidden",
+    "discriminator_rate": 2e-3,
+    "lambda_r1": 1.0,
 }
 
 
@@ -377,6 +409,10 @@ PAPER = Recipe(
     lambda_perceptual=0.0,
     patch_size=32,
     patches_per_batch=2,
+    lambda_adversarial=0.0,
+    adversarial_mask="hidden",
+    discriminator_rate=2e-3,
+    lambda_r1=1.0,
     camera_learning_rate=0.0,
     lambda_camera=0.0,
     camera_start=0.0,

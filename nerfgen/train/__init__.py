@@ -11,8 +11,14 @@ if TYPE_CHECKING:
     from nerfgen.train.rehearsal import load_base_model
     from nerfgen.train.run import Observers
     from nerfgen.train.settings import HostSettings
-    from nerfgen.train.setup import Setup, continued_recipe, effective_recipe, set_up
-    from nerfgen.train.stage import TrainingFiles, train
+    from nerfgen.train.setup import (
+        Setup,
+        adversarial_recipe,
+        continued_recipe,
+        effective_recipe,
+        set_up,
+    )
+    from nerfgen.train.stage import StartModel, TrainingFiles, train
     from nerfgen.train.step import StepInput, StepPlan, make_step
     from nerfgen.train.topology_estimate import estimate_on_topology
 
@@ -24,9 +30,11 @@ __all__ = [
     "Machine",
     "Observers",
     "Setup",
+    "StartModel",
     "StepInput",
     "StepPlan",
     "TrainingFiles",
+    "adversarial_recipe",
     "continued_recipe",
     "effective_recipe",
     "estimate_on_topology",

@@ -108,7 +108,7 @@ class Machine(Settings, title="Machine"):
         from nerfgen.optimize import platform
 
         shared = {"images_per_batch": recipe.images_per_batch}
-        if recipe.lambda_perceptual > 0:
+        if recipe.has_patches:
             shared["patches_per_batch"] = recipe.patches_per_batch
         for name, count in shared.items():
             if count % mesh.size:

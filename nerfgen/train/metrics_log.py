@@ -31,8 +31,13 @@ class DivergedError(NerfgenError):
     exit_code = 1
 
 
-def mean_entry(totals: Float[np.ndarray, "terms"], step: int, entries: Sequence[Entry]) -> Entry:
+def mean_entry(
+    totals: Float[np.ndarray, "terms"], step: int, entries: Sequence[Entry], *, may_recover: bool = False
+) -> Entry:
     """The entry that follows others, from the sums of ``TERMS`` since the last of them.
+
+    Args:
+        may_recover: whether a divergence can be rolled back, and is no error here.
 
     Raises:
         DivergedError: the loss is no number, or exceeds the first one too far.
@@ -40,7 +45,8 @@ def mean_entry(totals: Float[np.ndarray, "terms"], step: int, entries: Sequence[
     count = step - (entries[-1][0] if entries else 0)
     means = dict(zip(TERMS, np.asarray(totals, np.float64) / count, strict=True))
     first = entries[0][COLUMNS.index("loss")] if entries else means["loss"]
-    if not all(np.isfinite(value) for value in means.values()) or means["loss"] > _DIVERGED * first:
+    finite = all(np.isfinite(value) for value in means.values())
+    if not may_recover and (not finite or means["loss"] > _DIVERGED * first):
         raise DivergedError(
             f"training diverged before step {step}: the loss is {means['loss']:.3g}, at first {first:.3g}; "
             "lower the rates, for instance `learning_rate` 0.002 and `camera_learning_rate` 0; "

@@ -25,6 +25,7 @@ from nerfgen.parallel import Progress, silent
 from nerfgen.stopping import Stop
 from nerfgen.train.metrics_log import Entry, MetricsLog, logged_values, mean_entry, recent_means
 from nerfgen.train.result import model_preview
+from nerfgen.train.rollback import watched
 from nerfgen.train.setup import Setup
 from nerfgen.train.state import (
     TrainState,
@@ -91,13 +92,15 @@ class Run:
         Args:
             log: of the first host.
         """
-        recipe = self._setup.recipe
+        recipe, say = self._setup.recipe, self._observers.say
 
         def report(state: TrainState) -> TrainState:
             totals = np.asarray(state.totals)
             self._agreement.meet(stop)
-            entry = mean_entry(totals, self.clock.done, self.entries)
+            may_recover = state.adversary is not None
+            entry = mean_entry(totals, self.clock.done, self.entries, may_recover=may_recover)
             self.entries.append(entry)
+            state = watched(state, self.entries, say)
             if log:
                 log.add(logged_values(entry, recipe, self.clock, self._data_wait_fraction()))
             self._observers.training(self.clock.done, self.clock.expected_steps, self._note())

@@ -5,6 +5,8 @@ The recipe is the given one without what the run's cameras, class, masks or base
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,6 +52,9 @@ from nerfgen.train.step import StepInput, StepPlan, make_step
 _CONTINUED_STEPS = 1000
 # A lower learning rate limits catastrophic forgetting.
 _CONTINUED_RATE = 0.2
+ADVERSARIAL_WEIGHT = 0.01
+# Patches of a step that are judged, and decay of the moving average, of adversarial fine-tuning.
+_JUDGED_PATCHES, _ADVERSARIAL_AVERAGE = 8, 0.99
 
 
 def effective_recipe(
@@ -70,9 +75,9 @@ def effective_recipe(
 
     Raises:
         InputError: ``cameras`` is missing or no such file.
-        MissingDependencyError: the perceptual loss is on, and the weights of the feature network are missing.
+        MissingDependencyError: a loss needs the feature network, and its weights are missing.
     """
-    if recipe.lambda_perceptual > 0:
+    if recipe.has_patches:
         # Reported before images are framed, which takes longer.
         find_feature_weights()
     with storage.reading(cameras, "cameras/1", "truth/1") as file:
@@ -107,9 +112,9 @@ def feature_parameters(recipe: Recipe) -> FeatureParameters | None:
     """What a step of the recipe is given as ``features``.
 
     Raises:
-        MissingDependencyError: the perceptual loss is on, and the weights of the feature network are missing.
+        MissingDependencyError: a loss needs the feature network, and its weights are missing.
     """
-    return load_feature_network().parameters if recipe.lambda_perceptual > 0 else None
+    return load_feature_network().parameters if recipe.has_patches else None
 
 
 def _true_masks(masks: Path) -> bool:
@@ -130,6 +135,20 @@ def continued_recipe(model: Model) -> Recipe:
         freeze="none",
         camera_start=0.0,
         pose_fraction=0.0,
+    )
+
+
+def adversarial_recipe(model: Model) -> Recipe:
+    """The recipe that fine-tunes a model adversarially: the one that continues it, with cameras as they are, the
+    adversarial loss, and a moving average of the networks."""
+    return replace(
+        continued_recipe(model),
+        camera_learning_rate=0.0,
+        focal_learning_rate=0.0,
+        lambda_adversarial=ADVERSARIAL_WEIGHT,
+        patches_per_batch=math.gcd(_JUDGED_PATCHES, model.recipe.images_per_batch),
+        patch_size=min(model.recipe.patch_size, model.recipe.size),
+        average_decay=_ADVERSARIAL_AVERAGE,
     )
 
 
@@ -166,8 +185,9 @@ class Setup:
         rows: row of the table of every image.
         plan: of the step.
         mesh: devices.
-        base: the model that training continues, if any.
+        base: the model that training continues with new images, if any.
         hosts: that run it together.
+        start: the model that is fine-tuned on its own images, if any.
     """
 
     recipe: Recipe
@@ -178,6 +198,7 @@ class Setup:
     mesh: Mesh
     base: BaseModel | None = None
     hosts: Hosts = ONE_HOST
+    start: Model | None = None
 
     @property
     def report_every(self) -> int:
@@ -200,13 +221,14 @@ class Setup:
     def initial_state(self) -> TrainState:
         """The state before the first step, on the devices."""
         base, cache, rows, recipe = self.base, self.cache, self.rows, self.recipe
-        if base:
-            occupancy = base.model.occupancy
+        known = base.model if base else self.start
+        if known:
+            occupancy = known.occupancy
         else:
             (occupancy,) = self.hosts.first_arrays("the visual hull", lambda: [self._visual_hull()])
         bounds, seed = self.object_class.bounds, self.plan.seed
-        state = initial_state(recipe, bounds, rows, seed, occupancy, base, self.mesh)
-        if recipe.initial_codes != "images" or base:
+        state = initial_state(recipe, bounds, rows, seed, occupancy, base, self.mesh, self.start)
+        if recipe.initial_codes != "images" or known:
             return state
         found = self.hosts.first_arrays(
             "the initial codes", lambda: thumbnail_components(cache, rows, recipe)
@@ -219,7 +241,9 @@ class Setup:
         """Structure and shapes of a state without padding, with no values."""
         grid = np.zeros((OCCUPANCY_SIZE,) * 3, np.float32)
         bounds, seed = self.object_class.bounds, self.plan.seed
-        return jax.eval_shape(lambda: initial_state(self.recipe, bounds, self.rows, seed, grid, self.base))
+        return jax.eval_shape(
+            lambda: initial_state(self.recipe, bounds, self.rows, seed, grid, self.base, start=self.start)
+        )
 
     def compile_step(self, source: BatchSource, state: TrainState, first: int) -> Advance[TrainState]:
         """The compiled step, for a loop.
@@ -263,14 +287,20 @@ def set_up(
     mesh: Mesh,
     base: BaseModel | None = None,
     hosts: Hosts = ONE_HOST,
+    start: Model | None = None,
 ) -> Setup:
     """The run of a recipe on the images of a cache, with all random numbers from ``seed``.
 
+    Args:
+        start: a model that is fine-tuned on its own images, from the cameras that it has.
+
     Raises:
-        InputError: the batch can't be divided among the devices.
+        InputError: the batch can't be divided among the devices, or ``start`` has other images.
     """
     num_inputs = len(cache.images) - (len(base.rows) if base else 0)
     rows = table_rows(cache.instance[:num_inputs], base)
+    if start:
+        cache = _with_cameras_of(start, cache, rows)
     plan = StepPlan.of_rows(
         recipe,
         object_class.bounds,
@@ -279,4 +309,28 @@ def set_up(
         cache.canonical,
         **machine.execution(recipe, mesh),
     )
-    return Setup(recipe, object_class, cache, rows, plan, mesh, base, hosts)
+    return Setup(recipe, object_class, cache, rows, plan, mesh, base, hosts, start)
+
+
+def _with_cameras_of(model: Model, cache: PixelCache, rows: TableRows) -> PixelCache:
+    """The cache with the cameras that a model has for the images of its rows.
+
+    Raises:
+        InputError: the cache has other images, or shows other windows of them.
+    """
+    places = rows.first_image
+    for image, known in itertools.zip_longest((cache.images[first] for first in places), model.images):
+        if image != known:
+            raise InputError(
+                f"adversarial fine-tuning needs the images that the model was trained on: {known or 'no image'} is "
+                f"expected where the cameras list {image or 'none'}"
+            )
+    if [cache.digests[first] for first in places] != model.digests or not np.array_equal(
+        cache.window[places], model.window
+    ):
+        raise InputError(
+            "the images or their windows have changed since the model was trained; train a new model on them first"
+        )
+    intrinsics, poses = cache.intrinsics.copy(), cache.cam_to_world.copy()
+    intrinsics[places], poses[places] = model.intrinsics, model.cam_to_world
+    return replace(cache, intrinsics=intrinsics, cam_to_world=poses)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -63,6 +64,13 @@ class TrainingFiles:
         return self.output.with_suffix(".cameras.h5")
 
 
+class StartModel(NamedTuple):
+    """A model to fine-tune, and the provenance of its file."""
+
+    model: Model
+    record: storage.InputRecord
+
+
 def train(
     files: TrainingFiles,
     recipe: Recipe,
@@ -71,6 +79,7 @@ def train(
     seed: int = 0,
     minutes: float | None = None,
     base: BaseModel | None = None,
+    start: StartModel | None = None,
     refine_cameras: bool | None = None,
     machine: Machine = Machine(),
     resume: bool = False,
@@ -91,6 +100,7 @@ def train(
         minutes: stop after this time, with the decay of learning rates fitted to it. With ``recipe.steps`` too,
             whichever comes first. Runs limited by time are not bit-reproducible.
         base: a model to continue; its rows are kept, and the images that it does not know become new ones.
+        start: a model to fine-tune on the images that it was trained on, see :func:`adversarial_recipe`.
         refine_cameras: None refines cameras that were fitted to landmarks, and keeps those that are known.
         resume: continue from the newest checkpoint, if there is one.
         checkpoint_minutes: time between checkpoints.
@@ -115,9 +125,16 @@ def train(
     limits.require_one()
     if base:
         require_same_networks(recipe, base.model)
+    elif start:
+        require_same_networks(recipe, start.model)
     elif recipe.freeze != "none":
         raise InputError(
             f"`freeze` {recipe.freeze} needs a model whose networks are kept; give it with `init`"
+        )
+    if recipe.lambda_adversarial > 0 and not start:
+        raise InputError(
+            "`lambda_adversarial` needs a model to fine-tune; train one without it, then give it with `init` and "
+            "`adversarial`"
         )
     moving = recipe.camera_learning_rate > 0 or recipe.focal_learning_rate > 0
     if moving and os.path.realpath(files.cameras) == os.path.realpath(files.refined_cameras):
@@ -151,10 +168,13 @@ def train(
     _require_same(hosts, parameters | execution)
     # Other hosts need digests only where images may be rows of the base model.
     digests = (
-        dict(zip(images, digest_images(files.data, images), strict=True)) if hosts.is_first or base else {}
+        dict(zip(images, digest_images(files.data, images), strict=True))
+        if hosts.is_first or base or start
+        else {}
     )
     inputs = hosts.first("the digests of the images", lambda: _inputs(files, digests, base))
-    stage = storage.Stage(files.output, "model/1", described, parameters, inputs)
+    of_pixels = storage.Stage(files.output, "model/1", described, parameters, inputs)
+    stage = replace(of_pixels, inputs=[*inputs, start.record]) if start else of_pixels
     if hosts.first("the output", lambda: stage.is_current(overwrite=overwrite)):
         return {"kept": True, "output": str(files.output)}
     # Nothing is written for a run that cannot begin.
@@ -162,9 +182,9 @@ def train(
     resumed = _checkpoint(checkpoints, stage, hosts) if resume else None
     with (
         stage.claimed() if hosts.is_first else nullcontext(),
-        _pixel_cache(files, recipe, stage, machine, base, digests, hosts, observers) as cache,
+        _pixel_cache(files, recipe, of_pixels, machine, base, digests, hosts, observers) as cache,
     ):
-        setup = set_up(recipe, described, cache, seed, machine, mesh, base, hosts)
+        setup = set_up(recipe, described, cache, seed, machine, mesh, base, hosts, start and start.model)
         with setup.batches(machine.placement) as source:
             run = Run(setup, source, stage, limits, checkpoints, observers, resumed)
             log: AbstractContextManager[MetricsLog | None] = nullcontext()

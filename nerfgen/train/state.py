@@ -18,17 +18,24 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from nerfgen.data import BaseModel, TableRows
 from nerfgen.field import GenerativeField
-from nerfgen.model import Recipe
+from nerfgen.model import Model, Recipe
 from nerfgen.optimize import AXIS, RowSparseAdamState, place, row_sparse_adam
+from nerfgen.train.adversarial import Adversary, LatentDraws, initial_adversary, latent_draws
 from nerfgen.volume import dilate, visual_hull
 
 OCCUPANCY_SIZE = 40
 ADAM_B1 = 0.9
 # Folded into the seed for the initial state; steps fold in their numbers, which are smaller.
 _INITIAL = 0x696E6974
+# Folded into the key of the networks for the discriminator.
+_DISCRIMINATOR = 1
 
-LOSSES = ("loss", "rgb", "mask", "hard", "smooth", "opaque", "camera", "perceptual")
-# What a step reports: losses, then norms of the gradient and of the latent codes.
+LOSSES = (
+    *("loss", "rgb", "mask", "hard", "smooth", "opaque", "camera", "perceptual"),
+    *("adversarial", "discriminator", "real", "fake"),
+)
+# What a step reports: losses (`real` and `fake`: the discriminator's mean probabilities that images and views are
+# images), then norms of the gradient and of the latent codes.
 TERMS = (*LOSSES, "gradient_norm", "latent_norm")
 
 Parameters = dict[str, PyTree]
@@ -43,6 +50,7 @@ class TrainState:
         networks: ``field``, and ``log_focal``, the logarithm of the factor that all focal lengths share.
         network_moments: Adam's, of the networks.
         average: moving average of the networks' ``field``; None where the recipe has none.
+        adversary: of adversarial fine-tuning; None without it.
         latents: the table Z.
         latent_moments: Adam's, of its rows.
         cameras: corrections of the cameras, six numbers each (:func:`nerfgen.geometry.corrected_cameras`).
@@ -57,6 +65,7 @@ class TrainState:
     networks: Parameters
     network_moments: optax.OptState
     average: dict[str, PyTree] | None
+    adversary: Adversary | None
     latents: Float[Array, "rows latent"]
     latent_moments: RowSparseAdamState
     cameras: Float[Array, "images 6"]
@@ -69,7 +78,7 @@ class TrainState:
 
 
 # Tables are divided by rows; all else is on every device.
-STATE_SPECS = TrainState(P(), P(), P(), P(AXIS), P(AXIS), P(AXIS), P(AXIS), P(), P(), P(), P(), P())  # type: ignore[arg-type]
+STATE_SPECS = TrainState(P(), P(), P(), P(), P(AXIS), P(AXIS), P(AXIS), P(AXIS), P(), P(), P(), P(), P())  # type: ignore[arg-type]
 
 
 def state_formats(mesh: Mesh) -> Any:
@@ -131,11 +140,12 @@ def initial_state(
     occupancy: Float[np.ndarray, "grid grid grid"],
     base: BaseModel | None = None,
     mesh: Mesh | None = None,
+    start: Model | None = None,
 ) -> TrainState:
     """Networks and table drawn from ``seed``, and the initial occupancy.
 
     With ``base``, the networks are the model's; its rows come before the new ones, which start about their mean.
-    Its renderings have cameras too, after those of the images.
+    Its renderings have cameras too, after those of the images. With ``start``, networks and rows are the model's.
 
     Args:
         mesh: devices for the state, each of which draws its own rows; tables are padded as :func:`shard_state` does.
@@ -148,7 +158,11 @@ def initial_state(
 
     @partial(jax.jit, out_shardings=state_formats(mesh) if mesh else None)
     def initialise(
-        occupancy: Array, base_parameters: Parameters | None, base_latents: Array | None, mean_latent: Array
+        occupancy: Array,
+        base_parameters: Parameters | None,
+        base_latents: Array | None,
+        mean_latent: Array,
+        draws: LatentDraws | None,
     ) -> TrainState:
         network_key, table_key = initial_keys(seed)
         point = jnp.zeros((1, 1, 3))
@@ -160,15 +174,24 @@ def initial_state(
             field = model.init(network_key, jnp.zeros((1, config.code_size)), point, point)["params"]
             if drawn > new_rows:
                 latents = jnp.where((jnp.arange(drawn) < new_rows)[:, None], latents, 0.0)
+        elif start:
+            field, latents = base_parameters, base_latents
         else:
             field = base_parameters
             latents = jax.lax.dynamic_update_slice(base_latents, mean_latent[None] + latents, (num_base, 0))
         networks = {"field": field, "log_focal": jnp.zeros(())}
         cameras = jnp.zeros((padded(rows.num_images), 6))
+        moments = network_optimizer(recipe).init(networks)
+        average = networks["field"] if recipe.average_decay > 0 else None
+        adversary = None
+        if draws is not None:
+            key = jax.random.fold_in(network_key, _DISCRIMINATOR)
+            adversary = initial_adversary(key, networks, moments, average, draws)
         return TrainState(
             networks=networks,
-            network_moments=network_optimizer(recipe).init(networks),
-            average=networks["field"] if recipe.average_decay > 0 else None,
+            network_moments=moments,
+            average=average,
+            adversary=adversary,
             latents=latents,
             latent_moments=table_optimizer(recipe).init(latents),
             cameras=cameras,
@@ -186,10 +209,16 @@ def initial_state(
         # Room for the new rows, which are few.
         room = padded(rows.count) - num_base
         table = np.pad(base.model.latents, [(0, room), (0, 0)])
+    if start:
+        parameters, table = start.parameters, start.latents
+        table = np.pad(table, [(0, padded(rows.count) - rows.count), (0, 0)])
+    draws = None
+    if recipe.lambda_adversarial > 0:
+        draws = latent_draws(recipe, start.principal if start else None)
     if mesh:
-        occupancy, parameters, mean = place((occupancy, parameters, mean), mesh, P())
+        occupancy, parameters, mean, draws = place((occupancy, parameters, mean, draws), mesh, P())
         table = place(table, mesh, P(AXIS))
-    return initialise(occupancy, parameters, table, mean)
+    return initialise(occupancy, parameters, table, mean, draws)
 
 
 def with_first_columns(

@@ -43,6 +43,7 @@ from nerfgen.memory import keep_freed_memory
 from nerfgen.model import Recipe
 from nerfgen.optimize import AXIS, RowGradient, apply_row_update, gather_rows, platform, scatter_rows
 from nerfgen.pretrained import FeatureParameters, perceptual_distance
+from nerfgen.train.adversarial import Adversary, Judged, generator_loss, updated_adversary
 from nerfgen.train.state import (
     LOSSES,
     STATE_SPECS,
@@ -139,9 +140,9 @@ class StepPlan:
 
     @property
     def patches(self) -> PatchPlan | None:
-        """How the patches of a step are sampled; None without the perceptual loss."""
+        """How the patches of a step are sampled; None where no loss needs them."""
         recipe = self.recipe
-        if recipe.lambda_perceptual <= 0:
+        if not recipe.has_patches:
             return None
         every = recipe.images_per_batch // recipe.patches_per_batch
         return PatchPlan(every, recipe.patch_size, recipe.size)
@@ -159,7 +160,7 @@ class StepInput(NamedTuple):
         pixels: all pixels, of which the step samples its batch, or a batch.
         row_of_image: row of the table of every image; empty where row and image are the same number.
         fraction: fraction of the run that is done, in [0, 1].
-        features: parameters of the feature network, for the perceptual loss; None without it.
+        features: parameters of the feature network; None where no loss needs it.
     """
 
     pixels: PixelTable | Batch
@@ -231,10 +232,18 @@ def step(plan: StepPlan, state: TrainState, given: StepInput) -> TrainState:
     with jax.named_scope("table"):
         unknowns = image_unknowns(plan, state, batch)
     gradients, losses = batch_gradients(plan, state, batch, unknowns, given.fraction)
-    if plan.patches:
+    if plan.patches and plan.recipe.lambda_perceptual > 0:
         of_patches = patch_gradients(plan, plan.patches, state, batch, unknowns, given)
         gradients, losses = jax.tree.map(jnp.add, (gradients, losses), of_patches)
+    adversary = state.adversary
+    if plan.patches and adversary is not None:
+        of_views, adversary = adversarial_gradients(plan, plan.patches, state, batch, unknowns, given)
+        gradients, losses = jax.tree.map(jnp.add, (gradients, losses), of_views)
     gradients, losses = sum_over_devices(plan, gradients, losses, batch)
+    if adversary is not None:
+        # One bad number would stay in the tables, which are not rolled back.
+        finite = jnp.isfinite(_norm(gradients))
+        gradients = jax.tree.map(lambda gradient: jnp.where(finite, gradient, 0.0), gradients)
     updated = update_parameters(plan, state, gradients, batch, given.fraction)
     with jax.named_scope("sampling"):
         updated = refresh_occupancy(plan, updated, occupancy_key, given.fraction)
@@ -244,7 +253,9 @@ def step(plan: StepPlan, state: TrainState, given: StepInput) -> TrainState:
     latent_norm = jnp.mean(jnp.linalg.norm(unknowns.latents, axis=-1))
     norms = [_norm(gradients), jax.lax.pmean(latent_norm, AXIS)]
     totals = state.totals + jnp.concatenate([losses, jnp.stack(norms)])
-    return dataclasses.replace(updated, average=average, totals=totals, step=state.step + 1)
+    return dataclasses.replace(
+        updated, average=average, adversary=adversary, totals=totals, step=state.step + 1
+    )
 
 
 def step_keys(seed: int, number: int | Int[Array, ""]) -> tuple[Array, Array]:
@@ -348,7 +359,6 @@ def pass_loss(
     target = batch.rgb_mask / 255.0
     terms = training_losses(rays, background, target[..., :3], target[..., 3], recipe.mask_margin)
     total = recipe.ray_loss(terms)
-    terms["camera"] = jnp.zeros(())
     if recipe.lambda_camera > 0 and plan.keypoints:
         moved = corrected_cameras(batch.cam_to_world, unknowns.cameras, jnp.zeros(6))
         moves = keypoint_displacement(
@@ -356,15 +366,13 @@ def pass_loss(
         )
         terms["camera"] = jnp.mean(moves) / recipe.size**2
         total = total + recipe.lambda_camera * terms["camera"]
-    terms["perceptual"] = jnp.zeros(())
-    terms["smooth"] = jnp.zeros(())
     if config.kind == "planes":
         planes = networks["field"]["foreground"]["planes"]
         terms["smooth"] = plane_smoothness(planes, latents[:, : recipe.latent_size], config.plane_size)
         # It grows with the run: smooth planes from the start would take features for errors of the cameras.
         total = total + recipe.lambda_smooth * fraction * terms["smooth"]
     scale = plan.images_per_pass / recipe.images_per_batch
-    return scale * total, scale * jnp.stack([total, *(terms[name] for name in LOSSES[1:])])
+    return scale * total, scale * _losses(loss=total, **terms)
 
 
 def patch_gradients(
@@ -435,8 +443,60 @@ def patch_loss(
         distances = perceptual_distance(features, rendered, target, patches.valid.astype(jnp.float32))
     distance = jnp.mean(distances) / plan.num_devices
     total = recipe.lambda_perceptual * distance
-    values = {"loss": total, "perceptual": distance}
-    return total, jnp.stack([values.get(name, jnp.zeros(())) for name in LOSSES])
+    return total, _losses(loss=total, perceptual=distance)
+
+
+def adversarial_gradients(
+    plan: StepPlan,
+    patches: PatchPlan,
+    state: TrainState,
+    batch: StepBatch,
+    unknowns: ImageUnknowns,
+    given: StepInput,
+) -> tuple[tuple[Gradients, Float[Array, "losses"]], Adversary]:
+    """Gradients of the adversarial loss of this device's views, which are one pass, its losses, and the adversary
+    after a step of the discriminator. Cameras have no gradient."""
+    own, adversary = batch.own, state.adversary
+    assert own.patches is not None
+    assert adversary is not None
+    assert given.features is not None
+    recipe, features = plan.recipe, given.features
+    judged = Judged(
+        own.patches,
+        own.cam_to_world[:: patches.every],
+        jnp.roll(own.intrinsics, -1, axis=0)[:: patches.every],
+        jnp.roll(own.cam_to_world, -1, axis=0)[:: patches.every],
+        batch.keys[:: patches.every],
+    )
+
+    def render(networks: Parameters, codes: Array, lines: Any, keys: Array) -> tuple[Array, Array, Array]:
+        rays, background = render_batch(plan, networks, codes, lines, state.sampling_occupancy, keys)
+        return rays.color + (1 - rays.opacity[..., None]) * background, rays.opacity, rays.distance
+
+    def weighted(networks: Parameters, latents: Array) -> tuple[Array, tuple[Array, Array]]:
+        networks = with_frozen_part(networks, recipe)
+        latents = active_latents(latents, recipe, given.fraction)
+        with jax.default_matmul_precision("highest" if plan.precision == "float32" else "default"):
+            loss, views = generator_loss(
+                recipe, plan.bounds, networks, latents, judged, adversary, features, render
+            )
+        loss = loss / plan.num_devices
+        return recipe.lambda_adversarial * adversary.strength * loss, (loss, views)
+
+    (networks, latents), (loss, views) = jax.grad(weighted, argnums=(0, 1), has_aux=True)(
+        state.networks, unknowns.latents[:: patches.every]
+    )
+    updated, terms = updated_adversary(recipe, adversary, features, views, own.patches)
+    everywhere = jnp.zeros_like(unknowns.latents).at[:: patches.every].set(latents)
+    part = jax.tree.map(lambda term: term / plan.num_devices, terms)
+    losses = _losses(adversarial=loss, discriminator=part.loss, real=part.real, fake=part.fake)
+    images = ImageUnknowns(jnp.zeros_like(unknowns.cameras), everywhere)
+    return (Gradients(networks, images), losses), updated
+
+
+def _losses(**values: Array) -> Float[Array, "losses"]:
+    """``LOSSES`` in order; those that are not given are 0."""
+    return jnp.stack([values.get(name, jnp.zeros(())) for name in LOSSES])
 
 
 def with_frozen_part(networks: Parameters, recipe: Recipe) -> Parameters:

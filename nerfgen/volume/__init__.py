@@ -5,7 +5,13 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.volume.compositing import RadianceField, RayColors, composite, volume_render
+    from nerfgen.volume.compositing import (
+        RadianceField,
+        RayColors,
+        composite,
+        compositing_weights,
+        volume_render,
+    )
     from nerfgen.volume.losses import hard_surface, training_losses
     from nerfgen.volume.occupancy import cell_centers, dilate, update_occupancy, visual_hull
     from nerfgen.volume.sampling import (
@@ -29,6 +35,7 @@ __all__ = [
     "box_bounds",
     "cell_centers",
     "composite",
+    "compositing_weights",
     "dilate",
     "estimated_weights",
     "hard_surface",
