@@ -103,8 +103,8 @@ class Discriminator(nn.Module):
 
     @nn.compact
     def __call__(
-        self, maps: list[Float[Array, "images rows columns channels"]]
-    ) -> list[Float[Array, "images rows columns"]]:
+        self, maps: list[Float[Array, "images _ _ _"]]
+    ) -> list[Float[Array, "images _ _"]]:
         logits = []
         for number, values in enumerate(maps):
             hidden = nn.Conv(_WIDTH, (1, 1), name=f"reduce_{number}")(values)
@@ -271,7 +271,8 @@ def visibility(
     near, _ = box_bounds(jnp.broadcast_to(cameras[:, None], points.shape), directions, bounds)
     far = jnp.maximum(length - _SHADOW_MARGIN, near)
     spacing = (far - near) / _SHADOW_SAMPLES
-    distances = near[..., None] + spacing[..., None] * (jnp.arange(_SHADOW_SAMPLES) + 0.5)
+    fractions = (jnp.arange(_SHADOW_SAMPLES) + 0.5)[None, None]
+    distances = near[..., None] + spacing[..., None] * fractions
     samples = cameras[:, None, None] + distances[..., None] * directions[..., None, :]
     density, _ = field(samples.reshape(len(points), -1, 3))
     blocked = compositing_weights(density.reshape(distances.shape) * spacing[..., None]).sum(-1)
@@ -283,14 +284,14 @@ def judge(
     features: FeatureParameters,
     patches: Float[Array, "patches side side 3"],
     valid: Array,
-) -> list[Float[Array, "patches rows columns"]]:
+) -> list[Float[Array, "patches _ _"]]:
     """The discriminator's logits of patches."""
     return apply_discriminator(discriminator, feature_directions(features, patches, valid))
 
 
 def apply_discriminator(
-    discriminator: PyTree, maps: list[Float[Array, "patches rows columns channels"]]
-) -> list[Float[Array, "patches rows columns"]]:
+    discriminator: PyTree, maps: list[Float[Array, "patches _ _ _"]]
+) -> list[Float[Array, "patches _ _"]]:
     """The logits of feature maps."""
     found: list[Array] = Discriminator().apply({"params": discriminator}, maps)  # type: ignore[assignment]
     return found
@@ -298,7 +299,7 @@ def apply_discriminator(
 
 def feature_directions(
     features: FeatureParameters, patches: Float[Array, "patches side side 3"], valid: Array
-) -> list[Float[Array, "patches rows columns channels"]]:
+) -> list[Float[Array, "patches _ _ _"]]:
     """The feature maps of patches, of which every cell has the mean square 1.
 
     Args:

@@ -55,6 +55,8 @@ _CONTINUED_RATE = 0.2
 ADVERSARIAL_WEIGHT = 0.01
 # Patches of a step that are judged, and decay of the moving average, of adversarial fine-tuning.
 _JUDGED_PATCHES, _ADVERSARIAL_AVERAGE = 8, 0.99
+# Fraction of the networks' rate at the start, and of all rates at the end.
+_ADVERSARIAL_RATE, _ADVERSARIAL_FINAL = 0.1, 0.2
 
 
 def effective_recipe(
@@ -141,13 +143,19 @@ def continued_recipe(model: Model) -> Recipe:
 def adversarial_recipe(model: Model) -> Recipe:
     """The recipe that fine-tunes a model adversarially: the one that continues it, with cameras as they are, the
     adversarial loss, and a moving average of the networks."""
+    own = model.recipe
     return replace(
         continued_recipe(model),
+        learning_rate=_ADVERSARIAL_RATE * own.learning_rate,
+        # Adam's first step has the size of the rate, however small the gradient: codes go on where they ended.
+        latent_learning_rate=own.final_rate * own.latent_learning_rate,
+        local_learning_rate=own.final_rate * own.local_learning_rate,
+        final_rate=_ADVERSARIAL_FINAL,
         camera_learning_rate=0.0,
         focal_learning_rate=0.0,
         lambda_adversarial=ADVERSARIAL_WEIGHT,
-        patches_per_batch=math.gcd(_JUDGED_PATCHES, model.recipe.images_per_batch),
-        patch_size=min(model.recipe.patch_size, model.recipe.size),
+        patches_per_batch=math.gcd(_JUDGED_PATCHES, own.images_per_batch),
+        patch_size=min(own.patch_size, own.size),
         average_decay=_ADVERSARIAL_AVERAGE,
     )
 
