@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
+    from nerfgen.model.codebook import dequantised, nearest_entries, perplexity, quantised
     from nerfgen.model.latent_space import Principal, principal_axes, truncated_draws
     from nerfgen.model.nearness import Drawn, Neighbours, draw_identities, neighbours
     from nerfgen.model.objects import (
@@ -44,6 +45,7 @@ __all__ = [
     "SampleSettings",
     "WalkSettings",
     "concatenate",
+    "dequantised",
     "draw_identities",
     "drawn_objects",
     "file_reference",
@@ -54,10 +56,13 @@ __all__ = [
     "model_file",
     "move_to",
     "names_rows",
+    "nearest_entries",
     "neighbours",
     "parse_coordinates",
     "parse_numbers",
+    "perplexity",
     "principal_axes",
+    "quantised",
     "read_objects",
     "recorded_preparation",
     "recorded_recipe",

@@ -37,6 +37,24 @@ class Recipe(Settings, title="Recipe"):
         help="Networks: mlp is the published network, planes the fast one."
     )
     latent_size: int = setting(minimum=1, maximum=_MAX_LAYER, help="Global latent dimensions.")
+    latent: Literal["continuous", "vq"] = setting(
+        help="Global latent dimensions: continuous numbers, or vq, an entry of a learned codebook for each group of "
+        "dimensions.",
+    )
+    codebook_groups: int = setting(
+        minimum=1,
+        maximum=_MAX_LAYER,
+        help="Groups of global dimensions with a codebook each, a divisor of latent_size (vq only).",
+    )
+    codebook_size: int = setting(minimum=2, maximum=_MAX_LAYER, help="Entries of a codebook (vq only).")
+    codebook_decay: float = setting(
+        minimum=0, below=1, help="Decay per step of the moving averages that entries are (vq only)."
+    )
+    lambda_commitment: float = setting(
+        minimum=0,
+        maximum=MAX_WEIGHT,
+        help="Weight of the squared distance of latent codes from their entries (vq only).",
+    )
     width: int = setting(
         minimum=1, maximum=_MAX_LAYER, help="Width of the foreground network's hidden layers."
     )
@@ -219,6 +237,11 @@ class Recipe(Settings, title="Recipe"):
             )
         if self.has_patches:
             self._check_patches()
+        if self.latent == "vq" and self.latent_size % self.codebook_groups:
+            raise SettingError(
+                f"`codebook_groups` {self.codebook_groups} does not divide `latent_size` {self.latent_size}; "
+                "choose a divisor"
+            )
 
     def _check_patches(self) -> None:
         from nerfgen.pretrained import MIN_FEATURE_SIZE
@@ -293,6 +316,11 @@ _RENAMED_FIELDS = {"foreground_share": "foreground_fraction", "pose_share": "pos
 _RENAMED_VALUES = {"sampler": {"even": "stratified", "guided": "occupancy"}}
 # Fields that files of earlier versions lack, with the values that reproduce what those did.
 _ADDED_FIELDS: dict[str, Any] = {
+    "latent": "continuous",
+    "codebook_groups": 8,
+    "codebook_size": 64,
+    "codebook_decay": 0.99,
+    "lambda_commitment": 0.25,
     "freeze": "none",
     "average_decay": 0.0,
     "local_size": 0,
@@ -372,6 +400,11 @@ PAPER = Recipe(
     size=128,
     field="mlp",
     latent_size=256,
+    latent="continuous",
+    codebook_groups=8,
+    codebook_size=64,
+    codebook_decay=0.99,
+    lambda_commitment=0.25,
     width=256,
     depth=8,
     frequencies=10,

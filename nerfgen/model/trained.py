@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, PyTree
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.field import FieldConfig, add_parameters, parameter_shapes
+from nerfgen.model.codebook import dequantised, nearest_entries
 from nerfgen.model.latent_space import Principal, principal_axes
 from nerfgen.model.preparation import Preparation
 from nerfgen.model.recipe import Recipe, recorded_recipe
@@ -62,6 +63,7 @@ class Model:
         steps: training steps done.
         guess: initial guess of the latent codes of new images; None if training learned none.
         preparation: how the training images were prepared.
+        codebook: entries that the rows' global dimensions are of; None where they are continuous.
     """
 
     object_class: ObjectClass
@@ -84,6 +86,7 @@ class Model:
     further_images: list[str] = field(default_factory=list)
     further_digests: list[str] = field(default_factory=list)
     further_row: Int[np.ndarray, "further"] = field(default_factory=lambda: np.zeros(0, np.int32))
+    codebook: Float[np.ndarray, "groups entries numbers"] | None = None
 
     @property
     def distance(self) -> float:
@@ -156,7 +159,6 @@ _SCHEMA = "model/1"
 _VERSION = 2
 
 _TABLE = (
-    "latents",
     "image_size",
     "intrinsics",
     "cam_to_world",
@@ -185,12 +187,9 @@ def save_model(
     with stage.create() as file:
         storage.put(file, "image", model.images)
         storage.put(file, "image_sha256", model.digests)
+        _put_latents(file, model, [model.latents] if latents is None else latents)
         for name in _TABLE:
-            if name == "latents" and latents is not None:
-                shape = len(model.images), model.config.code_size
-                storage.put_blocks(file, name, shape, latents)
-            else:
-                storage.put(file, name, getattr(model, name))
+            storage.put(file, name, getattr(model, name))
         if model.further_images:
             storage.put(file, "further_image", model.further_images)
             storage.put(file, "further_sha256", model.further_digests)
@@ -207,6 +206,39 @@ def save_model(
         file.attrs["preset"] = json.dumps(model.recipe.values(), sort_keys=True)
         file.attrs["bounds"] = model.config.bounds
         file.attrs["steps"] = model.steps
+
+
+def _put_latents(file: h5py.File, model: Model, blocks: Iterable[Float[np.ndarray, "some latent"]]) -> None:
+    """Write the table; of vector-quantised codes, the numbers of their entries in place of the global dimensions."""
+    rows, size, codebook = len(model.images), model.config.code_size, model.codebook
+    if codebook is None:
+        storage.put_blocks(file, "latents", (rows, size), blocks)
+        return
+    indices: list[np.ndarray] = []
+
+    def local() -> Iterator[np.ndarray]:
+        for block in blocks:
+            indices.append(nearest_entries(codebook, block))
+            yield block[:, model.config.latent_size :]
+
+    storage.put_blocks(file, "latents", (rows, size - model.config.latent_size), local())
+    storage.put(file, "code_indices", np.concatenate(indices))
+    storage.put(file, "codebook", codebook)
+
+
+def _latents(file: h5py.File, recipe: Recipe) -> storage.Record:
+    """The table, and its codebook if it has one."""
+    if not has_all(file, "code_indices", "codebook"):
+        if recipe.latent == "vq":
+            raise InputError("dataset codebook is missing, which the recipe's latent codes are of")
+        return {"latents": file["latents"][:]}
+    indices, codebook, local = file["code_indices"][:], file["codebook"][:], file["latents"][:]
+    expected = (recipe.codebook_groups, recipe.codebook_size, recipe.latent_size // recipe.codebook_groups)
+    if recipe.latent != "vq" or codebook.shape != expected or indices.shape[1] != len(codebook):
+        raise InputError("datasets code_indices and codebook do not fit the recipe")
+    if not np.isfinite(codebook).all() or not ((indices >= 0) & (indices < codebook.shape[1])).all():
+        raise InputError("datasets code_indices and codebook have numbers that are out of range")
+    return {"latents": np.concatenate([dequantised(codebook, indices), local], axis=1), "codebook": codebook}
 
 
 def _bounds(file: h5py.File) -> tuple[float, float, float]:
@@ -289,6 +321,7 @@ def _read(file: h5py.File) -> Model:
         else None,
         preparation=Preparation.from_json(str(file.attrs.get("preparation", "{}"))),
         **_further(file),
+        **_latents(file, recipe),
         **{name: file[name][:] for name in _TABLE},
     )
 

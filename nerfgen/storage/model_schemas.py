@@ -80,7 +80,23 @@ MODEL_SCHEMAS = (
                 "float32",
                 ("row", "latent"),
                 "the table Z, one latent code per row: `latent_size` global dimensions, then local features of each "
-                "plane by row, column and channel, then those of the background",
+                "plane by row, column and channel, then those of the background; without the global dimensions where "
+                "there are `code_indices`",
+                values=Values(-1e6, 1e6),
+            ),
+            Dataset(
+                "code_indices",
+                "int32",
+                ("row", "group"),
+                "entry of each group's codebook that the global dimensions are, in vector-quantised models",
+                optional=True,
+            ),
+            Dataset(
+                "codebook",
+                "float32",
+                ("group", "entry", "number"),
+                "entries of every group of consecutive global dimensions, in vector-quantised models",
+                optional=True,
                 values=Values(-1e6, 1e6),
             ),
             Dataset(

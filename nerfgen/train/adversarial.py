@@ -102,9 +102,7 @@ class Discriminator(nn.Module):
     """Evidence, for each cell of each feature map, that it is of an image and not of a view."""
 
     @nn.compact
-    def __call__(
-        self, maps: list[Float[Array, "images _ _ _"]]
-    ) -> list[Float[Array, "images _ _"]]:
+    def __call__(self, maps: list[Float[Array, "images _ _ _"]]) -> list[Float[Array, "images _ _"]]:
         logits = []
         for number, values in enumerate(maps):
             hidden = nn.Conv(_WIDTH, (1, 1), name=f"reduce_{number}")(values)

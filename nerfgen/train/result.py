@@ -21,7 +21,7 @@ from nerfgen.geometry import corrected_cameras, evenly_chosen, with_focal
 from nerfgen.model import Model
 from nerfgen.optimize import fetch_rows, row_blocks
 from nerfgen.train.setup import Setup
-from nerfgen.train.state import TrainState, active_latents, learned_field
+from nerfgen.train.state import TrainState, learned_field, used_latents
 
 # Rows of a divided table that a preview is made of.
 _PREVIEW_ROWS = 1024
@@ -70,18 +70,19 @@ def latent_blocks(
     In the middle of a run, latent dimensions that have not faded in yet are as small as the networks see them.
     """
     for block in row_blocks(state.latents, setup.rows.count):
-        yield _seen(block, setup, fraction)
+        yield _seen(block, setup, state, fraction)
 
 
 def some_latents(
     setup: Setup, state: TrainState, fraction: float, rows: Int[np.ndarray, "some"]
 ) -> Float[np.ndarray, "some latent"]:
     """Some rows of the latent table at a fraction of the run."""
-    return _seen(fetch_rows(state.latents, rows), setup, fraction)
+    return _seen(fetch_rows(state.latents, rows), setup, state, fraction)
 
 
-def _seen(latents: np.ndarray, setup: Setup, fraction: float) -> np.ndarray:
-    return np.asarray(active_latents(jnp.asarray(latents), setup.recipe, np.float32(min(fraction, 1.0))))
+def _seen(latents: np.ndarray, setup: Setup, state: TrainState, fraction: float) -> np.ndarray:
+    reached = jnp.float32(min(fraction, 1.0))
+    return np.asarray(used_latents(state, setup.recipe, jnp.asarray(latents), reached))
 
 
 def model_preview(setup: Setup, state: TrainState, fraction: float) -> Model:
@@ -141,6 +142,7 @@ def learned_model(setup: Setup, state: TrainState, latents: Float[np.ndarray, "s
         parameters=field,
         latents=latents,
         occupancy=occupancy,
+        codebook=np.asarray(state.codebook.entries) if state.codebook else None,
         **names,
         **columns,
         canonical_index=cache.canonical_index,

@@ -21,6 +21,12 @@ from nerfgen.field import GenerativeField
 from nerfgen.model import Model, Recipe
 from nerfgen.optimize import AXIS, RowSparseAdamState, place, row_sparse_adam
 from nerfgen.train.adversarial import Adversary, LatentDraws, initial_adversary, latent_draws
+from nerfgen.train.quantisation import (
+    Codebook,
+    initial_codebook,
+    known_codebook,
+    quantise,
+)
 from nerfgen.volume import dilate, visual_hull
 
 OCCUPANCY_SIZE = 40
@@ -32,10 +38,10 @@ _DISCRIMINATOR = 1
 
 LOSSES = (
     *("loss", "rgb", "mask", "hard", "smooth", "opaque", "camera", "perceptual"),
-    *("adversarial", "discriminator", "real", "fake"),
+    *("adversarial", "discriminator", "real", "fake", "commitment", "perplexity"),
 )
 # What a step reports: losses (`real` and `fake`: the discriminator's mean probabilities that images and views are
-# images), then norms of the gradient and of the latent codes.
+# images; `perplexity`: how many entries of a codebook are used), then norms of the gradient and of the latent codes.
 TERMS = (*LOSSES, "gradient_norm", "latent_norm")
 
 Parameters = dict[str, PyTree]
@@ -51,6 +57,7 @@ class TrainState:
         network_moments: Adam's, of the networks.
         average: moving average of the networks' ``field``; None where the recipe has none.
         adversary: of adversarial fine-tuning; None without it.
+        codebook: of vector-quantised codes; None for continuous ones.
         latents: the table Z.
         latent_moments: Adam's, of its rows.
         cameras: corrections of the cameras, six numbers each (:func:`nerfgen.geometry.corrected_cameras`).
@@ -66,6 +73,7 @@ class TrainState:
     network_moments: optax.OptState
     average: dict[str, PyTree] | None
     adversary: Adversary | None
+    codebook: Codebook | None
     latents: Float[Array, "rows latent"]
     latent_moments: RowSparseAdamState
     cameras: Float[Array, "images 6"]
@@ -78,7 +86,7 @@ class TrainState:
 
 
 # Tables are divided by rows; all else is on every device.
-STATE_SPECS = TrainState(P(), P(), P(), P(), P(AXIS), P(AXIS), P(AXIS), P(AXIS), P(), P(), P(), P(), P())  # type: ignore[arg-type]
+STATE_SPECS = TrainState(P(), P(), P(), P(), P(), P(AXIS), P(AXIS), P(AXIS), P(AXIS), P(), P(), P(), P(), P())  # type: ignore[arg-type]
 
 
 def state_formats(mesh: Mesh) -> Any:
@@ -163,6 +171,7 @@ def initial_state(
         base_latents: Array | None,
         mean_latent: Array,
         draws: LatentDraws | None,
+        codebook: Array | None,
     ) -> TrainState:
         network_key, table_key = initial_keys(seed)
         point = jnp.zeros((1, 1, 3))
@@ -192,6 +201,7 @@ def initial_state(
             network_moments=moments,
             average=average,
             adversary=adversary,
+            codebook=initial_codebook(recipe) if codebook is None else known_codebook(codebook),
             latents=latents,
             latent_moments=table_optimizer(recipe).init(latents),
             cameras=cameras,
@@ -212,13 +222,16 @@ def initial_state(
     if start:
         parameters, table = start.parameters, start.latents
         table = np.pad(table, [(0, padded(rows.count) - rows.count), (0, 0)])
+    known = base.model if base else start
+    codebook = known.codebook if known else None
     draws = None
     if recipe.lambda_adversarial > 0:
         draws = latent_draws(recipe, start.principal if start else None)
     if mesh:
-        occupancy, parameters, mean, draws = place((occupancy, parameters, mean, draws), mesh, P())
+        everywhere = occupancy, parameters, mean, draws, codebook
+        occupancy, parameters, mean, draws, codebook = place(everywhere, mesh, P())
         table = place(table, mesh, P(AXIS))
-    return initialise(occupancy, parameters, table, mean, draws)
+    return initialise(occupancy, parameters, table, mean, draws, codebook)
 
 
 def with_first_columns(
@@ -301,6 +314,15 @@ def without_totals(state: TrainState) -> TrainState:
     zeros = np.zeros(len(TERMS), np.float32)
     placed = jax.make_array_from_callback(zeros.shape, state.totals.sharding, lambda index: zeros)
     return dataclasses.replace(state, totals=placed)
+
+
+def used_latents(
+    state: TrainState, recipe: Recipe, latents: Float[Array, "rows latent"], fraction: Float[Array, ""]
+) -> Float[Array, "rows latent"]:
+    """Rows of the table as the networks see them at a fraction of the run: quantised, and the active dimensions."""
+    if state.codebook is not None:
+        latents = quantise(state.codebook, recipe, latents, fraction).latents
+    return active_latents(latents, recipe, fraction)
 
 
 def active_latents(

@@ -44,6 +44,7 @@ from nerfgen.model import Recipe
 from nerfgen.optimize import AXIS, RowGradient, apply_row_update, gather_rows, platform, scatter_rows
 from nerfgen.pretrained import FeatureParameters, perceptual_distance
 from nerfgen.train.adversarial import Adversary, Judged, generator_loss, updated_adversary
+from nerfgen.train.quantisation import quantise, updated_codebook, used_entries
 from nerfgen.train.state import (
     LOSSES,
     STATE_SPECS,
@@ -54,6 +55,7 @@ from nerfgen.train.state import (
     network_optimizer,
     state_formats,
     table_optimizer,
+    used_latents,
 )
 from nerfgen.volume import RayColors, dilate, training_losses, update_occupancy
 
@@ -61,6 +63,8 @@ OCCUPANCY_EVERY = 16
 _OCCUPANCY_CODES = 8
 # Folded into an image's key for the samples on the rays of its patch.
 _PATCH = 1
+# Folded into a step's key for the entries of codebooks that restart.
+_CODEBOOK = 0x636F6465
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +141,11 @@ class StepPlan:
             self.num_rehearsal,
             self.patches,
         )
+
+    @property
+    def has_known_codes(self) -> bool:
+        """Whether the codebooks are those of a model that training continues."""
+        return self.num_base > 0 or self.recipe.lambda_adversarial > 0
 
     @property
     def patches(self) -> PatchPlan | None:
@@ -231,6 +240,10 @@ def step(plan: StepPlan, state: TrainState, given: StepInput) -> TrainState:
         batch = draw_batch(plan, state.step, given, sample_key)
     with jax.named_scope("table"):
         unknowns = image_unknowns(plan, state, batch)
+        table_latents, codes = unknowns.latents, None
+        if state.codebook is not None:
+            codes = quantise(state.codebook, plan.recipe, table_latents, given.fraction)
+            unknowns = unknowns._replace(latents=codes.latents)
     gradients, losses = batch_gradients(plan, state, batch, unknowns, given.fraction)
     if plan.patches and plan.recipe.lambda_perceptual > 0:
         of_patches = patch_gradients(plan, plan.patches, state, batch, unknowns, given)
@@ -239,6 +252,18 @@ def step(plan: StepPlan, state: TrainState, given: StepInput) -> TrainState:
     if plan.patches and adversary is not None:
         of_views, adversary = adversarial_gradients(plan, plan.patches, state, batch, unknowns, given)
         gradients, losses = jax.tree.map(jnp.add, (gradients, losses), of_views)
+    codebook = state.codebook
+    if codebook is not None and codes is not None:
+        scale = 1 / plan.recipe.images_per_batch
+        pulled = gradients.images._replace(latents=gradients.images.latents + scale * codes.pull)
+        gradients = gradients._replace(images=pulled)
+        used = used_entries(codebook) / plan.num_devices
+        losses = losses + _losses(commitment=scale * codes.commitment, perplexity=used)
+        if not plan.has_known_codes:
+            every = jax.lax.all_gather(table_latents, AXIS, tiled=True)
+            codebook = updated_codebook(
+                codebook, plan.recipe, every, jax.random.fold_in(sample_key, _CODEBOOK)
+            )
     gradients, losses = sum_over_devices(plan, gradients, losses, batch)
     if adversary is not None:
         # One bad number would stay in the tables, which are not rolled back.
@@ -254,7 +279,7 @@ def step(plan: StepPlan, state: TrainState, given: StepInput) -> TrainState:
     norms = [_norm(gradients), jax.lax.pmean(latent_norm, AXIS)]
     totals = state.totals + jnp.concatenate([losses, jnp.stack(norms)])
     return dataclasses.replace(
-        updated, average=average, adversary=adversary, totals=totals, step=state.step + 1
+        updated, average=average, adversary=adversary, codebook=codebook, totals=totals, step=state.step + 1
     )
 
 
@@ -614,7 +639,7 @@ def refresh_occupancy(plan: StepPlan, state: TrainState, key: Array, fraction: A
     def refreshed() -> tuple[Array, Array]:
         row_key, cell_key = jax.random.split(key)
         rows = jax.random.randint(row_key, (_OCCUPANCY_CODES,), 0, plan.num_rows)
-        latents = active_latents(gather_rows(state.latents, rows), plan.recipe, fraction)
+        latents = used_latents(state, plan.recipe, gather_rows(state.latents, rows), fraction)
         config = plan.recipe.field_config(plan.bounds)
         field = radiance_field(config, state.networks["field"], latents, precision=plan.precision)
         occupancy = update_occupancy(state.occupancy, field, cell_key, plan.bounds, _OCCUPANCY_CODES)
