@@ -237,6 +237,8 @@ class Client(LatentModel):
                 raise InputError(f"`{name}` is the server's choice; leave it out")
         if fitting.start != "guess":
             raise InputError("`start` is the server's choice; leave it out")
+        if fitting.residual:
+            raise InputError("`residual` is not offered by servers; fit with the model's file")
         given = [images] if isinstance(images, Path | str | np.ndarray) else images
         inputs, names = inversion.name_images(given)
         found: list[Objects] = []

@@ -12,8 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from nerfgen.data import framed_pixels, load_framed
 from nerfgen.errors import InputError
-from nerfgen.model import dequantised, load_model, nearest_entries, perplexity, quantised
+from nerfgen.inversion import fit_latents
+from nerfgen.inversion.code_search import search_entries
+from nerfgen.inversion.reconstruction import device_network
+from nerfgen.model import dequantised, fit_code_prior, load_model, nearest_entries, perplexity, quantised
+from nerfgen.render import render_views
 from nerfgen.train import TrainingFiles, train
 from nerfgen.train.quantisation import Codebook, initial_codebook, quantise, updated_codebook
 
@@ -151,3 +156,109 @@ def test_damaged_codes_are_refused(output, tmp_path):
 def test_groups_divide_the_dimensions(tiny):
     with pytest.raises(InputError, match="codebook_groups"):
         replace(tiny, latent="vq", codebook_groups=3)
+
+
+# --- the prior -------------------------------------------------------------------------------------------------
+
+
+def chain(rng, rows):
+    """Entries of three groups: the second and third depend on the first by known tables."""
+    first = rng.choice(3, rows, p=[0.5, 0.3, 0.2])
+    tables = np.array(
+        [
+            [[0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]],
+            [[0.1, 0.1, 0.8], [0.6, 0.2, 0.2], [0.1, 0.8, 0.1]],
+        ]
+    )
+    others = [np.array([rng.choice(3, p=table[each]) for each in first]) for table in tables]
+    return np.stack([first, *others], axis=1), tables
+
+
+def test_the_prior_finds_which_entries_go_together(rng):
+    indices, tables = chain(rng, 20_000)
+    prior = fit_code_prior(indices, 3)
+    assert prior.parent.tolist() == [-1, 0, 0]
+    np.testing.assert_allclose(prior.first, [0.5, 0.3, 0.2], atol=0.02)
+    np.testing.assert_allclose(prior.given[1:], tables, atol=0.03)
+    np.testing.assert_allclose(prior.given[1:].sum(-1), 1, rtol=1e-9)
+    by_hand = np.log(prior.first[indices[0, 0]]) + sum(
+        np.log(prior.given[group, indices[0, 0], indices[0, group]]) for group in (1, 2)
+    )
+    np.testing.assert_allclose(prior.log_likelihood(indices[:1]), by_hand)
+
+
+def test_independent_groups_stay_independent(rng):
+    """Few rows of many entries: what looks like dependence is chance, and is left out."""
+    indices = rng.integers(0, 16, (200, 4))
+    prior = fit_code_prior(indices, 16)
+    fresh = rng.integers(0, 16, (2000, 4))
+    assert prior.log_likelihood(fresh).mean() > -4 * np.log(16) - 0.3
+
+
+def test_draws_have_the_distribution_and_extend_each_other(rng):
+    indices, _ = chain(rng, 5000)
+    prior = fit_code_prior(indices, 3)
+    drawn = prior.draw(3000, 1.0, 7)
+    np.testing.assert_array_equal(prior.draw(10, 1.0, 7), drawn[:10])
+    joint, wanted = (
+        np.bincount(some[:, 0] * 3 + some[:, 2], minlength=9) / len(some) for some in (drawn, indices)
+    )
+    np.testing.assert_allclose(joint, wanted, atol=0.03)
+    assert len(np.unique(prior.draw(20, 0.0, 7), axis=0)) == 1, "no temperature, no choice"
+    colder = prior.draw(3000, 0.5, 7)
+    assert prior.log_likelihood(colder).mean() > prior.log_likelihood(drawn).mean()
+
+
+# --- fitting ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fits(output, cars):
+    """Twelve images fitted at entries, and with a residual."""
+    found = load_model(output)
+    truth = cars / "truth.h5"
+    framed = load_framed(cars, truth, truth, found.size).subset(np.arange(12))
+    at_entries, near = (fit_latents(found, framed, residual=residual, steps=60) for residual in (False, True))
+    return found, framed, at_entries, near
+
+
+def test_fits_are_made_of_entries(fits):
+    found, _, at_entries, near = fits
+    whole = found.config.latent_size
+    indices = nearest_entries(found.codebook, at_entries.latents)
+    np.testing.assert_array_equal(at_entries.latents[:, :whole], dequantised(found.codebook, indices))
+    assert not np.array_equal(near.latents[:, :whole], at_entries.latents[:, :whole])
+    assert at_entries.converged.all()
+    assert near.psnr.mean() > at_entries.psnr.mean()
+
+
+def test_the_search_finds_the_entries_that_an_image_was_rendered_with(fits):
+    """Images of the model's own rows, and codes that are off by so much that other entries are nearest."""
+    found, framed, _, _ = fits
+    rows, whole = np.arange(12), found.config.latent_size
+    latents = found.latents[rows]
+    views = render_views(found, latents, framed.raster_intrinsics, framed.cam_to_world, found.size)
+    opacity = np.round(255 * views.opacity).astype(np.uint8)
+    pixels = framed_pixels(replace(framed, rgb=views.rgb, mask=opacity))
+    off = latents.copy()
+    spread = found.codebook.std(axis=1).reshape(-1)
+    off[:, :whole] += 1.6 * spread * np.random.default_rng(0).normal(size=(12, whole))
+    true, nearest = (nearest_entries(found.codebook, codes) for codes in (latents, off))
+    searched = search_entries(
+        found.config,
+        found.recipe,
+        device_network(found),
+        jnp.asarray(found.codebook),
+        jnp.asarray(off),
+        jnp.asarray(framed.cam_to_world, jnp.float32),
+        pixels,
+        jax.random.key(0),
+    )
+    right = (np.asarray(searched) == true).mean()
+    assert (nearest == true).mean() < 0.75
+    assert right > (nearest == true).mean() + 0.1
+
+
+def test_a_residual_needs_entries(model, fits):
+    with pytest.raises(InputError, match="`residual`"):
+        fit_latents(model, fits[1], residual=True)

@@ -15,6 +15,7 @@ from nerfgen.data import FramedImages, PixelTable, framed_pixels
 from nerfgen.errors import InputError
 from nerfgen.field import FieldConfig
 from nerfgen.geometry import corrected_cameras, evenly_chosen, keypoint_displacement, matmul
+from nerfgen.inversion.code_search import search_entries
 from nerfgen.inversion.initial_guess import guess_features
 from nerfgen.inversion.reconstruction import (
     ADAM,
@@ -29,7 +30,7 @@ from nerfgen.inversion.reconstruction import (
 )
 from nerfgen.inversion.settings import Start
 from nerfgen.memory import keep_freed_memory
-from nerfgen.model import Model, Principal, Recipe
+from nerfgen.model import Model, Principal, Recipe, dequantised
 from nerfgen.optimize import quickly_compiled
 from nerfgen.parallel import Progress, silent
 
@@ -70,6 +71,7 @@ def fit_latents(
     steps: int = STEPS,
     start: Start = "guess",
     refine_cameras: bool | None = None,
+    residual: bool = False,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Fitted:
@@ -84,19 +86,25 @@ def fit_latents(
     A fit that is not finite, or whose final loss exceeds the first, is repeated once from the mean at half the rates.
     If that fails too, the image keeps its camera and has the mean latent code.
 
+    Of a model with vector-quantised codes, the entries of its codebooks are then searched
+    (:func:`nerfgen.inversion.code_search.search_entries`), and everything else is fitted once more around them.
+
     Args:
         framed: images with masks and cameras, framed at the model's size.
         start: ``guess`` starts at the model's initial guess, if it has one; ``mean`` at the mean of the table.
         refine_cameras: refine the cameras too; by default if training did.
+        residual: of vector-quantised codes: let the global dimensions leave their entries in the end.
         progress: receives the steps over all batches.
 
     Raises:
-        InputError: ``steps`` or ``start`` is out of range.
+        InputError: ``steps`` or ``start`` is out of range, or there are no entries for a ``residual``.
     """
     if start not in get_args(Start):
         raise InputError(f"`start` is one of {', '.join(get_args(Start))}, not {start!r}")
     if steps < 1:
         raise InputError(f"`steps` has to be at least 1, not {steps}")
+    if residual and model.codebook is None:
+        raise InputError("`residual` is of vector-quantised latent codes, and the model has continuous ones")
     if jax.default_backend() == "cpu":
         keep_freed_memory()
     task = _Task(model, framed, model.principal.only_varying(), refine_cameras, steps, seed)
@@ -112,7 +120,14 @@ def fit_latents(
         converged[failed] = good
         for name, values in found.items():
             values[failed] = np.where(good[:, None], again[name][failed], mean[name][failed])
+    if model.codebook is not None:
+        indices = task.search(found, every)
+        entries = dequantised(model.codebook, indices)
+        found, refitted = task.around(entries, found, every, progress, residual=residual)
+        iterations += steps * refitted
     latents, poses = task.solution(found, every)
+    if model.codebook is not None and not residual:
+        latents[:, : entries.shape[1]] = entries
     psnr = reconstruction_psnr(model, framed, latents, poses)
     return Fitted(latents, poses, psnr, iterations, converged)
 
@@ -189,10 +204,59 @@ class _Task:
             poses = corrected_cameras(poses, unknown["cameras"][chosen], np.zeros(6))
         return latents, poses
 
+    def search(self, found: _Unknown, chosen: Int[np.ndarray, "chosen"]) -> Int[np.ndarray, "chosen groups"]:
+        """The entries of fitted codes."""
+        assert self.model.codebook is not None
+        codebook = jnp.asarray(self.model.codebook)
+        indices = []
+        for batch in image_batches(chosen, len(self.framed.images), self.recipe, RAYS):
+            latents, poses = self.solution(found, batch.images)
+            pixels = framed_pixels(self.framed.subset(batch.images))
+            fixed = (self.model.config, self.recipe, self._network, codebook)
+            codes, cameras = jnp.asarray(latents), jnp.asarray(poses, jnp.float32)
+            best = search_entries(*fixed, codes, cameras, pixels, self._key)
+            indices.append(np.asarray(best)[: batch.num_images])
+        return np.concatenate(indices)
+
+    def around(
+        self,
+        entries: Float[np.ndarray, "images dimensions"],
+        found: _Unknown,
+        chosen: np.ndarray,
+        progress: Progress,
+        *,
+        residual: bool,
+    ) -> tuple[_Unknown, np.ndarray]:
+        """The unknowns fitted again with global dimensions at, or with a ``residual`` near, these entries.
+
+        Returns:
+            The unknowns, and which images were fitted again; the others have what they had, at the entries.
+        """
+        latents = np.zeros((len(entries), len(self.principal.mean)))
+        latents[:, : entries.shape[1]] = entries
+        center = self.principal.coefficients(latents)
+        start = found | {"codes": center}
+        speed = 1.0 if residual else 0.0
+        again, good = self.attempt(chosen, start, 1.0, progress, center=center, code_speed=speed)
+        values = {name: np.where(good[:, None], again[name], start[name]) for name in start}
+        return values, good
+
     def attempt(
-        self, chosen: np.ndarray, initial: _Unknown, speed: float, progress: Progress
+        self,
+        chosen: np.ndarray,
+        initial: _Unknown,
+        speed: float,
+        progress: Progress,
+        *,
+        center: Float[np.ndarray, "images components"] | None = None,
+        code_speed: float = 1.0,
     ) -> tuple[_Unknown, np.ndarray]:
         """Fit the chosen images.
+
+        Args:
+            speed: factor of all rates.
+            center: coefficients about which the prior is, for each of all images; by default the mean's.
+            code_speed: further factor of the rate of the coefficients.
 
         Returns:
             Unknowns of all images, those of the others being the mean, and whether the fit of each chosen one is good.
@@ -202,14 +266,16 @@ class _Task:
         good = np.zeros(count, bool)
         batches = list(image_batches(chosen, count, self.recipe, RAYS))
         rates = {
-            "codes": speed * _RATE,
+            "codes": speed * code_speed * _RATE,
             "local": speed * _LOCAL_RATE,
             "cameras": speed * _CAMERA_RATE * self.moving,
         }
-        plan = _Plan(self._key, jnp.float32(self.steps), rates)
+        center = found["codes"] if center is None else center
         for number, batch in enumerate(batches):
             own = batch.images[: batch.num_images]
             pixels = framed_pixels(self.framed.subset(batch.images))
+            about = jnp.asarray(center[batch.images], jnp.float32)
+            plan = _Plan(self._key, jnp.float32(self.steps), rates, about)
             search = _search_from({name: values[batch.images] for name, values in initial.items()})
             fixed = (self.model.config, self.recipe, self._network, self._space, pixels, plan)
             part = BatchOf(number, len(batches), f"{len(chosen)} latent codes")
@@ -246,11 +312,13 @@ class _Space(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """Random key, total number of steps, and initial rates by name of the unknown."""
+    """Random key, total number of steps, initial rates by name of the unknown, and the mean of the prior of
+    coefficients."""
 
     key: Array
     steps: Float[Array, ""]
     rates: dict[str, float]
+    center: Float[Array, "images components"]
 
 
 class _Search(NamedTuple):
@@ -296,7 +364,8 @@ def _advance(
         poses = corrected_cameras(pixels.cam_to_world, unknown["cameras"], jnp.zeros(6))
         each = image_losses(config, recipe, network, codes, poses, pixels, plan.key, number)
         prior = _PRIOR_WITH_LOCAL if local.shape[1] else _PRIOR
-        each = each + prior * jnp.sum(unknown["codes"] ** 2, axis=-1) / max(len(space.axes), 1)
+        away = unknown["codes"] - plan.center
+        each = each + prior * jnp.sum(away**2, axis=-1) / max(len(space.axes), 1)
         each = each + _LOCAL_PRIOR * jnp.sum(unknown["local"] ** 2, axis=-1) / max(local.shape[1], 1)
         if recipe.lambda_camera > 0 and len(space.keypoints):
             moves = keypoint_displacement(space.keypoints, pixels.intrinsics, pixels.cam_to_world, poses)

@@ -180,6 +180,7 @@ def fit_prepared(
         steps=fitting.steps,
         start=fitting.start,
         refine_cameras=fitting.refine_cameras,
+        residual=fitting.residual,
         seed=fitting.seed,
         progress=progress,
     )

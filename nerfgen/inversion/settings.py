@@ -39,6 +39,12 @@ class FitSettings(Settings, title="Fitting of new images"):
         default_text="if training did",
         help="Refine the images' cameras together with their latent codes.",
     )
+    residual: bool = setting(
+        False,
+        option="--code-residual",
+        help="Of models with vector-quantised latent codes: in the end, let the global dimensions leave the entries of "
+        "the codebooks.",
+    )
     tune: bool = setting(
         False, help="Then tune the networks to each image; the change is kept in the output."
     )
@@ -55,10 +61,11 @@ class FitSettings(Settings, title="Fitting of new images"):
     @property
     def parameters(self) -> dict[str, object]:
         """What a file records of them."""
-        return {
+        values: dict[str, object] = {
             "fit_steps": self.steps,
             "start": self.start,
             "fit_cameras": self.refine_cameras,
             "tune_steps": self.tune_steps if self.tune else 0,
             "seed": self.seed,
         }
+        return values | {"code_residual": True} if self.residual else values

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
+    from nerfgen.model.code_prior import CodePrior, fit_code_prior
     from nerfgen.model.codebook import dequantised, nearest_entries, perplexity, quantised
     from nerfgen.model.latent_space import Principal, principal_axes, truncated_draws
     from nerfgen.model.nearness import Drawn, Neighbours, draw_identities, neighbours
@@ -33,6 +34,7 @@ __getattr__ = lazy_imports(__name__)
 __all__ = [
     "MAX_COORDINATE",
     "PRESETS",
+    "CodePrior",
     "Drawn",
     "InitialGuess",
     "Model",
@@ -50,6 +52,7 @@ __all__ = [
     "drawn_objects",
     "file_reference",
     "find_objects",
+    "fit_code_prior",
     "great_arc",
     "load_model",
     "mean_object",

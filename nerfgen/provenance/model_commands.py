@@ -22,7 +22,13 @@ from nerfgen.untrusted import printable
 # Parameters of a training that are no fields of its recipe.
 _OF_RUN = ("seed", "minutes", "precision", "rehearsal")
 _DRAWS = {"count": "num_samples", "truncation": "truncation", "components": "components", "seed": "seed"}
-_FITTING = {"steps": "fit_steps", "start": "start", "refine_cameras": "fit_cameras", "seed": "seed"}
+_FITTING = {
+    "steps": "fit_steps",
+    "start": "start",
+    "refine_cameras": "fit_cameras",
+    "residual": "code_residual",
+    "seed": "seed",
+}
 _ALL_TABLES = ["train", "fit", "novel", "pairs", "depth", "samples", "cameras"]
 _STUDY_TABLES = ["train", "fit", "novel", "depth"]
 _STAGE_FILES = ("landmarks.h5", "cameras.h5", "masks.h5", "truth.h5")
