@@ -284,6 +284,20 @@ def test_training_and_evaluation(cars: Path, again, call, tiny_options, tmp_path
     assert "--steps 2 " in line
     assert "--set depth=1" in line
     assert "lambda" not in line, "what the inputs rule out is no change of the recipe"
+    tuned = (
+        "--init",
+        folder / "model.h5",
+        "--adversarial",
+        "--set",
+        "patch_size=16",
+        "-o",
+        folder / "tuned.h5",
+    )
+    call("train", folder, *truth, *tuned, "--steps", 2, "-q")
+    line = again(folder, "cars/tuned.h5")
+    assert "--init cars/model.h5 " in line
+    assert "--adversarial" in line
+    assert "lambda" not in line
     others = ("--no-masks", "--preset", "quality", "-o", folder / "other.h5")
     call("train", folder, *truth[:2], *tiny_options, *others, "-q")
     assert "--no-masks" in again(folder, "cars/other.h5")

@@ -62,7 +62,8 @@ def train(origin: Origin) -> Call:
     names = listed_images(origin.written, origin.places) or origin.written.names
     data = origin.images(names)
     own = origin.files
-    base_record = own.pop() if "rehearsal" in origin.parameters else None
+    adversarial = origin.parameters.get("lambda_adversarial", 0) > 0
+    base_record = own.pop() if adversarial or "rehearsal" in origin.parameters else None
     cameras = origin.input(own[0], "CAMERAS.h5")
     masks = origin.input(own[1], "MASKS.h5") if len(own) > 1 else None
     minutes = origin.parameters["minutes"]
@@ -74,11 +75,11 @@ def train(origin: Origin) -> Call:
         origin.notes.append(_MINUTES)
     known = {name: _effective(origin, recipe, cameras, masks, minutes) for name, recipe in PRESETS.items()}
     if base_record:
-        options |= {
-            "init": origin.input(base_record, "MODEL"),
-            "rehearse": origin.parameters["rehearsal"]["count"],
-        }
-        known = _continued(origin, options["init"], cameras, masks, minutes)
+        options["init"] = origin.input(base_record, "MODEL")
+        options |= (
+            {"adversarial": True} if adversarial else {"rehearse": origin.parameters["rehearsal"]["count"]}
+        )
+        known = _continued(origin, options["init"], cameras, masks, minutes, adversarial=adversarial)
     preset, changes = _changes(recipe, known)
     machine = Machine()
     precision = origin.parameters["precision"]
@@ -118,13 +119,20 @@ def _effective(
 
 
 def _continued(
-    origin: Origin, base: Path, cameras: Path, masks: Path | None, minutes: float | None
+    origin: Origin,
+    base: Path,
+    cameras: Path,
+    masks: Path | None,
+    minutes: float | None,
+    *,
+    adversarial: bool,
 ) -> dict[str, Recipe]:
-    from nerfgen.train import continued_recipe
+    from nerfgen.train import adversarial_recipe, continued_recipe
 
     if not base.is_file():
         return {}
-    return {"": _effective(origin, continued_recipe(load_model(base)), cameras, masks, minutes)}
+    recipe = (adversarial_recipe if adversarial else continued_recipe)(load_model(base))
+    return {"": _effective(origin, recipe, cameras, masks, minutes)}
 
 
 def _changes(recipe: Recipe, known: dict[str, Recipe]) -> tuple[str | None, Record]:
