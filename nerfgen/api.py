@@ -15,7 +15,16 @@ from nerfgen.geometry import Cameras
 from nerfgen.interface import LatentModel, as_objects, cameras_of_each, one_object
 from nerfgen.inversion import FitSettings, fit_images
 from nerfgen.mesh import MESH_SCHEMA, MeshSettings, Surface, check_mesh_name, object_surface, write_surface
-from nerfgen.model import Model, Objects, Principal, find_objects, load_model, model_file
+from nerfgen.model import (
+    Model,
+    Objects,
+    Principal,
+    SampleSettings,
+    find_objects,
+    load_model,
+    model_file,
+    new_objects,
+)
 from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, silent
 from nerfgen.render import RenderSettings, Views, render_views
@@ -69,6 +78,14 @@ class GenerativeModel(LatentModel):
     def principal(self) -> Principal:
         """The table as a Gaussian: mean, principal axes, standard deviations."""
         return self.model.principal
+
+    def sample(self, sampling: SampleSettings = SampleSettings()) -> Float[np.ndarray, "samples latent"]:
+        """Latent codes of new objects; sample i depends only on the seed and i.
+
+        Raises:
+            InputError: the prior is of entries of codebooks, and the model has none.
+        """
+        return new_objects(self.model, sampling).latents
 
     def objects(self, *references: str) -> Objects:
         """Objects as the command line names them: rows (``"0,5-9"``), files of latent codes (``"fitted.h5:0"``)."""

@@ -34,6 +34,7 @@ from nerfgen.image import InputImage, UnreadableImageError
 from nerfgen.interface import LatentModel, as_objects, cameras_of_each, one_object
 from nerfgen.inversion import FitSettings
 from nerfgen.mesh import MeshSettings
+from nerfgen.model import SampleSettings
 from nerfgen.parallel import Progress, silent
 from nerfgen.render import RenderSettings
 from nerfgen.untrusted import excerpt
@@ -216,6 +217,23 @@ class Client(LatentModel):
             for path, shape in self._details["parameters"].items()
         }
         return models.ModelShape(self.rows, self._details["code_size"], serve.unpack_delta(arrays))
+
+    def draws_gaussian(self, sampling: SampleSettings) -> bool:
+        """Whether new objects are drawn from the table's Gaussian, which needs no server."""
+        usual = "gaussian" if self._details["latent"] == "continuous" else "codes"
+        return (sampling.prior or usual) == "gaussian"
+
+    def sample(self, sampling: SampleSettings = SampleSettings()) -> Float[np.ndarray, "samples latent"]:
+        """Latent codes of new objects; sample i depends only on the seed and i. By other priors than ``gaussian`` the
+        server draws them.
+
+        Raises:
+            InputError: the model lacks the prior, or there are more than the server allows.
+        """
+        if self.draws_gaussian(sampling):
+            return super().sample(sampling)
+        body = {"model": self.name, **asdict(sampling)}
+        return self._arrays("POST", "/v1/sample", json=body)["latents"]
 
     def fit(
         self,

@@ -23,11 +23,14 @@ EPILOG = runtime.examples(
     "nerfgen info photos/cameras.h5 --status not-ok",
     "nerfgen info photos/masks.h5 --status no_mask,unreadable",
     "nerfgen info photos/model.h5 --command",
+    "nerfgen info photos/model.h5 --typicality",
     "nerfgen info head.glb",
     "nerfgen info --devices",
 )
 
 _NOT_OK = "not-ok"
+# Rows that are listed for a person.
+_LEAST_TYPICAL = 20
 
 
 def info(
@@ -51,29 +54,41 @@ def info(
             show_default=False,
         ),
     ] = None,
+    typicality: Annotated[
+        bool,
+        typer.Option(
+            "--typicality",
+            help="List the rows of a model by how typical their latent codes are, the least typical first: images that "
+            "do not belong to the others are among these.",
+        ),
+    ] = False,
     devices: Annotated[bool, typer.Option("--devices", help="List the devices that JAX sees.")] = False,
     messages: Messages,
 ) -> None:
     """Print the content and the provenance of a file: schema, recipe, inputs, statuses, datasets.
 
-    With --command, print the command that makes the file. With --status, list some of its images. With --devices, print
-    the devices that training can use.
+    With --command, print the command that makes the file. With --status, list some of its images. With --typicality,
+    list the least typical rows of a model; all rows with --json. With --devices, print the devices that training can
+    use.
     """
     from nerfgen.errors import InputError
 
-    options.exclude("command", "status")
+    options.exclude("command", "status", "typicality")
+    options.exclude("status", "typicality")
     reporter = messages.reporter()
     if devices:
         found = _devices()
         reporter.result({"devices": found}, "\n".join(_line(device) for device in found))
     if not file:
-        options.refuse("needs a file that nerfgen wrote", "command", "status")
+        options.refuse("needs a file that nerfgen wrote", "command", "status", "typicality")
         if not devices:
             raise InputError("give a file that nerfgen wrote, or `devices`")
     elif command:
         _print_command(file, reporter)
     elif status is not None:
         _print_statuses(file, status, reporter)
+    elif typicality:
+        _print_typicality(file, reporter)
     else:
         _describe(file, reporter)
 
@@ -111,6 +126,33 @@ def _print_statuses(file: Path, wanted: str, reporter: Reporter) -> None:
     lines = ["\t".join(printable(part) for part in row.values()).rstrip("\t") for row in rows]
     if rows or reporter.as_json:
         reporter.result({"images": rows}, "\n".join(lines))
+
+
+def _print_typicality(file: Path, reporter: Reporter) -> None:
+    """The rows of a model, the least typical first."""
+    import numpy as np
+
+    from nerfgen.model import load_model
+    from nerfgen.model import typicality as typicality_of
+
+    model = load_model(file)
+    likelihood = typicality_of(model)
+    order = np.argsort(likelihood, kind="stable")
+    rows = [
+        {
+            "row": int(row),
+            "image": model.images[row],
+            "log_likelihood": round(float(likelihood[row]), 4),
+            "percentile": round(100 * place / len(order), 2),
+        }
+        for place, row in enumerate(order)
+    ]
+    lines = ["log-likelihood per dimension, percentile, row, image"]
+    lines += [
+        f"{row['log_likelihood']:.3f}\t{row['percentile']:.2f}\t{row['row']}\t{printable(str(row['image']))}"
+        for row in rows[:_LEAST_TYPICAL]
+    ]
+    reporter.result({"rows": rows}, "\n".join(lines))
 
 
 def _devices() -> list[dict[str, object]]:

@@ -192,8 +192,11 @@ class ServerSource:
         elif selection.codes:
             found = client.objects(*selection.codes)
         elif selection.new is not None:
-            truncation = selection.parameters["truncation"]
-            found = models.drawn_objects(client.principal, 1, truncation, selection.new)
+            sampling = models.SampleSettings(1, selection.parameters["truncation"], seed=selection.new)
+            if client.draws_gaussian(sampling):
+                found = models.drawn_objects(client.principal, 1, sampling.truncation, selection.new)
+            else:
+                found = models.named_samples(client.sample(sampling))
         elif rows:
             found = client.objects(",".join(map(str, rows)))
         else:

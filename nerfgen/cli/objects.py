@@ -125,7 +125,8 @@ class Selection(Settings, title="Objects"):
         elif self.codes:
             found = models.find_objects(model, model_record["sha256"], self.codes)
         elif self.new is not None:
-            found = models.drawn_objects(model.principal, 1, self._truncation, self.new)
+            sampling = models.SampleSettings(1, self._truncation, seed=self.new)
+            found = models.new_objects(model, sampling)
         elif rows:
             found = models.table_objects(model, rows)
         else:

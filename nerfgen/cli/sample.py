@@ -18,12 +18,13 @@ from nerfgen.render import RenderSettings, ViewCameras, ViewFiles
 from nerfgen.settings import settings_of
 
 if TYPE_CHECKING:
-    from nerfgen.model import Model, Objects, Principal
+    from nerfgen.model import Model, Objects
 
 EPILOG = runtime.examples(
     "Examples",
     "nerfgen sample photos/model.h5 -n 8 --sheet people.png",
     "nerfgen sample photos/model.h5 -n 16 --truncation 1.0 --seed 7 --orbit 48 --video people.mp4",
+    "nerfgen sample photos/model.h5 -n 16 --prior mixture -o mixture.h5 --sheet mixture.png",
     "nerfgen sample photos/model.h5 --between 3 17 photos/samples.h5:0 --frames 96 --video between.mp4",
     "nerfgen sample photos/model.h5 --direction 1 --range -3:3 --video first.mp4",
     "nerfgen sample photos/model.h5 -n 10000 --views 8 --dataset people",
@@ -63,7 +64,7 @@ def sample(
     files: ViewFiles,
     messages: Messages,
 ) -> None:
-    """Draw new objects from the table's Gaussian and render them; writes samples.h5 beside the model.
+    """Draw new objects and render them; writes samples.h5 beside the model.
 
     With --between and --direction, the objects are the frames of a walk through the space of latent codes, seen from
     the front unless cameras are given. A video then shows them one after the other, and the output is walk.h5. With
@@ -104,7 +105,7 @@ def sample(
     ends = _Ends.find(trained, record["sha256"], codes or [])
     if os.path.realpath(views_file) in [os.path.realpath(file) for file in ends.files]:
         raise InputError(f"{views_file} holds a CODE of the walk; choose another `output`")
-    objects, parameters = _objects(principal, ends, sampling, walking)
+    objects, parameters = _objects(trained, ends, sampling, walking)
     stage = storage.Stage(
         views_file,
         "views/1",
@@ -163,6 +164,8 @@ def _check_effects() -> None:
     """
     given = options.given()
     draws = set(settings_of(SampleSettings))
+    if "dataset" in given and "prior" in given:
+        options.refuse("and --dataset exclude each other: a dataset is drawn from the Gaussian", "prior")
     datasets = {*settings_of(DatasetSettings), *settings_of(runtime.Scheduler), "workers"}
     if "dataset" in given:
         quality = settings_of(RenderSettings).keys() - {"background"}
@@ -197,13 +200,14 @@ class _Ends:
 
 
 def _objects(
-    principal: Principal, ends: _Ends, sampling: SampleSettings, walking: WalkSettings
+    model: Model, ends: _Ends, sampling: SampleSettings, walking: WalkSettings
 ) -> tuple[Objects, dict[str, object]]:
     """The objects to render, and the parameters that determine them."""
     import numpy as np
 
-    from nerfgen.model import drawn_objects, walk_axis, walk_between
+    from nerfgen.model import new_objects, walk_axis, walk_between
 
+    principal = model.principal
     if walking.direction is not None:
         low, high = walking.span
         values = np.linspace(low, high, walking.frames)
@@ -217,9 +221,7 @@ def _objects(
     if ends.objects is not None:
         walk = walk_between(ends.objects, principal, walking.frames)
         return walk, {"between": ends.names, "frames": walking.frames}
-    drawn = drawn_objects(
-        principal.first(sampling.components or 0), sampling.count, sampling.truncation, sampling.seed
-    )
+    drawn = new_objects(model, sampling)
     if walking.between:
         walk = walk_between(drawn, principal, walking.frames)
         return walk, {**sampling.parameters, "frames": walking.frames}

@@ -18,7 +18,7 @@ from nerfgen.geometry import Cameras, framing_intrinsics, rotation_angle, turned
 from nerfgen.image import InputImage
 from nerfgen.landmark import estimator_for, map_landmarks
 from nerfgen.metric import Coverage, Estimate, FrechetDistance, InceptionScore, KernelDistance
-from nerfgen.model import Model, Objects, drawn_objects, neighbours, table_objects
+from nerfgen.model import Model, Objects, SampleSettings, neighbours, new_objects, table_objects
 from nerfgen.parallel import Progress, silent
 from nerfgen.render import Views, framed_image, render_views
 from nerfgen.report import ImageGrid, ItemValues, Table, merge_tables
@@ -182,8 +182,10 @@ def samples_table(context: EvaluationContext, progress: Progress = silent) -> Ta
     """New objects: detection and pose error by the class's landmark estimator, distance from the training objects, and
     their distribution beside that of the training objects."""
     model, settings = context.model, context.settings
-    drawn = drawn_objects(model.principal, settings.samples, settings.truncation, settings.seed)
-    note = f"{len(drawn)} new objects, truncation {settings.truncation:g}"
+    sampling = SampleSettings(settings.samples, settings.truncation, seed=settings.seed, prior=settings.prior)
+    drawn = new_objects(model, sampling)
+    by = f", prior {settings.prior}" if settings.prior else ""
+    note = f"{len(drawn)} new objects, truncation {settings.truncation:g}{by}"
     return merge_tables(
         [
             Table(values={}, notes=[note], grids={"new objects": _turned_grid(context, drawn)}),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nerfgen.image import ImageFolder, image_folder
+from nerfgen.model import Prior
 from nerfgen.settings import MAX_COUNT, MAX_SEED, Settings, setting
 
 
@@ -67,6 +68,11 @@ class EvaluationSettings(Settings, title="Evaluation"):
         maximum=100.0,
         unit="standard deviations",
         help="Truncation of the new objects' latent codes.",
+    )
+    prior: Prior | None = setting(
+        None,
+        default_text="as `nerfgen sample`",
+        help="Distribution that new objects are drawn from.",
     )
     fit_steps: int = setting(100, minimum=1, maximum=MAX_COUNT, help="Optimisation steps of latent fitting.")
     shown: int = setting(8, minimum=1, maximum=1000, help="Rows of an image grid.")

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from nerfgen.model.code_prior import CodePrior, fit_code_prior
     from nerfgen.model.codebook import dequantised, nearest_entries, perplexity, quantised
     from nerfgen.model.latent_space import Principal, principal_axes, truncated_draws
+    from nerfgen.model.mixture import Mixture, fit_mixture
     from nerfgen.model.nearness import Drawn, Neighbours, draw_identities, neighbours
     from nerfgen.model.objects import (
         ModelShape,
@@ -16,16 +17,25 @@ if TYPE_CHECKING:
         drawn_objects,
         file_reference,
         find_objects,
+        named_samples,
         names_rows,
+        new_objects,
         parse_numbers,
         read_objects,
         resolve_references,
         stored_objects,
         table_objects,
+        typicality,
     )
     from nerfgen.model.preparation import Preparation, recorded_preparation
     from nerfgen.model.recipe import PRESETS, Recipe, recorded_recipe
-    from nerfgen.model.settings import MAX_COORDINATE, SampleSettings, WalkSettings, parse_coordinates
+    from nerfgen.model.settings import (
+        MAX_COORDINATE,
+        Prior,
+        SampleSettings,
+        WalkSettings,
+        parse_coordinates,
+    )
     from nerfgen.model.trained import InitialGuess, Model, load_model, model_file, save_model
     from nerfgen.model.walk import great_arc, mean_object, move_to, walk_axis, walk_between
 
@@ -37,12 +47,14 @@ __all__ = [
     "CodePrior",
     "Drawn",
     "InitialGuess",
+    "Mixture",
     "Model",
     "ModelShape",
     "Neighbours",
     "Objects",
     "Preparation",
     "Principal",
+    "Prior",
     "Recipe",
     "SampleSettings",
     "WalkSettings",
@@ -53,14 +65,17 @@ __all__ = [
     "file_reference",
     "find_objects",
     "fit_code_prior",
+    "fit_mixture",
     "great_arc",
     "load_model",
     "mean_object",
     "model_file",
     "move_to",
+    "named_samples",
     "names_rows",
     "nearest_entries",
     "neighbours",
+    "new_objects",
     "parse_coordinates",
     "parse_numbers",
     "perplexity",
@@ -74,6 +89,7 @@ __all__ = [
     "stored_objects",
     "table_objects",
     "truncated_draws",
+    "typicality",
     "walk_axis",
     "walk_between",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,7 +14,9 @@ from jaxtyping import Float, Int, PyTree, UInt8
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras, window_intrinsics
+from nerfgen.model.codebook import dequantised
 from nerfgen.model.latent_space import Principal, require_codes, truncated_draws
+from nerfgen.model.settings import SampleSettings
 from nerfgen.model.trained import Model, has_all, read_parameters
 from nerfgen.settings import parse_count
 from nerfgen.untrusted import content_of, parse_json
@@ -100,18 +102,62 @@ def table_objects(model: Model, rows: Sequence[int]) -> Objects:
     )
 
 
+def new_objects(model: Model, sampling: SampleSettings = SampleSettings()) -> Objects:
+    """New objects of a model; sample i depends on the seed and i only. ``coefficients`` in ``extra``.
+
+    Raises:
+        InputError: the prior is of entries of codebooks, and the model has none.
+    """
+    prior = sampling.prior or ("gaussian" if model.codebook is None else "codes")
+    principal = model.principal.first(sampling.components or 0)
+    count, truncation, seed = sampling.count, sampling.truncation, sampling.seed
+    if prior == "gaussian":
+        return drawn_objects(principal, count, truncation, seed)
+    require_codes(count, len(principal.mean))
+    if prior == "mixture":
+        coefficients = np.zeros((count, len(principal.deviation)))
+        drawn = model.mixture.draws(count, truncation, seed)[:, : coefficients.shape[1]]
+        coefficients[:, : drawn.shape[1]] = drawn
+        return _of_coefficients(principal, coefficients, truncation, seed)
+    chosen = model.code_prior.draw(count, truncation, seed)
+    assert model.codebook is not None
+    entries = dequantised(model.codebook, chosen)
+    latents = np.zeros((count, len(principal.mean)))
+    latents[:, : entries.shape[1]] = entries
+    objects = _of_coefficients(principal, principal.coefficients(latents), truncation, seed)
+    objects.latents[:, : entries.shape[1]] = entries
+    return objects
+
+
+def typicality(model: Model) -> Float[np.ndarray, "rows"]:
+    """Log-likelihood of each row's global dimensions by the mixture, natural logarithm per dimension: rows that are
+    unlike the others have the lowest."""
+    coefficients = model.principal.only_varying().coefficients(model.latents)
+    return model.mixture.log_likelihood(coefficients) / max(coefficients.shape[1], 1)
+
+
 def drawn_objects(principal: Principal, count: int, truncation: float, seed: int) -> Objects:
     """New objects: :func:`truncated_draws` along all axes of ``principal``, with local features of their own;
     ``coefficients`` in ``extra``."""
     require_codes(count, len(principal.mean))
     coefficients = truncated_draws(count, len(principal.deviation), truncation, seed)
-    return Objects(
-        names=[f"sample {number}" for number in range(count)],
-        status=["ok"] * count,
-        rows=np.full(count, -1),
-        latents=principal.drawn_codes(coefficients, truncation, [(seed, sample) for sample in range(count)]),
-        extra={"coefficients": coefficients},
-    )
+    return _of_coefficients(principal, coefficients, truncation, seed)
+
+
+def _of_coefficients(
+    principal: Principal, coefficients: Float[np.ndarray, "samples axes"], truncation: float, seed: int
+) -> Objects:
+    """New objects at coordinates, with local features that vary as in the table."""
+    keys = [(seed, sample) for sample in range(len(coefficients))]
+    objects = named_samples(principal.drawn_codes(coefficients, truncation, keys))
+    return replace(objects, extra={"coefficients": coefficients})
+
+
+def named_samples(latents: Float[np.ndarray, "samples latent"]) -> Objects:
+    """Latent codes of new objects as objects."""
+    count = len(latents)
+    names = [f"sample {number}" for number in range(count)]
+    return Objects(names, ["ok"] * count, np.full(count, -1), latents)
 
 
 def stored_objects(model: Model, model_digest: str, path: Path, which: str = "all") -> Objects:

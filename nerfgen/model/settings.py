@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from nerfgen.settings import MAX_COUNT, MAX_SEED, SettingError, Settings, parse_count, setting
+
+Prior = Literal["gaussian", "mixture", "codes"]
 
 # Of a coordinate along a principal axis, standard deviations.
 MAX_COORDINATE = 1000.0
@@ -13,7 +16,7 @@ MAX_COORDINATE = 1000.0
 
 @dataclass(frozen=True)
 class SampleSettings(Settings, title="New objects"):
-    """How new objects are drawn from the table's Gaussian."""
+    """How new objects are drawn."""
 
     count: int = setting(
         8,
@@ -37,16 +40,31 @@ class SampleSettings(Settings, title="New objects"):
         help="Principal axes that vary; all by default.",
     )
     seed: int = setting(0, minimum=0, maximum=MAX_SEED, help="Seed of all random numbers.")
+    prior: Prior | None = setting(
+        None,
+        default_text="gaussian; codes for models with vector-quantised latent codes",
+        help="Distribution that new objects are drawn from: the table as one [bold]gaussian[/bold], a Gaussian "
+        "[bold]mixture[/bold] that is fitted to the table in seconds, or, for vector-quantised latent codes, "
+        "[bold]codes[/bold]: which entries of the codebooks go together.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.prior == "codes" and self.components:
+            raise SettingError(
+                "`components` has no effect on entries of codebooks; leave it out, or `prior` codes"
+            )
 
     @property
     def parameters(self) -> dict[str, object]:
         """What a file records of them."""
-        return {
+        values: dict[str, object] = {
             "num_samples": self.count,
             "truncation": self.truncation,
             "components": self.components,
             "seed": self.seed,
         }
+        return values | {"prior": self.prior} if self.prior else values
 
 
 def parse_range(name: str, text: str) -> tuple[float, float]:

@@ -16,8 +16,10 @@ from jaxtyping import Float, Int, PyTree
 from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.field import FieldConfig, add_parameters, parameter_shapes
+from nerfgen.model.code_prior import CodePrior, fit_code_prior
 from nerfgen.model.codebook import dequantised, nearest_entries
 from nerfgen.model.latent_space import Principal, principal_axes
+from nerfgen.model.mixture import Mixture, fit_mixture
 from nerfgen.model.preparation import Preparation
 from nerfgen.model.recipe import Recipe, recorded_recipe
 from nerfgen.objectclass import ObjectClass
@@ -136,6 +138,25 @@ class Model:
     def principal(self) -> Principal:
         """The table as a Gaussian, all its axes."""
         return principal_axes(self.latents, self.config.latent_size)
+
+    @cached_property
+    def mixture(self) -> Mixture:
+        """The table as a Gaussian mixture, on the axes that vary."""
+        varying = self.principal.only_varying()
+        return fit_mixture(varying.coefficients(self.latents))
+
+    @cached_property
+    def code_prior(self) -> CodePrior:
+        """Which entries of the codebooks go together in the table.
+
+        Raises:
+            InputError: the latent codes are continuous.
+        """
+        if self.codebook is None:
+            raise InputError(
+                "the model's latent codes are not vector-quantised, so that there are no entries to draw"
+            )
+        return fit_code_prior(nearest_entries(self.codebook, self.latents), self.codebook.shape[1])
 
     @property
     def size(self) -> int:

@@ -21,7 +21,13 @@ from nerfgen.untrusted import printable
 
 # Parameters of a training that are no fields of its recipe.
 _OF_RUN = ("seed", "minutes", "precision", "rehearsal")
-_DRAWS = {"count": "num_samples", "truncation": "truncation", "components": "components", "seed": "seed"}
+_DRAWS = {
+    "count": "num_samples",
+    "truncation": "truncation",
+    "components": "components",
+    "seed": "seed",
+    "prior": "prior",
+}
 _FITTING = {
     "steps": "fit_steps",
     "start": "start",

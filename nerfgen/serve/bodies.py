@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from nerfgen.model import Prior
 from nerfgen.render import Kind
 
 # Of lists, before anything is computed from them; the limits of the server are narrower.
@@ -53,12 +54,17 @@ class CamerasBody(Body):
 
 
 class Draw(Body):
-    """New objects, drawn from the Gaussian of the model's table."""
+    """New objects."""
 
     count: int = Field(8, description="Number of new objects.")
     truncation: float = Field(0.7, description="Truncate the Gaussian at this many standard deviations.")
     components: int | None = Field(None, description="Principal axes that vary; all by default.")
     seed: int = Field(0, description="Seed of all random numbers.")
+    prior: Prior | None = Field(
+        None,
+        description="Distribution that they are drawn from; by default gaussian, or codes for models with "
+        "vector-quantised latent codes.",
+    )
 
 
 class ModelBody(Body):

@@ -113,7 +113,7 @@ async def rows(
 
 @router.post("/sample", responses=_answers(JSON, NPZ))
 async def sample(request: Request, service: Served, body: SampleBody, accept: Accept = "*/*") -> Response:
-    """Latent codes of new objects, drawn from the Gaussian of the model's table."""
+    """Latent codes of new objects."""
     media = _media(accept, _VALUES)
     return _answer(
         media, await _in_thread(request, lambda: _values(media, object_arrays(service.sample(body))))

@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from nerfgen.geometry import Cameras
 from nerfgen.live import LiveModel, TunedModel, View
-from nerfgen.model import Model, Objects, SampleSettings, drawn_objects, parse_numbers, table_objects
+from nerfgen.model import Model, Objects, SampleSettings, new_objects, parse_numbers, table_objects
 from nerfgen.render import Backdrop, Part, RenderSettings, ViewCameras, Views, find_backdrop, samples_of
 from nerfgen.serve.answers import Rendered
 from nerfgen.serve.bodies import CamerasBody, Draw, ObjectsBody, RenderBody
@@ -157,8 +157,7 @@ def draw_objects(draw: Draw, live: LiveModel, limits: Limits) -> Objects:
     """New objects; see :func:`select_objects`."""
     sampling = SampleSettings(**{field.name: getattr(draw, field.name) for field in fields(SampleSettings)})
     require_at_most("count", sampling.count, limits.max_codes)
-    principal = live.model.principal.first(sampling.components or 0)
-    return drawn_objects(principal, sampling.count, sampling.truncation, sampling.seed)
+    return new_objects(live.model, sampling)
 
 
 def numbers(name: str, given: str | Sequence[int], count: int, limits: Limits) -> list[int]:

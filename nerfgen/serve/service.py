@@ -151,6 +151,7 @@ class Service:
             "class_description": live.model.object_class.text,
             "file": live.record,
             "parameters": shapes,
+            "latent": live.model.recipe.latent,
         }
 
     def principal(self, name: str) -> Arrays:

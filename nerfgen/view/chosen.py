@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from nerfgen.geometry import Cameras
 from nerfgen.live import LiveModel, LiveObject
-from nerfgen.model import Objects, Principal, drawn_objects, mean_object, move_to, table_objects
+from nerfgen.model import Objects, Principal, SampleSettings, mean_object, move_to, new_objects, table_objects
 from nerfgen.provenance import Call
 from nerfgen.render import ViewCameras
 from nerfgen.storage import Record
@@ -83,9 +83,8 @@ def row(live: LiveModel, number: int) -> Chosen:
 
 def new(live: LiveModel, seed: int, truncation: float) -> Chosen:
     """A new object."""
-    return Chosen(
-        drawn_objects(live.model.principal, 1, truncation, seed), {"new": seed, "truncation": truncation}
-    )
+    drawn = new_objects(live.model, SampleSettings(1, truncation, seed=seed))
+    return Chosen(drawn, {"new": seed, "truncation": truncation})
 
 
 def square_camera(camera: ViewerCamera) -> ViewCameras:
