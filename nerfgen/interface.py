@@ -21,7 +21,7 @@ from nerfgen.model import SampleSettings
 from nerfgen.render import ViewCameras
 
 if TYPE_CHECKING:
-    from nerfgen.model import Objects, Principal
+    from nerfgen.model import Direction, Objects, Principal
     from nerfgen.objectclass import ObjectClass
 
     Codes = Objects | Float[np.ndarray, "codes latent"] | Float[np.ndarray, "latent"]
@@ -59,6 +59,11 @@ class LatentModel(ABC):
         """Objects along a principal axis, counted from 1, see :func:`nerfgen.model.walk_axis`."""
         first = None if start is None else as_objects(start)
         return models.walk_axis(self.principal, axis, np.asarray(values, float), first)
+
+    def toward(self, direction: Direction, values: Sequence[float], start: Codes | None = None) -> Objects:
+        """Objects along a direction with a name, see :func:`nerfgen.model.walk_direction`."""
+        first = None if start is None else as_objects(start)
+        return models.walk_direction(self.principal, direction, np.asarray(values, float), first)
 
     def cameras(self, cameras: ViewCameras = ViewCameras()) -> Cameras:
         """Cameras as the command line chooses them, see :class:`nerfgen.render.ViewCameras`."""

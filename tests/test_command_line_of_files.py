@@ -16,6 +16,7 @@ from good_files import make_mugs
 from PIL import Image
 
 from nerfgen.errors import InputError
+from nerfgen.model import load_model
 
 
 @pytest.fixture
@@ -95,6 +96,21 @@ def test_objects_of_files(made: Path, again, call) -> None:
         *("--between", "--frames", 2, "--size", 8, "-o", made / "between.h5", "-q"),
     )
     assert "work/model.h5 2 work/new.h5:1 " in again(made, "work/between.h5")
+
+
+def test_directions(made: Path, trained: Path, again, call) -> None:
+    images = load_model(trained).images
+    lines = [f"{image},{number % 7},{number % 5}" for number, image in enumerate(images)]
+    (made / "labels.csv").write_text("\n".join(["image,age,size", *lines]))
+    call("directions", made / "model.h5", made / "labels.csv", "--column", "age", "-q")
+    line = again(made, "work/age.direction.h5")
+    assert line == "nerfgen directions work/model.h5 work/labels.csv --column age"
+    further = ("--column", "size", "--name", "bulk", "--orthogonal-to", "age")
+    call("directions", made / "model.h5", made / "labels.csv", *further, "-q")
+    assert "--name bulk --orthogonal-to age" in again(made, "work/bulk.direction.h5")
+    walk = ("--direction", "age", "--frames", "2", "--size", "8", "-o", made / "walk.h5", "-q")
+    call("sample", made / "model.h5", *walk)
+    assert "--direction age " in again(made, "work/walk.h5")
 
 
 def test_an_image_behind_objects(made: Path, again, call) -> None:

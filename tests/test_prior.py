@@ -127,7 +127,8 @@ def test_outliers_are_the_least_typical(run, trained, tmp_path):
             away = 4 * table[:, :size].std(0) * rng.choice([-1, 1], size)
             table[row, :size] = table[:, :size].mean(0) + away
         file["latents"][:] = table
-    names = storage.strings(h5py.File(path)["image"])
+    with h5py.File(path) as file:
+        names = storage.strings(file["image"])
     done = run("info", path, "--typicality", "--json")
     assert done.code == 0, done.err
     rows = json.loads(done.out)["rows"]

@@ -18,7 +18,7 @@ from nerfgen.render import RenderSettings, ViewCameras, ViewFiles
 from nerfgen.settings import settings_of
 
 if TYPE_CHECKING:
-    from nerfgen.model import Model, Objects
+    from nerfgen.model import Direction, Model, Objects
 
 EPILOG = runtime.examples(
     "Examples",
@@ -27,6 +27,7 @@ EPILOG = runtime.examples(
     "nerfgen sample photos/model.h5 -n 16 --prior mixture -o mixture.h5 --sheet mixture.png",
     "nerfgen sample photos/model.h5 --between 3 17 photos/samples.h5:0 --frames 96 --video between.mp4",
     "nerfgen sample photos/model.h5 --direction 1 --range -3:3 --video first.mp4",
+    "nerfgen sample photos/model.h5 3 --direction smile --range -2:2 --sheet smile.png -o smile.h5",
     "nerfgen sample photos/model.h5 -n 10000 --views 8 --dataset people",
 )
 
@@ -90,7 +91,7 @@ def sample(
 
     from nerfgen import render, storage
     from nerfgen.errors import InputError
-    from nerfgen.model import load_model, model_file
+    from nerfgen.model import find_direction, load_direction, load_model, model_file
 
     is_walk = walking.between or walking.direction is not None
     if is_walk and all(each is None for each in (cameras.yaw, cameras.orbit, cameras.position, cameras.path)):
@@ -105,7 +106,12 @@ def sample(
     ends = _Ends.find(trained, record["sha256"], codes or [])
     if os.path.realpath(views_file) in [os.path.realpath(file) for file in ends.files]:
         raise InputError(f"{views_file} holds a CODE of the walk; choose another `output`")
-    objects, parameters = _objects(trained, ends, sampling, walking)
+    named = None
+    if walking.direction is not None and walking.axis is None:
+        found = find_direction(walking.direction, path.parent)
+        named = load_direction(found, record["sha256"])
+        ends = replace(ends, files=[*ends.files, found])
+    objects, parameters = _objects(trained, ends, sampling, walking, named)
     stage = storage.Stage(
         views_file,
         "views/1",
@@ -200,24 +206,31 @@ class _Ends:
 
 
 def _objects(
-    model: Model, ends: _Ends, sampling: SampleSettings, walking: WalkSettings
+    model: Model,
+    ends: _Ends,
+    sampling: SampleSettings,
+    walking: WalkSettings,
+    named: Direction | None,
 ) -> tuple[Objects, dict[str, object]]:
     """The objects to render, and the parameters that determine them."""
     import numpy as np
 
-    from nerfgen.model import new_objects, walk_axis, walk_between
+    from nerfgen.model import new_objects, walk_axis, walk_between, walk_direction
 
     principal = model.principal
     if walking.direction is not None:
         low, high = walking.span
         values = np.linspace(low, high, walking.frames)
-        parameters = {
-            "direction": walking.direction,
+        parameters: dict[str, object] = {
+            "direction": named.name if named else walking.axis,
             "range": [low, high],
             "from": ends.names,
             "frames": walking.frames,
         }
-        return walk_axis(principal, walking.direction, values, ends.objects), parameters
+        if named:
+            return walk_direction(principal, named, values, ends.objects), parameters
+        assert walking.axis is not None
+        return walk_axis(principal, walking.axis, values, ends.objects), parameters
     if ends.objects is not None:
         walk = walk_between(ends.objects, principal, walking.frames)
         return walk, {"between": ends.names, "frames": walking.frames}

@@ -7,6 +7,16 @@ from nerfgen.lazy import lazy_imports
 if TYPE_CHECKING:
     from nerfgen.model.code_prior import CodePrior, fit_code_prior
     from nerfgen.model.codebook import dequantised, nearest_entries, perplexity, quantised
+    from nerfgen.model.direction import (
+        FEW_LABELS,
+        FEW_OF_A_WORD,
+        Direction,
+        find_direction,
+        learn_direction,
+        load_direction,
+        save_direction,
+    )
+    from nerfgen.model.labels import Labels, read_labels
     from nerfgen.model.latent_space import Principal, principal_axes, truncated_draws
     from nerfgen.model.mixture import Mixture, fit_mixture
     from nerfgen.model.nearness import Drawn, Neighbours, draw_identities, neighbours
@@ -29,6 +39,7 @@ if TYPE_CHECKING:
     )
     from nerfgen.model.preparation import Preparation, recorded_preparation
     from nerfgen.model.recipe import PRESETS, Recipe, recorded_recipe
+    from nerfgen.model.regression import ridge
     from nerfgen.model.settings import (
         MAX_COORDINATE,
         Prior,
@@ -37,16 +48,20 @@ if TYPE_CHECKING:
         parse_coordinates,
     )
     from nerfgen.model.trained import InitialGuess, Model, load_model, model_file, save_model
-    from nerfgen.model.walk import great_arc, mean_object, move_to, walk_axis, walk_between
+    from nerfgen.model.walk import great_arc, mean_object, move_to, walk_axis, walk_between, walk_direction
 
 __getattr__ = lazy_imports(__name__)
 
 __all__ = [
+    "FEW_LABELS",
+    "FEW_OF_A_WORD",
     "MAX_COORDINATE",
     "PRESETS",
     "CodePrior",
+    "Direction",
     "Drawn",
     "InitialGuess",
+    "Labels",
     "Mixture",
     "Model",
     "ModelShape",
@@ -63,10 +78,13 @@ __all__ = [
     "draw_identities",
     "drawn_objects",
     "file_reference",
+    "find_direction",
     "find_objects",
     "fit_code_prior",
     "fit_mixture",
     "great_arc",
+    "learn_direction",
+    "load_direction",
     "load_model",
     "mean_object",
     "model_file",
@@ -81,10 +99,13 @@ __all__ = [
     "perplexity",
     "principal_axes",
     "quantised",
+    "read_labels",
     "read_objects",
     "recorded_preparation",
     "recorded_recipe",
     "resolve_references",
+    "ridge",
+    "save_direction",
     "save_model",
     "stored_objects",
     "table_objects",
@@ -92,4 +113,5 @@ __all__ = [
     "typicality",
     "walk_axis",
     "walk_between",
+    "walk_direction",
 ]

@@ -12,6 +12,7 @@ Prior = Literal["gaussian", "mixture", "codes"]
 
 # Of a coordinate along a principal axis, standard deviations.
 MAX_COORDINATE = 1000.0
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -117,12 +118,11 @@ class WalkSettings(Settings, title="Walks, in place of new objects"):
         False,
         help="Walk from the first CODE through all others to the last; without a CODE, through new objects.",
     )
-    direction: int | None = setting(
+    direction: str | None = setting(
         None,
-        minimum=1,
-        maximum=MAX_COUNT,
-        metavar="PC",
-        help="Walk along a principal axis, counted from 1, from the mean or from one CODE.",
+        metavar="PC|NAME",
+        help="Walk along a principal axis, counted from 1, or along a direction that `nerfgen directions` has learned, "
+        "from the mean or from one CODE.",
     )
     span: tuple[float, float] = setting(
         (-3.0, 3.0),
@@ -140,3 +140,17 @@ class WalkSettings(Settings, title="Walks, in place of new objects"):
         super().__post_init__()
         if self.between and self.direction is not None:
             raise SettingError("`direction` and `between` exclude each other; give one of them")
+
+    @property
+    def axis(self) -> int | None:
+        """The principal axis that ``direction`` is; None for one with a name.
+
+        Raises:
+            SettingError: it is a number that no axis has.
+        """
+        word = self.direction or ""
+        if not word.lstrip("+-").isdigit():
+            return None
+        if not 1 <= int(word[:_MOST_DIGITS]) <= MAX_COUNT:
+            raise SettingError(f"`direction` {word}: principal axes are counted from 1")
+        return int(word)

@@ -11,6 +11,7 @@ from jaxtyping import Float, PyTree
 
 from nerfgen import storage
 from nerfgen.errors import InputError
+from nerfgen.model.direction import Direction
 from nerfgen.model.latent_space import Principal, require_codes
 from nerfgen.model.objects import Objects
 
@@ -131,21 +132,58 @@ def walk_axis(
     """
     _require_axis(principal, axis)
     require_codes(len(values), len(principal.mean))
+    vector = np.zeros(len(principal.deviation))
+    vector[axis - 1] = 1.0
+    return _along(principal, vector, f"axis {axis}", values, start)
+
+
+def walk_direction(
+    principal: Principal,
+    direction: Direction,
+    values: Float[np.ndarray, "frames"],
+    start: Objects | None = None,
+) -> Objects:
+    """Objects that differ along a direction only: as :func:`walk_axis`, along any line of principal coordinates.
+
+    Args:
+        values: coordinate of each frame along the direction, in standard deviations.
+
+    Raises:
+        InputError: the table varies along other axes, or ``start`` is not one usable object.
+    """
+    vector = np.zeros(len(principal.deviation))
+    if len(direction.vector) != principal.varying:
+        raise InputError(
+            f"direction {direction.name} is along {len(direction.vector)} axes, and the table varies along "
+            f"{principal.varying}"
+        )
+    vector[: principal.varying] = direction.vector
+    require_codes(len(values), len(principal.mean))
+    return _along(principal, vector, direction.name, values, start)
+
+
+def _along(
+    principal: Principal,
+    vector: Float[np.ndarray, "components"],
+    name: str,
+    values: Float[np.ndarray, "frames"],
+    start: Objects | None,
+) -> Objects:
+    """Objects whose coordinates change along a vector of length 1 alone."""
     start = mean_object(principal) if start is None else start
     if len(start) != 1:
-        raise InputError(f"a walk along an axis starts from one object, not {len(start)}")
+        raise InputError(f"a walk along {name} starts from one object, not {len(start)}")
     _require_usable(start)
     code, tuned = start.latents[0], start.tuned.get(0)
-    coordinates = np.tile(principal.coefficients(code[None]), (len(values), 1))
-    moves = values - coordinates[:, axis - 1]
-    coordinates[:, axis - 1] = values
+    coordinates = principal.coefficients(code[None])
+    moves = (values - coordinates[0] @ vector)[:, None]
     return Objects(
-        names=[f"{start.names[0]}, axis {axis} at {value:+.3f}" for value in values],
+        names=[f"{start.names[0]}, {name} at {value:+.3f}" for value in values],
         status=["ok"] * len(values),
         rows=np.full(len(values), -1),
-        latents=code + moves[:, None] * principal.deviation[axis - 1] * principal.axes[axis - 1],
+        latents=code + moves * ((vector * principal.deviation) @ principal.axes),
         tuned={frame: tuned for frame in range(len(values))} if tuned else {},
-        extra={"coefficients": coordinates},
+        extra={"coefficients": coordinates + moves * vector},
     )
 
 

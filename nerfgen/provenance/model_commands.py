@@ -330,6 +330,21 @@ def _fitting(origin: Origin) -> Record:
     return options
 
 
+def directions(origin: Origin) -> Call:
+    """Of ``direction/1``."""
+    made, parameters = _OfModel.of(origin), origin.parameters
+    labels = origin.input(origin.written.inputs[1], "LABELS.csv")
+    usual = parameters["column"] if parameters["column"] != "value" else labels.stem
+    return origin.call(
+        "directions",
+        [made.path, labels],
+        column=parameters["column"],
+        name=None if parameters["name"] == usual else parameters["name"],
+        orthogonal_to=",".join(parameters["orthogonal_to"]) or None,
+        output=origin.output(made.path.with_name(f"{parameters['name']}.direction.h5")),
+    )
+
+
 def sample(origin: Origin) -> Call:
     """Of ``views/1`` of new objects and of walks."""
     made, parameters = _OfModel.of(origin), origin.parameters
@@ -340,6 +355,10 @@ def sample(origin: Origin) -> Call:
         codes = made.references(parameters["from"])
         low, high = parameters["range"]
         options |= {"direction": parameters["direction"], "span": f"{low:g}:{high:g}"}
+        if isinstance(parameters["direction"], str):
+            found = origin.input(origin.files[-1], "DIRECTION.h5")
+            if found != made.path.with_name(f"{parameters['direction']}.direction.h5"):
+                options["direction"] = found
     elif "between" in parameters:
         codes = made.references(parameters["between"])
     else:

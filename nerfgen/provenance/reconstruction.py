@@ -41,6 +41,7 @@ _MAKERS: dict[str, tuple[tuple[str, _Maker], ...]] = {
         ("", model_commands.train),
     ),
     "views/1": (("rows", model_commands.render), ("", model_commands.sample)),
+    "direction/1": (("", model_commands.directions),),
     "identities/1": (("", model_commands.dataset),),
     "report/1": (("", model_commands.evaluate),),
     "study/1": (("", model_commands.study),),

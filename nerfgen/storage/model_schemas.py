@@ -233,6 +233,49 @@ MODEL_SCHEMAS = (
         {"state": "arrays that a step changes: parameters, tables, moments"},
     ),
     Schema(
+        "direction/1",
+        "a direction with a name in the space of latent codes (`nerfgen directions`)",
+        (
+            Dataset(
+                "vector",
+                "float64",
+                ("axis",),
+                "direction of length 1 along the principal axes that vary",
+                "standard deviation",
+                values=Values(-1.001, 1.001),
+            ),
+            Dataset(
+                "words",
+                "string",
+                ("word",),
+                "labels on the low and on the high side; none where labels are numbers",
+                values=Values(kind="name"),
+            ),
+            Dataset(
+                "orthogonal_to",
+                "string",
+                ("other",),
+                "names of the directions that were taken out of it",
+                values=Values(kind="name"),
+            ),
+        ),
+        {
+            "name": Attribute("text", "by which it is chosen"),
+            "boundary": Attribute(
+                "number",
+                "coordinate along it, in standard deviations, at which both words are equally likely; for numbers, at "
+                "which their mean is expected",
+            ),
+            "slope": Attribute(
+                "number", "change per standard deviation of a number, or of the log-odds of the second word"
+            ),
+            "score": Attribute(
+                "number", "cross-validated: R^2 of numbers, area under the ROC curve of words"
+            ),
+            "num_labels": Attribute("number", "labels that it was learned from"),
+        },
+    ),
+    Schema(
         "views/1",
         "rendered views (`nerfgen render`, `nerfgen sample`)",
         (
