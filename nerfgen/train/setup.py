@@ -52,7 +52,7 @@ from nerfgen.train.step import StepInput, StepPlan, make_step
 _CONTINUED_STEPS = 1000
 # A lower learning rate limits catastrophic forgetting.
 _CONTINUED_RATE = 0.2
-ADVERSARIAL_WEIGHT = 0.01
+ADVERSARIAL_WEIGHT = 0.003
 # Patches of a step that are judged, and decay of the moving average, of adversarial fine-tuning.
 _JUDGED_PATCHES, _ADVERSARIAL_AVERAGE = 8, 0.99
 # Fraction of the networks' rate at the start, and of all rates at the end.
