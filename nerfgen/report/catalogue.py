@@ -98,6 +98,14 @@ METRICS = {
     "keypoint_spearman_pooled": MetricInfo(
         "Spearman at keypoints, pooled", "", 3, "higher", "the same for ranks"
     ),
+    "depth_corr": MetricInfo(
+        "DepthCorr",
+        "",
+        2,
+        "higher",
+        "sum over the keypoints of the absolute correlation of predicted and true depth over images (Moniz et al. "
+        "2018); at most the number of keypoints",
+    ),
     "normals_error_deg": MetricInfo(
         "normals error", "degrees", 1, "lower", "mean angle between predicted and true normals over the mask"
     ),
@@ -218,6 +226,19 @@ for _name in ("keypoint_pearson", "keypoint_spearman"):
             better="",
             description="the same for the mean latent code, one average object, as a baseline",
         )
+METRICS["depth_corr_visible"] = replace(
+    METRICS["depth_corr"],
+    title="DepthCorr of visible keypoints",
+    description="the same over the images that show the keypoint",
+)
+for _kind in ("", "_visible"):
+    _whole = METRICS[f"depth_corr{_kind}"]
+    METRICS[f"mean_code_depth_corr{_kind}"] = replace(
+        _whole,
+        title=f"{_whole.title}, of the mean code",
+        better="",
+        description="the same for the mean latent code, one average object, as a baseline",
+    )
 for _background, _over in BACKGROUNDS.items():
     for _name in ("unturned", "class_mean"):
         METRICS[f"turned_beats_{_name}_{_background}_fraction"] = MetricInfo(
