@@ -98,8 +98,8 @@ def _summed_correlations(
     predicted: Float[np.ndarray, "images keypoints"],
     average: Float[np.ndarray, "images keypoints"],
 ) -> Table:
-    """DepthCorr (:class:`nerfgen.metric.SummedCorrelation`) of all and, where visibility is known, of visible keypoints;
-    and that of the mean latent code. Depths without known unit and zero are standardised within each image.
+    """DepthCorr (:class:`nerfgen.metric.SummedCorrelation`) of all and, where visibility is known, of visible
+    keypoints; and that of the mean latent code. Depths without known unit and zero are standardised within each image.
 
     Of 68 keypoints, which are taken for those of iBUG, the corners of the inner mouth do not count: the published
     figures are of the other 66, which 3DFAW annotates.

@@ -130,8 +130,8 @@ class SummedCorrelation:
     """The sum over points of the absolute correlation of two quantities over items: DepthCorr of depths over images.
 
     Moniz et al., "Unsupervised depth estimation, 3D face rotation and replacement", 2018. It is at most the number of
-    points. A point that is known in fewer than three items, or that is constant, adds 0. Unrelated quantities of n items
-    have a mean absolute correlation of about 0.8 / sqrt(n): few items make the sum large.
+    points. A point that is known in fewer than three items, or that is constant, adds 0. Unrelated quantities of n
+    items have a mean absolute correlation of about 0.8 / sqrt(n): few items make the sum large.
 
     Attributes:
         first, second: both quantities at each point; NaN where unknown.
