@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
-    from nerfgen.render.depth_ratio import FLAT, flatness
+    from nerfgen.render.depth_ratio import FLAT, non_flatness, training_non_flatness
     from nerfgen.render.figures import (
         framed_image,
         input_images,
@@ -48,9 +48,9 @@ __all__ = [
     "ViewCameras",
     "ViewFiles",
     "Views",
-    "flatness",
     "framed_image",
     "input_images",
+    "non_flatness",
     "part_steps",
     "png_pixels",
     "preview_sheet",
@@ -64,6 +64,7 @@ __all__ = [
     "surface_depths",
     "to_uint8",
     "together",
+    "training_non_flatness",
     "video_frames",
     "views_sheet",
     "write_views",
