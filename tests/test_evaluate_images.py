@@ -202,6 +202,9 @@ def test_a_model_agrees_with_its_own_depth_in_another_world(model, trained, own_
     for name in ("pearson", "spearman", "keypoint_pearson", "keypoint_spearman"):
         assert figures[name] > 0.9999, name
         assert figures[f"{name}_pooled"] > 0.9999, name
+    # Seven of the eight keypoints are visible: all correlations over images are 1, not those of the mean code.
+    assert figures["depth_corr"] == pytest.approx(7, abs=1e-3)
+    assert figures["mean_code_depth_corr"] < 6.9
     points = table.points["keypoints"]
     np.testing.assert_allclose(points.y, points.x, atol=1e-4)
     assert len(points.x) <= 70
@@ -242,6 +245,26 @@ def test_true_keypoints_of_any_unit(model, trained, cars, own_truth, tmp_path) -
         figures(depth, [["nobody.png", *[""] * 24]])
 
 
+def test_corners_of_the_inner_mouth_do_not_count(model, trained, cars, own_truth, tmp_path) -> None:
+    """Of 68 keypoints, DepthCorr sums the 66 that 3DFAW annotates."""
+    at = np.arange(68) % 7 + 1
+    seen = np.flatnonzero(np.isfinite(own_truth.depth).all(1))[:5]
+    z = 10 * own_truth.depth[seen][:, at]
+    z[:, (60, 64)] = [[1.0, 9.0]]
+    rows = [
+        [
+            model.images[k],
+            *np.concatenate([own_truth.pixels[k][at], own[:, None]], axis=1).reshape(-1).tolist(),
+        ]
+        for k, own in zip(seen, z, strict=True)
+    ]
+    header = ["image", *(f"{axis}{k}" for k in range(68) for axis in "xyz")]
+    path = write_rows(tmp_path / "keypoints.csv", [header, *rows])
+    table = depth_table(EvaluationContext(model, EvaluationInputs(trained, cars, keypoints=path), FEW))
+    assert means(table)["depth_corr"] == pytest.approx(66, abs=0.01)
+    assert any("at most 66" in line and "60 and 64" in line for line in table.notes)
+
+
 def test_hidden_keypoints_are_correlated_apart(model, trained, cars, own_truth, tmp_path) -> None:
     """Hidden keypoints of reversed depth spoil only the figures of all and of hidden ones."""
     names, depth = list(model.images)[:4], np.nan_to_num(own_truth.depth[:4], nan=4.0)
@@ -269,6 +292,9 @@ def test_hidden_keypoints_are_correlated_apart(model, trained, cars, own_truth, 
         assert figures[f"keypoint_{name}_visible"] > 0.99
         assert figures[f"keypoint_{name}_hidden_pooled"] < -0.99
         assert abs(figures[f"keypoint_{name}_pooled"]) < 0.99
+    # At hidden points, depths that are reversed and standardised correlate as well: only the sign is lost.
+    assert figures["depth_corr_visible"] == pytest.approx(4, abs=0.1)
+    assert figures["depth_corr"] < 8
     assert figures["mean_code_keypoint_pearson_visible_pooled"] < figures["keypoint_pearson_visible_pooled"]
     assert all(metric_info(metric).title != metric for metric in figures)
     with pytest.raises(InputError, match=r"visible.csv.*`keypoints`"):

@@ -15,13 +15,12 @@ from nerfgen.evaluate.cameras import cameras_table
 from nerfgen.evaluate.context import EvaluationContext
 from nerfgen.evaluate.inputs import choose_subset
 from nerfgen.evaluate.samples import (
-    cameras_at_angles,
     coverage_table,
-    detect_poses,
     distribution_table,
     memorised_table,
     samples_table,
 )
+from nerfgen.evaluate.turned_views import cameras_at_angles, detect_objects
 from nerfgen.geometry import intrinsic_matrix, project, rotation_angle, sphere_window, turned_camera
 from nerfgen.image import save_image
 from nerfgen.model import drawn_objects, table_objects
@@ -230,7 +229,7 @@ def test_poses_of_rendered_heads_are_detected_and_none_in_a_blank_image(model, t
     )
     pictures = np.stack([*heads, np.full((96, 96, 3), 200, np.uint8)])
     focal = float(np.median([matrix[0, 0] for matrix, _ in cameras])) / 96
-    found, seen = detect_poses(context, pictures, focal)
+    found, _, seen = detect_objects(context, pictures, focal)
     assert found.tolist() == [True] * 6 + [False]
     errors = rotation_angle(seen[:6, :3, :3], np.stack([pose for _, pose in cameras])[:, :3, :3])
     assert np.median(errors) < 8

@@ -190,7 +190,8 @@ def test_weights_are_those_of_the_folder_or_of_the_package_and_verified(
     with pytest.raises(MissingDependencyError, match="damaged or another file") as told:
         load_feature_network(tmp_path)
     assert "\n" not in str(told.value)
-    monkeypatch.setattr(network_module, "_SHA256", hashlib.sha256(b"other").hexdigest())
+    other = replace(network_module._WEIGHTS, sha256=hashlib.sha256(b"other").hexdigest())
+    monkeypatch.setattr(network_module, "_WEIGHTS", other)
     assert find_feature_weights(tmp_path) == file
     assert available_networks(["features"], tmp_path) == ["features"]
 
@@ -390,7 +391,8 @@ def test_reports_have_the_feature_distances(trained, cars, tmp_path) -> None:
 
 
 def test_without_the_extra_its_metrics_are_listed_as_missing(trained, cars, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(network_module, "_PACKAGE", "package_that_is_not_installed")
+    absent = replace(network_module._WEIGHTS, folder="package_that_is_not_installed/models")
+    monkeypatch.setattr(network_module, "_WEIGHTS", absent)
     report = evaluated(trained, cars, tmp_path / "report.h5")
     for table, metric in (("train", "feature_distance"), ("samples", "feature_frechet")):
         (line,) = [line for line in report.tables[table].missing if line.startswith(metric)]

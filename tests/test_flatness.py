@@ -10,7 +10,7 @@ import pytest
 from nerfgen.cli.progress import Reporter
 from nerfgen.cli.train import _Watcher
 from nerfgen.geometry import optical_axis, pixel_centers, pixel_rays, turned_views
-from nerfgen.render import FLAT, flatness
+from nerfgen.render import FLAT, non_flatness, training_non_flatness
 from nerfgen.render.depth_ratio import surface_points, thickness
 
 SIZE, DISTANCE = 48, 4.0
@@ -74,7 +74,14 @@ def test_thickness_of_known_shapes():
 
 
 def test_learned_cars_are_not_flat(model):
-    assert FLAT * 2 < flatness(model) < 1
+    assert FLAT * 2 < training_non_flatness(model) < 1
+
+
+def test_objects_are_measured_each_by_itself(model):
+    whole = non_flatness(model, model.latents[:3])
+    np.testing.assert_allclose(whole[1:2], non_flatness(model, model.latents[1:2]), atol=1e-5)
+    assert (whole > FLAT).all()
+    assert len(np.unique(whole)) == 3
 
 
 def test_an_empty_model_counts_as_flat(model):
@@ -83,7 +90,7 @@ def test_an_empty_model_counts_as_flat(model):
     last = dict(parameters["outputs"])
     last["bias"] = np.asarray(last["bias"]) - np.array([1e4, 0, 0, 0], np.float32)
     empty = replace(model, parameters=model.parameters | {"foreground": parameters | {"outputs": last}})
-    assert flatness(empty) == 0
+    assert training_non_flatness(empty) == 0
 
 
 @pytest.fixture
@@ -95,7 +102,7 @@ def billboards(model):
 
 
 def test_squeezed_cars_are_flat(billboards):
-    assert 0 < flatness(billboards) < FLAT
+    assert 0 < training_non_flatness(billboards) < FLAT
 
 
 def test_billboards_are_warned_of_once(billboards, model, tmp_path, capsys):
@@ -107,4 +114,4 @@ def test_billboards_are_warned_of_once(billboards, model, tmp_path, capsys):
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1
     assert told[0].startswith("warning: objects look flat")
-    assert watcher.flatness < FLAT
+    assert watcher.non_flatness < FLAT

@@ -16,6 +16,7 @@ from nerfgen.metric import (
     KernelDistance,
     Mean,
     PooledCorrelation,
+    SummedCorrelation,
     angles_between,
     bootstrap,
     depth_normals,
@@ -85,6 +86,32 @@ def test_parts_of_a_pool_add_up(generator, ranks, known) -> None:
     assert whole.n == 3
     assert whole == PooledCorrelation(groups, ranks).estimate(3)
     assert np.isnan(PooledCorrelation([], ranks).estimate().mean)
+
+
+def test_absolute_correlations_of_points_are_summed(generator) -> None:
+    """Points of known correlation: 1, -1, 0.6 and 0, a constant one, one that two items know, one that some know."""
+    items = 40
+    # Orthogonal to each other and to a constant.
+    x, other = np.linalg.qr(np.column_stack([np.ones(items), generator.normal(size=(items, 2))]))[0].T[1:]
+    rare, partial = np.full((2, items), np.nan)
+    rare[:2], partial[5:] = x[:2], x[5:] + other[5:]
+    first = 1e3 + np.column_stack([x, x, x, x, x, x, x])
+    second = np.column_stack(
+        [2 * x + 7, 5 - x, 0.6 * x + 0.8 * other, other, np.full(items, 3.0), rare, partial]
+    )
+    expected = 1 + 1 + 0.6 + 0 + 0 + 0 + scipy.stats.pearsonr(x[5:], partial[5:]).statistic
+    whole = SummedCorrelation(first, second)
+    figure = whole.estimate(3)
+    assert figure.mean == pytest.approx(expected, abs=1e-6)
+    assert figure.low < figure.mean < figure.high <= 7
+    assert figure.n == items
+    parts = SummedCorrelation(first[:9], second[:9]) + SummedCorrelation(first[9:], second[9:])
+    assert parts.estimate(3) == figure
+    # Only points that three items know count.
+    few = SummedCorrelation(first[:2], second[:2]).estimate()
+    assert (np.isnan(few.mean), few.n) == (True, 0)
+    same = SummedCorrelation(first[:, :1], first[:, :1]).estimate()
+    assert (same.mean, same.low, same.high) == pytest.approx((1, 1, 1))
 
 
 def test_intervals_contain_the_mean_as_often_as_stated(generator) -> None:

@@ -273,7 +273,7 @@ def test_codes_from_images_do_not_depend_on_the_number_of_hosts(run, tiny_option
     words += ["--steps", 20]
     told = finished(tmp_path / "two", 2, *words, "--data", "device", "-o", tmp_path / "two" / "model.h5")
     assert told["data"] == "device"
-    assert told["flatness"] > 0, "a preview was drawn"
+    assert told["non_flatness"] > 0, "a preview was drawn"
     assert (tmp_path / "two" / "model.preview.png").exists()
     one = run(*words, "-o", tmp_path / "model.h5", "--quiet")
     assert one.code == 0, one.err

@@ -239,7 +239,7 @@ def train(
         return
     unusable = sum(summary["skipped"].values())
     reporter.result(
-        summary | {"flatness": watcher.flatness},
+        summary | {"non_flatness": watcher.non_flatness},
         f"{summary['images']} images, {summary['steps']} steps in {summary['seconds']:.0f} s, "
         f"PSNR {summary['psnr_db']:.1f} dB -> {file}" + other_statuses(summary["skipped"]),
     )
@@ -295,20 +295,20 @@ class _Watcher:
 
     def __init__(self, output: Path, data: ImageFolder, reporter: Reporter, *, preview: bool) -> None:
         self.preview_file = output.with_suffix(".preview.png")
-        self.flatness = 1.0
+        self.non_flatness = 1.0
         self._data, self._reporter, self._preview, self._warned = data, reporter, preview, False
 
     def look(self, model: Model) -> None:
         from nerfgen.image import save_image
-        from nerfgen.render import FLAT, flatness
+        from nerfgen.render import FLAT, training_non_flatness
         from nerfgen.render.figures import preview_sheet
 
         if self._preview:
             save_image(self.preview_file, preview_sheet(model, self._data), figure=True)
-        self.flatness = flatness(model)
-        if self.flatness < FLAT and not self._warned:
+        self.non_flatness = training_non_flatness(model)
+        if self.non_flatness < FLAT and not self._warned:
             self._warned = True
             self._reporter.say(
-                f"warning: objects look flat (depth {self.flatness:.2f} of their width); images from more sides, "
+                f"warning: objects look flat (depth {self.non_flatness:.2f} of their width); images from more sides, "
                 "masks, `lambda_mask` 1, fewer `steps` or a smaller `latent_size` help"
             )

@@ -15,6 +15,7 @@ from nerfgen.image import local_folder
 from nerfgen.metric import ImageFeatures, Inception, Perceptual
 from nerfgen.model import Model
 from nerfgen.parallel import Progress, silent
+from nerfgen.pretrained import FaceEmbedding
 
 Network = TypeVar("Network")
 
@@ -64,6 +65,11 @@ class EvaluationContext:
     def inception(self) -> Inception | str:
         """The Inception network of FID, KID and IS, or why it is unavailable and how to add it."""
         return _network_or_reason(Inception.load, self.inputs.weights)
+
+    @cached_property
+    def face_embedding(self) -> FaceEmbedding | str:
+        """The network of identity similarities, or why it is unavailable and how to add it."""
+        return _network_or_reason(FaceEmbedding.load, self.inputs.weights)
 
     @cached_property
     def image_features(self) -> ImageFeatures | str:

@@ -20,7 +20,14 @@ from nerfgen.evaluate.true_depth import (
 )
 from nerfgen.geometry import OPENGL_AXES, window_intrinsics
 from nerfgen.image import color_normals, depth_limits, draw_points, shade_depth
-from nerfgen.metric import PooledCorrelation, angles_between, depth_normals, pearson, spearman
+from nerfgen.metric import (
+    PooledCorrelation,
+    SummedCorrelation,
+    angles_between,
+    depth_normals,
+    pearson,
+    spearman,
+)
 from nerfgen.model import Model
 from nerfgen.parallel import Progress, silent
 from nerfgen.render import render_views, surface_depths
@@ -28,6 +35,8 @@ from nerfgen.report import ImageGrid, ItemValues, ScatterPoints, Table, merge_ta
 
 # Fewest points of an image for a correlation.
 _MIN_POINTS = 3
+# iBUG's 68 facial points, counted from 0: 60 and 64 are the corners of the inner mouth.
+_IBUG_POINTS, _INNER_MOUTH_CORNERS = 68, (60, 64)
 # Most points of a scatter plot.
 _MAX_PLOTTED = 1500
 # Colours of the nearest and the farthest point, and number of steps between them.
@@ -60,12 +69,15 @@ def depth_table(context: EvaluationContext, progress: Progress = silent) -> Tabl
 def _at_keypoints(context: EvaluationContext, truth: TrueDepth) -> Table:
     images, true = truth.images, truth.keypoints[..., 2]
     predicted = _surface_at_keypoints(context.model, truth, images.latents)
+    mean_code = np.broadcast_to(context.model.latents.mean(0), images.latents.shape)
+    average = _surface_at_keypoints(context.model, truth, mean_code)
     pairs = _measured_pairs(predicted, true)
+    summed = _summed_correlations(context, truth, predicted, average)
     unmet = int((np.isfinite(true) & ~np.isfinite(predicted)).sum())
     notes = [f"the model has no surface at {unmet} of {np.isfinite(true).sum()} keypoints"] if unmet else []
     if truth.maps:
         return merge_tables(
-            [Table({}, notes=notes), _correlations(context, images, pairs, "keypoint_", "keypoints")]
+            [Table({}, notes=notes), summed, _correlations(context, images, pairs, "keypoint_", "keypoints")]
         )
     pairs = _standardized(pairs)
     # Without depth maps, keypoints are all there is: they are also the values of the metrics over masks.
@@ -74,23 +86,60 @@ def _at_keypoints(context: EvaluationContext, truth: TrueDepth) -> Table:
             Table({}, notes=notes, grids=_keypoint_grid(context, truth, predicted)),
             _correlations(context, images, pairs, "", "keypoints"),
             _correlations(context, images, pairs, "keypoint_", "keypoints"),
-            *_by_visibility(context, truth, predicted),
+            summed,
+            *_by_visibility(context, truth, predicted, average),
         ]
     )
 
 
+def _summed_correlations(
+    context: EvaluationContext,
+    truth: TrueDepth,
+    predicted: Float[np.ndarray, "images keypoints"],
+    average: Float[np.ndarray, "images keypoints"],
+) -> Table:
+    """DepthCorr (:class:`nerfgen.metric.SummedCorrelation`) of all and, where visibility is known, of visible
+    keypoints; and that of the mean latent code. Depths without known unit and zero are standardised within each image.
+
+    Of 68 keypoints, which are taken for those of iBUG, the corners of the inner mouth do not count: the published
+    figures are of the other 66, which 3DFAW annotates.
+    """
+    count = truth.keypoints.shape[1]
+    counted = [point for point in range(count) if count != _IBUG_POINTS or point not in _INNER_MOUTH_CORNERS]
+    chosen = {"": np.ones(predicted.shape, bool)}
+    if truth.visible is not None:
+        chosen["_visible"] = truth.visible
+    pooled = {}
+    for prefix, depth in (("", predicted), ("mean_code_", average)):
+        for suffix, where in chosen.items():
+            true = truth.keypoints[..., 2]
+            known = (where & np.isfinite(depth) & np.isfinite(true))[:, counted]
+            pair = [np.where(known, side[:, counted], np.nan) for side in (depth, true)]
+            if not truth.maps:
+                pair = [_standardize_rows(side) for side in pair]
+            summed = SummedCorrelation(*pair).estimate(context.settings.seed)
+            pooled[f"{prefix}depth_corr{suffix}"] = summed
+    note = f"DepthCorr: at most {len(counted)}, the number of keypoints"
+    if len(counted) < count:
+        corners = " and ".join(str(point) for point in _INNER_MOUTH_CORNERS)
+        note += f" without the corners of the inner mouth, {corners} of iBUG's 0 to {_IBUG_POINTS - 1}"
+    return Table({}, pooled, notes=[note])
+
+
 def _by_visibility(
-    context: EvaluationContext, truth: TrueDepth, predicted: Float[np.ndarray, "images keypoints"]
+    context: EvaluationContext,
+    truth: TrueDepth,
+    predicted: Float[np.ndarray, "images keypoints"],
+    average: Float[np.ndarray, "images keypoints"],
 ) -> list[Table]:
     """Correlations at visible and at hidden keypoints, each standardised within its image, where visibility is known;
     and those of the mean latent code from the same cameras. At a hidden keypoint the model shows what hides it."""
-    model, images, visible = context.model, truth.images, truth.visible
+    images, visible = truth.images, truth.visible
     chosen = {"": np.ones(predicted.shape, bool)}
     if visible is not None:
         chosen |= {"_visible": visible, "_hidden": ~visible}
-    mean = np.broadcast_to(model.latents.mean(0), images.latents.shape)
     parts = []
-    for prefix, depth in (("", predicted), ("mean_code_", _surface_at_keypoints(model, truth, mean))):
+    for prefix, depth in (("", predicted), ("mean_code_", average)):
         for suffix, where in chosen.items():
             if prefix or suffix:
                 pairs = _measured_pairs(np.where(where, depth, np.nan), truth.keypoints[..., 2])
@@ -214,6 +263,14 @@ def _standardized(pairs: Sequence[Pair]) -> list[Pair]:
 def _standardize(values: Float[np.ndarray, "points"]) -> Float[np.ndarray, "points"]:
     spread = values.std() if len(values) else 0.0
     return (values - values.mean()) / spread if spread > 0 else values * 0.0
+
+
+def _standardize_rows(values: Float[np.ndarray, "images points"]) -> Float[np.ndarray, "images points"]:
+    """Known values of each row standardised; NaN stays."""
+    result = np.full(values.shape, np.nan)
+    for own, row, known in zip(result, values, np.isfinite(values), strict=True):
+        own[known] = _standardize(row[known])
+    return result
 
 
 def _map_grid(

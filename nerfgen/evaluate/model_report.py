@@ -45,10 +45,10 @@ _STAGE_FILES = ("landmarks.h5", "cameras.h5", "masks.h5", "truth.h5")
 # Pretrained networks that each table uses.
 _NETWORKS = {
     "train": ("lpips", "features"),
-    "fit": ("lpips", "features"),
+    "fit": ("lpips", "inception", "features", "identity"),
     "novel": ("lpips", "features"),
-    "pairs": ("lpips", "features"),
-    "samples": ("inception", "features"),
+    "pairs": ("lpips", "features", "identity"),
+    "samples": ("inception", "features", "identity"),
 }
 # Tables that detect landmarks in images or renderings.
 _DETECTING = {"fit", "novel", "pairs", "depth", "samples"}

@@ -9,11 +9,18 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from nerfgen.errors import InputError
+from nerfgen.errors import InputError, MissingDependencyError
 from nerfgen.evaluate.context import EvaluationContext
 from nerfgen.evaluate.held_out_images import FittedImages, fit_images
 from nerfgen.evaluate.image_comparison import image_metrics
 from nerfgen.evaluate.inputs import folder_name, read_pairs
+from nerfgen.evaluate.turned_views import (
+    face_similarities,
+    image_faces,
+    lacking_estimator,
+    rendered_faces,
+    shows_faces,
+)
 from nerfgen.image import existing_images, shade_depth
 from nerfgen.metric import Median, match_exposure, reprojection_errors, rotation_errors
 from nerfgen.model import Model
@@ -108,6 +115,7 @@ def pairs_table(context: EvaluationContext, progress: Progress = silent) -> Tabl
             Table({}, notes=pairs.notes, missing=_missing_masks(pairs)),
             _conclusions(pairs, compared),
             _opacity(pairs, views["itself"]),
+            _identity(context, pairs),
             _cameras(context, pairs),
             compared,
             Table({}, grids={"pairs": _grid(context, pairs, views)}),
@@ -233,6 +241,33 @@ def _opacity(pairs: FittedPairs, views: Views) -> Table:
     inside = _inside(pairs.fitted)[pairs.target]
     mean = [float(own[where].mean()) for own, where in zip(views.opacity, inside, strict=True)]
     return Table({"opacity": ItemValues(pairs.names, np.array(mean))})
+
+
+def _identity(context: EvaluationContext, pairs: FittedPairs) -> Table:
+    """Similarity of the target's face to the source's turned fit, to its own fit, to other objects' turned fits, and to
+    the source image's face."""
+    network, names = context.face_embedding, "identity_similarity"
+    if not shows_faces(context.model):
+        return Table({})
+    if isinstance(network, str):
+        return Table({}, missing=[f"{names}: {network}"])
+    if lacking := lacking_estimator(context):
+        return Table({}, missing=[f"{names}: {lacking}"])
+    fitted, source, target = pairs.fitted, pairs.source, pairs.target
+    try:
+        faces = image_faces(context, fitted)
+    except MissingDependencyError as error:
+        return Table({}, missing=[f"{names}: {error}"])
+    image = faces[target]
+    turned = face_similarities(image, rendered_faces(context, fitted, fitted.latents[source], target))
+    itself = face_similarities(image, rendered_faces(context, fitted, fitted.latents[target], target))
+    values = {
+        "identity_similarity": turned.own,
+        "identity_similarity_unturned": itself.own,
+        "identity_similarity_others": turned.others,
+        "identity_similarity_images": face_similarities(image, faces[source]).own,
+    }
+    return Table({name: ItemValues(pairs.names, own) for name, own in values.items()})
 
 
 def _cameras(context: EvaluationContext, pairs: FittedPairs) -> Table:

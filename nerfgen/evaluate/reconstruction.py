@@ -9,6 +9,7 @@ from nerfgen.errors import InputError
 from nerfgen.evaluate.context import EvaluationContext
 from nerfgen.evaluate.image_comparison import image_metrics, resample_windows, training_images
 from nerfgen.evaluate.inputs import choose_subset, folder_name
+from nerfgen.evaluate.turned_fits import turned_fits_table
 from nerfgen.geometry import turned_views, window_intrinsics, yaw_pitch_roll
 from nerfgen.image import shade_depth
 from nerfgen.model import table_objects
@@ -69,7 +70,8 @@ def no_training_images(context: EvaluationContext) -> str:
 
 def fit_table(context: EvaluationContext, progress: Progress = silent) -> Table:
     """Held-out images and the renderings of their fitted latent codes from their own cameras (table 2 of the paper),
-    at the training resolution and at twice that. All pixels inside the image are compared."""
+    at the training resolution and at twice that, over all pixels inside the image; and the same codes from other
+    sides."""
     try:
         fitted = context.held_out_images(progress)
     except InputError as error:
@@ -90,6 +92,7 @@ def fit_table(context: EvaluationContext, progress: Progress = silent) -> Table:
         )
         parts.append(image_metrics(context, framed.images, images, views.rgb, valid, suffix=suffix))
         compared[factor] = images, views
+    parts.append(turned_fits_table(context, fitted))
     parts.append(Table({}, grids={"held-out images": _held_out_grid(context, *compared[1])}))
     return merge_tables(parts)
 

@@ -3,81 +3,38 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
-from nerfgen import storage
-from nerfgen.camera import CameraSettings, fit_cameras, observe, with_canonical
-from nerfgen.errors import InputError, MissingDependencyError
+from nerfgen.errors import MissingDependencyError
 from nerfgen.evaluate.cameras import angle_points
 from nerfgen.evaluate.context import EvaluationContext
 from nerfgen.evaluate.held_out_views import composite_over_white
 from nerfgen.evaluate.image_comparison import training_images
 from nerfgen.evaluate.inputs import choose_subset
 from nerfgen.evaluate.reconstruction import no_training_images
-from nerfgen.geometry import Cameras, framing_intrinsics, rotation_angle, turned_camera, yaw_pitch_roll
-from nerfgen.image import InputImage
-from nerfgen.landmark import estimator_for, map_landmarks
-from nerfgen.metric import Coverage, Estimate, FrechetDistance, InceptionScore, KernelDistance
+from nerfgen.evaluate.set_distances import lacking_set_distances, set_distances
+from nerfgen.evaluate.turned_views import (
+    DETECTION_MARGIN,
+    DETECTION_SIZE,
+    GIVEN_CAMERAS,
+    Detections,
+    cameras_at_angles,
+    default_angles,
+    detect_objects,
+    embed_faces,
+    face_similarities,
+    lacking_estimator,
+    non_flatness_table,
+    pose_limits,
+    render_at_angles,
+    shows_faces,
+)
+from nerfgen.geometry import rotation_angle, yaw_pitch_roll
+from nerfgen.metric import Coverage
 from nerfgen.model import Model, Objects, SampleSettings, neighbours, new_objects, table_objects
 from nerfgen.parallel import Progress, silent
-from nerfgen.render import Views, framed_image, render_views
+from nerfgen.render import framed_image, render_views
 from nerfgen.report import ImageGrid, ItemValues, Table, merge_tables
-
-# Largest yaw and pitch of turned samples as fractions of the class's turntable range, and the largest range used:
-# landmark estimators fail beyond.
-_YAW_FRACTION, _PITCH_FRACTION, _MAX_TURN = 2 / 3, 1 / 3, 45.0
-# Default (yaw, pitch), degrees: of classes with a front, and of classes that are seen from all sides.
-_FRONT, _OBLIQUE = (0.0, 0.0), (45.0, 20.0)
-# Size of the renderings for landmark estimators, pixels.
-_DETECTION_SIZE = 128
-# They show more than the training windows: landmark estimators sometimes detect tight crops upside down.
-_DETECTION_MARGIN = 1.25
-
-
-def pose_limits(model: Model) -> Float[np.ndarray, "2"]:
-    """Largest absolute yaw and pitch of turned samples, degrees."""
-    return min(model.object_class.turn, _MAX_TURN) * np.array([_YAW_FRACTION, _PITCH_FRACTION])
-
-
-def cameras_at_angles(model: Model, angles: Float[np.ndarray, "views 2"], margin: float = 1.0) -> Cameras:
-    """Cameras at the model's distance that show the object turned by yaw and pitch.
-
-    Args:
-        angles: yaw and pitch, degrees.
-        margin: visible extent as a multiple of the training window's.
-    """
-    distance = np.full(len(angles), model.distance)
-    intrinsics = framing_intrinsics(distance / (margin * model.object_class.reach), 1)
-    return Cameras(intrinsics, turned_camera(angles[:, 0], angles[:, 1], distance))
-
-
-def render_at_angles(
-    model: Model,
-    latents: Float[np.ndarray, "views latent"],
-    angles: Float[np.ndarray, "views 2"],
-    size: int,
-    *,
-    margin: float = 1.0,
-    antialias: int = 1,
-    progress: Progress = silent,
-) -> Views:
-    """Latent codes rendered from :func:`cameras_at_angles`."""
-    cameras = cameras_at_angles(model, angles, margin)
-    return render_views(
-        model,
-        latents,
-        cameras.matrices(size),
-        cameras.cam_to_world,
-        size,
-        antialias=antialias,
-        progress=progress,
-    )
-
-
-def default_angles(model: Model, count: int) -> Float[np.ndarray, "views 2"]:
-    """``count`` times the yaw and pitch that show most of an object: frontal, or oblique from above for classes that
-    are seen from all sides."""
-    return np.tile(_OBLIQUE if model.object_class.turn >= 180 else _FRONT, (count, 1))
 
 
 def detection_table(context: EvaluationContext, drawn: Objects, progress: Progress = silent) -> Table:
@@ -87,36 +44,34 @@ def detection_table(context: EvaluationContext, drawn: Objects, progress: Progre
     depend on the seed and i only. Rendered and detected poses are compared without alignment: the canonical points and
     the model share one world.
     """
-    model, landmarker = context.model, context.inputs.landmarker
-    metrics = "detected_fraction, pose_error_deg"
-    try:
-        estimator_for(model.object_class, landmarker)
-    except InputError as error:
-        reason = (
-            str(error)
-            if landmarker
-            else f"class {model.object_class.name} has no landmark estimator; set `landmarker`"
-        )
-        return Table(values={}, missing=[f"{metrics}: {reason}"])
+    model, metrics = context.model, "detected_fraction, pose_error_deg"
+    if lacking := lacking_estimator(context):
+        return Table(values={}, missing=[f"{metrics}: {lacking}"])
     limits = pose_limits(model)
     angles = np.random.default_rng([context.settings.seed, 1]).uniform(-limits, limits, (len(drawn), 2))
-    cameras = cameras_at_angles(model, angles, _DETECTION_MARGIN)
+    cameras = cameras_at_angles(model, angles, DETECTION_MARGIN)
     views = render_at_angles(
-        model, drawn.latents, angles, _DETECTION_SIZE, margin=_DETECTION_MARGIN, progress=progress
+        model, drawn.latents, angles, DETECTION_SIZE, margin=DETECTION_MARGIN, progress=progress
     )
     try:
-        found, poses = detect_poses(context, views.rgb, float(cameras.intrinsics[0, 0, 0]))
+        seen = detect_objects(context, views.rgb, float(cameras.intrinsics[0, 0, 0]))
     except MissingDependencyError as error:
         return Table(values={}, missing=[f"{metrics}: {error}"])
-    detected = Table(
-        values={"detected_fraction": ItemValues(drawn.names, found.astype(float))},
-        notes=["samples are detected at yaw within {:g} and pitch within {:g} degrees".format(*limits)],
+    detected = merge_tables(
+        [
+            Table(
+                values={"detected_fraction": ItemValues(drawn.names, seen.found.astype(float))},
+                notes=[
+                    "samples are detected at yaw within {:g} and pitch within {:g} degrees".format(*limits)
+                ],
+            ),
+            _identity(context, drawn, views.rgb, seen),
+        ]
     )
-    if poses is None:
-        lacking = "pose_error_deg: the model's cameras were given, not fitted to landmarks"
-        return merge_tables([detected, Table(values={}, missing=[lacking])])
-    errors = rotation_angle(poses[:, :3, :3], cameras.cam_to_world[:, :3, :3])
-    detected_angles = yaw_pitch_roll(poses)
+    if seen.cam_to_world is None:
+        return merge_tables([detected, Table(values={}, missing=[GIVEN_CAMERAS])])
+    errors = rotation_angle(seen.cam_to_world[:, :3, :3], cameras.cam_to_world[:, :3, :3])
+    detected_angles = yaw_pitch_roll(seen.cam_to_world)
     posed = Table(
         values={"pose_error_deg": ItemValues(drawn.names, errors)},
         points={
@@ -129,41 +84,30 @@ def detection_table(context: EvaluationContext, drawn: Objects, progress: Progre
     return merge_tables([detected, posed])
 
 
-def detect_poses(
-    context: EvaluationContext, renderings: UInt8[np.ndarray, "renderings size size 3"], focal: float
-) -> tuple[Bool[np.ndarray, "renderings"], Float[np.ndarray, "renderings 4 4"] | None]:
-    """In which renderings the class's landmark estimator detects an object, and the cameras fitted to the landmarks.
-
-    Cameras are fitted to the model's canonical points as for new images: NaN where nothing is detected, None for a
-    model whose cameras were not fitted to landmarks.
-
-    Args:
-        focal: focal length in units of the image size.
-
-    Raises:
-        InputError: the class has no landmark estimator.
-        MissingDependencyError: a package or library of the estimator is absent.
-    """
-    model = context.model
-    estimator = estimator_for(model.object_class, context.inputs.landmarker)
-    images = [InputImage(rendering) for rendering in renderings]
-    detections = list(map_landmarks(images, estimator, workers=context.workers))
-    status = [detection.status for detection in detections]
-    if not len(model.canonical):
-        return storage.usable(status), None
-    described, points = with_canonical(model.object_class, model.canonical_index, model.canonical)
-    observed = observe(
-        [str(number) for number in range(len(images))],
-        status,
-        np.array([detection.image_size for detection in detections], np.int32),
-        np.stack([detection.landmarks for detection in detections]),
-        described,
-        points,
-        mesh=np.stack([detection.mesh for detection in detections]),
-        mesh_index=estimator.mesh_index,
+def _identity(
+    context: EvaluationContext,
+    drawn: Objects,
+    turned: UInt8[np.ndarray, "samples size size 3"],
+    seen: Detections,
+) -> Table:
+    """Whether turned samples show the faces of their frontal views."""
+    model, network = context.model, context.face_embedding
+    if not shows_faces(model):
+        return Table({})
+    if isinstance(network, str):
+        return Table({}, missing=[f"identity_similarity: {network}"])
+    front = np.zeros((len(drawn), 2))
+    focal = float(cameras_at_angles(model, front[:1], DETECTION_MARGIN).intrinsics[0, 0, 0])
+    views = render_at_angles(model, drawn.latents, front, DETECTION_SIZE, margin=DETECTION_MARGIN)
+    frontal = embed_faces(context, views.rgb, detect_objects(context, views.rgb, focal).landmarks)
+    similar = face_similarities(frontal, embed_faces(context, turned, seen.landmarks))
+    return Table(
+        {
+            "identity_similarity": ItemValues(drawn.names, similar.own),
+            "identity_similarity_others": ItemValues(drawn.names, similar.others),
+        },
+        notes=["identity: turned samples beside their own frontal views"],
     )
-    fitted = fit_cameras(observed, described, CameraSettings(focal=focal))
-    return storage.usable(status), fitted.cam_to_world
 
 
 # Size of the renderings in image grids, pixels.
@@ -190,6 +134,7 @@ def samples_table(context: EvaluationContext, progress: Progress = silent) -> Ta
         [
             Table(values={}, notes=[note], grids={"new objects": _turned_grid(context, drawn)}),
             detection_table(context, drawn, _with_label(progress, "turned samples")),
+            non_flatness_table(model, drawn.names, drawn.latents),
             memorised_table(context, drawn),
             coverage_table(context, drawn, _with_label(progress, "coverage")),
             distribution_table(context, drawn, _with_label(progress, "samples and training images")),
@@ -299,10 +244,8 @@ def distribution_table(context: EvaluationContext, drawn: Objects, progress: Pro
     """FID, KID and Fréchet feature distance of samples rendered with background from training cameras, against the
     windows of these cameras' images; and IS of the samples."""
     model, settings = context.model, context.settings
-    inception, features = context.inception, context.image_features
-    missing = [inception] if isinstance(inception, str) else []
-    missing += [f"feature_frechet: {features}"] if isinstance(features, str) else []
-    if isinstance(inception, str) and isinstance(features, str):
+    missing = lacking_set_distances(context)
+    if isinstance(context.inception, str) and isinstance(context.image_features, str):
         return Table(values={}, missing=missing)
     rows = choose_subset(model.images, len(drawn), settings.seed)
     images, valid = training_images(model, context.inputs.data, rows)
@@ -319,19 +262,8 @@ def distribution_table(context: EvaluationContext, drawn: Objects, progress: Pro
         model.size,
         progress=progress,
     )
-    seed, images = settings.seed, images[present]
-    pooled: dict[str, Estimate] = {}
-    if not isinstance(inception, str):
-        real, _ = inception.features(images)
-        generated, classes = inception.features(views.rgb)
-        pooled |= {
-            "fid": FrechetDistance(real, generated).estimate(seed),
-            "kid": _times_thousand(KernelDistance(real, generated).estimate(seed)),
-            "inception_score": InceptionScore(classes).estimate(seed),
-        }
-    if not isinstance(features, str):
-        distance = FrechetDistance(features.pooled(images), features.pooled(views.rgb))
-        pooled["feature_frechet"] = distance.estimate(seed)
+    images = images[present]
+    pooled = set_distances(context, images, views.rgb)
     compared = ", ".join(name for name in ("fid", "kid", "feature_frechet") if name in pooled)
     return Table(
         values={},
@@ -342,8 +274,3 @@ def distribution_table(context: EvaluationContext, drawn: Objects, progress: Pro
             "changed since training); comparable only between equal numbers of images"
         ],
     )
-
-
-def _times_thousand(kid: Estimate) -> Estimate:
-    """Kernel distances are usually reported times 1000."""
-    return Estimate(1000 * kid.mean, 1000 * kid.low, 1000 * kid.high, kid.n)

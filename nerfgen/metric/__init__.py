@@ -12,7 +12,14 @@ if TYPE_CHECKING:
         rotation_errors,
         translation_errors,
     )
-    from nerfgen.metric.depth_error import PooledCorrelation, angles_between, depth_normals, pearson, spearman
+    from nerfgen.metric.depth_error import (
+        PooledCorrelation,
+        SummedCorrelation,
+        angles_between,
+        depth_normals,
+        pearson,
+        spearman,
+    )
     from nerfgen.metric.distribution import (
         Coverage,
         FrechetDistance,
@@ -50,6 +57,7 @@ __all__ = [
     "Metric",
     "Perceptual",
     "PooledCorrelation",
+    "SummedCorrelation",
     "angles_between",
     "available_networks",
     "bootstrap",

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from nerfgen.errors import MissingDependencyError
 from nerfgen.pretrained import (
+    EMBEDDING_WEIGHTS,
     FeatureParameters,
     find_feature_weights,
     load_feature_network,
@@ -341,8 +342,8 @@ def _unit_range(
 
 
 def available_networks(names: Collection[str], weights: Path | None = None) -> list[str]:
-    """Which of the networks ``lpips``, ``inception`` and ``features`` have their packages and weights, without loading
-    them.
+    """Which of the networks ``lpips``, ``inception``, ``features`` and ``identity`` have their packages and weights,
+    without loading them.
 
     Weights of the first two are downloaded where they are absent, as :meth:`Perceptual.load` and
     :meth:`Inception.load` do.
@@ -354,16 +355,21 @@ def available_networks(names: Collection[str], weights: Path | None = None) -> l
         "lpips": (("torch", "torchmetrics"), ALEXNET),
         "inception": (("torch", "torch_fidelity"), INCEPTION),
     }
+    packaged = {"features": find_feature_weights, "identity": EMBEDDING_WEIGHTS.find}
     return [
         name
         for name in sorted(names)
-        if (_has_features(weights) if name == "features" else _is_available(*networks[name], weights))
+        if (
+            _is_found(packaged[name], weights)
+            if name in packaged
+            else _is_available(*networks[name], weights)
+        )
     ]
 
 
-def _has_features(weights: Path | None) -> bool:
+def _is_found(find: Callable[[Path | None], Path], weights: Path | None) -> bool:
     try:
-        find_feature_weights(weights)
+        find(weights)
     except MissingDependencyError:
         return False
     return True

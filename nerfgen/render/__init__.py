@@ -6,7 +6,7 @@ from nerfgen.lazy import lazy_imports
 
 if TYPE_CHECKING:
     from nerfgen.render.backdrop import Backdrop, find_backdrop
-    from nerfgen.render.depth_ratio import FLAT, flatness
+    from nerfgen.render.depth_ratio import FLAT, non_flatness, training_non_flatness
     from nerfgen.render.figures import (
         framed_image,
         input_images,
@@ -51,9 +51,9 @@ __all__ = [
     "ViewFiles",
     "Views",
     "find_backdrop",
-    "flatness",
     "framed_image",
     "input_images",
+    "non_flatness",
     "part_steps",
     "png_pixels",
     "preview_sheet",
@@ -67,6 +67,7 @@ __all__ = [
     "surface_depths",
     "to_uint8",
     "together",
+    "training_non_flatness",
     "video_frames",
     "views_sheet",
     "write_views",

@@ -17,21 +17,31 @@ _YAWS = (-40.0, 0.0, 40.0)
 _SIZE = 32
 
 
-def flatness(model: Model) -> float:
-    """Median thickness of some training objects as a fraction of their width; about 0 for billboards.
-
-    Surfaces come from the depth of views turned by up to 40 degrees. An object without a surface counts as 0.
-    """
+def training_non_flatness(model: Model) -> float:
+    """Median :func:`non_flatness` of six training objects."""
     rows = np.unique(np.linspace(0, len(model.images) - 1, _ROWS).astype(int))
-    yaws = np.array(_YAWS)
-    intrinsics, poses = turned_views(yaws, np.zeros(len(yaws)), model.distance, _SIZE)
-    thicknesses = []
-    for row in rows:
-        latents = np.repeat(model.latents[row][None], len(yaws), axis=0)
-        depth = render_views(model, latents, intrinsics, poses, _SIZE).depth
-        points = [surface_points(*view) for view in zip(depth, intrinsics, poses, strict=True)]
-        thicknesses.append(thickness(np.concatenate(points)))
-    return float(np.median(thicknesses))
+    return float(np.median(non_flatness(model, model.latents[rows])))
+
+
+def non_flatness(model: Model, latents: Float[np.ndarray, "objects latent"]) -> Float[np.ndarray, "objects"]:
+    """Thickness of each object as a fraction of its width: 0 for a plane, 0.5 for the visible half of a sphere.
+
+    It is the :func:`thickness` of the surfaces that the depth of three views shows, turned by 40 degrees to either side
+    and not. A tilted plane has none; an object without a surface counts as 0.
+    """
+    intrinsics, poses = turned_views(np.array(_YAWS), np.zeros(len(_YAWS)), model.distance, _SIZE)
+    depth = render_views(
+        model,
+        np.repeat(latents, len(_YAWS), axis=0),
+        np.tile(intrinsics, (len(latents), 1, 1)),
+        np.tile(poses, (len(latents), 1, 1)),
+        _SIZE,
+    ).depth.reshape(len(latents), len(_YAWS), _SIZE, _SIZE)
+    found = np.zeros(len(latents))
+    for number, views in enumerate(depth):
+        points = [surface_points(*view) for view in zip(views, intrinsics, poses, strict=True)]
+        found[number] = thickness(np.concatenate(points))
+    return found
 
 
 def surface_points(

@@ -98,18 +98,68 @@ METRICS = {
     "keypoint_spearman_pooled": MetricInfo(
         "Spearman at keypoints, pooled", "", 3, "higher", "the same for ranks"
     ),
+    "depth_corr": MetricInfo(
+        "DepthCorr",
+        "",
+        2,
+        "higher",
+        "sum over the keypoints of the absolute correlation of predicted and true depth over images (Moniz et al. "
+        "2018); at most the number of keypoints",
+    ),
     "normals_error_deg": MetricInfo(
         "normals error", "degrees", 1, "lower", "mean angle between predicted and true normals over the mask"
     ),
     "detected_fraction": MetricInfo(
-        "detected", "", 3, "higher", "fraction of samples in which the landmark estimator detects an object"
+        "detected",
+        "",
+        3,
+        "higher",
+        "fraction of turned views in which the landmark estimator detects an object",
     ),
     "pose_error_deg": MetricInfo(
         "pose error",
         "degrees",
         2,
         "lower",
-        "angle between the pose that a sample was rendered at and the pose fitted to its detected landmarks",
+        "angle between the pose that a turned view was rendered at and the pose fitted to its detected landmarks; of "
+        "fits, poses relative to the image's",
+    ),
+    "non_flatness": MetricInfo(
+        "non-flatness",
+        "",
+        3,
+        "",
+        "thickness of the surfaces seen from three sides as a fraction of their width: 0 for a plane, 0.5 for half a "
+        "sphere",
+    ),
+    "identity_similarity": MetricInfo(
+        "identity similarity",
+        "",
+        3,
+        "higher",
+        "cosine similarity of the face in a turned view to that of the image, of new objects to that of their frontal "
+        "view (SFace); above 0.363 for one person",
+    ),
+    "identity_similarity_unturned": MetricInfo(
+        "identity similarity, unturned",
+        "",
+        3,
+        "higher",
+        "the same for the image's own fit, seen from the image's camera: the most that the latent code holds",
+    ),
+    "identity_similarity_others": MetricInfo(
+        "identity similarity of others",
+        "",
+        3,
+        "",
+        "the same for turned views of other objects: the least to be expected",
+    ),
+    "identity_similarity_images": MetricInfo(
+        "identity similarity of the images",
+        "",
+        3,
+        "",
+        "the same for the two images of a pair: the most to be expected",
     ),
     "nearest_distance": MetricInfo(
         "nearest training row",
@@ -150,6 +200,20 @@ METRICS = {
         "lower",
         "Fréchet distance of 112 pooled features of EfficientNet-Lite0; not comparable with FID",
     ),
+    **{
+        f"turned_{name}": MetricInfo(
+            f"{title} of turned views",
+            "",
+            digits,
+            "lower",
+            "the same of fitted objects, each seen from the camera of another image, against the images",
+        )
+        for name, title, digits in (
+            ("fid", "FID", 1),
+            ("kid", "KID x 1000", 2),
+            ("feature_frechet", "Fréchet feature distance", 1),
+        )
+    },
     "reprojection_px": MetricInfo(
         "reprojection error",
         "pixels",
@@ -218,6 +282,19 @@ for _name in ("keypoint_pearson", "keypoint_spearman"):
             better="",
             description="the same for the mean latent code, one average object, as a baseline",
         )
+METRICS["depth_corr_visible"] = replace(
+    METRICS["depth_corr"],
+    title="DepthCorr of visible keypoints",
+    description="the same over the images that show the keypoint",
+)
+for _kind in ("", "_visible"):
+    _whole = METRICS[f"depth_corr{_kind}"]
+    METRICS[f"mean_code_depth_corr{_kind}"] = replace(
+        _whole,
+        title=f"{_whole.title}, of the mean code",
+        better="",
+        description="the same for the mean latent code, one average object, as a baseline",
+    )
 for _background, _over in BACKGROUNDS.items():
     for _name in ("unturned", "class_mean"):
         METRICS[f"turned_beats_{_name}_{_background}_fraction"] = MetricInfo(
