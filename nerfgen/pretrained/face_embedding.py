@@ -58,7 +58,7 @@ class FaceEmbedding:
         except cv2.error as error:
             raise MissingDependencyError(
                 f"face embeddings: OpenCV {cv2.__version__} cannot read {path.name}; "
-                "pip install --upgrade opencv-contrib-python"
+                "update the package opencv-contrib-python"
             ) from error
 
     def embed(
