@@ -31,7 +31,10 @@ from nerfgen.synth import SynthSettings, synthesize
 Builder = Callable[[Path, Path], None]
 INPUTS: dict[str, Builder] = {}
 # Good files that inputs are made of, as they are.
-GOOD = ("cars", "ffhq", "ffhq.zip", "mesh.glb", "model.h5", "mugs", "path.json", "photos", "srn", "views.h5")
+GOOD = (
+    *("age.csv", "age.direction.h5", "cars", "ffhq", "ffhq.zip", "mesh.glb", "model.h5", "mugs"),
+    *("path.json", "photos", "srn", "views.h5"),
+)
 SLOW = ("mug.h5", "people", "report.h5", "study.h5", "trained.h5", "unfinished")
 # Inputs that are made of those.
 SLOW_INPUTS = set(SLOW)
@@ -682,6 +685,13 @@ hdf5(
     declared("rgb", (2, 3, 60_000, 60_000, 3), chunks=(1, 1, 100, 100, 3)),
     digests=False,
 )
+hdf5("nan-direction.h5", "age.direction.h5", put("vector", 0, math.nan))
+hdf5("long-direction.h5", "age.direction.h5", put("vector", slice(None), 0.9))
+hdf5("direction-without-vector.h5", "age.direction.h5", without("vector"))
+hdf5("direction-of-another.h5", "age.direction.h5", attribute("inputs", "[]"))
+text("labels-without-header.csv", "a.png,1\nb.png,2\n")
+text("labels-of-strangers.csv", "image,value\nstranger.png,1\n")
+text("labels-of-three.csv", "image,value\n000000.png,red\n000001.png,green\n000002.png,blue\n")
 hdf5("truth-without-depth.h5", "cars/truth.h5", without("depth"))
 hdf5("nan-truth.h5", "cars/truth.h5", put("depth", (0, 0, 0), math.nan))
 damaged("flipped-truth.h5", "cars/truth.h5", flip)

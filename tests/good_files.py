@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
+import h5py
 import numpy as np
 from forked_program import ForkedProgram
 from PIL import Image
@@ -48,6 +49,7 @@ FILES = {
     "model/1": "trained.h5",
     "checkpoint/1": "unfinished/model.checkpoint-000000020.h5",
     "views/1": "views.h5",
+    "direction/1": "age.direction.h5",
     "identities/1": "people/shard-00000/identities.h5",
     "report/1": "report.h5",
     "study/1": "study.h5",
@@ -78,6 +80,11 @@ def _quick(folder: Path) -> Iterator[list[object]]:
     make_mugs(folder / "mugs")
     yield ["import", "mugs/mugs.csv", "--class", "mugs/mug.toml"]
     shutil.copyfile(Path(__file__).parent / "data" / "model_planes.h5", folder / "model.h5")
+    with h5py.File(folder / "model.h5") as file:
+        images = [image.decode() for image in file["image"][:]]
+    labels = [f"{image},{number * number % 5}" for number, image in enumerate(images)]
+    (folder / "age.csv").write_text("\n".join(["image,value", *labels]))
+    yield ["directions", "model.h5", "age.csv"]
     views = ["--rows", "0-1", "--yaw", "0,20", "--size", 8]
     yield ["render", "model.h5", *views, "-o", "views.h5", "--save-path", "path.json"]
     yield ["export", "model.h5", "--rows", 0, "--resolution", 12, "-o", "mesh.glb"]

@@ -506,6 +506,12 @@ def _stored_objects(file: Path, good: Path, out: Path) -> object:
     return vars(stored_objects(load_model(model), storage.file_digest(model)[1], file))
 
 
+def _direction(file: Path, good: Path, out: Path) -> object:
+    from nerfgen.model import load_direction
+
+    return vars(load_direction(file, storage.file_digest(good / "model.h5")[1]))
+
+
 def _views_figures(file: Path, good: Path, out: Path) -> None:
     from nerfgen.render import figures
 
@@ -591,6 +597,7 @@ READERS: dict[str, tuple[Reader, ...]] = {
         _views_figures,
         "export-cameras {file} -o {out}/scene",
     ),
+    "direction/1": ("info {file}", _direction),
     "identities/1": ("info {file}", _identities),
     "landmarker/1": ("info {file}", _landmarker),
     "report/1": (
