@@ -48,8 +48,8 @@ class EvaluationInputs(Settings, title="Reference data"):
     weights: Path | None = setting(
         None,
         metavar="FOLDER",
-        help="Weights of the networks of LPIPS, FID, KID, IS, feature distances and identity; by default the usual cache, "
-        "the installed package, or a download.",
+        help="Weights of the networks of LPIPS, FID, KID, IS, feature distances and identity; by default the usual "
+        "cache, the installed package, or a download.",
     )
 
 
