@@ -76,9 +76,11 @@ def _detected(context: EvaluationContext, fitted: FittedImages) -> Table:
     ]
     if seen.cam_to_world is None:
         return merge_tables([*parts, Table({}, missing=[GIVEN_CAMERAS])])
-    own = fitted.framed.cam_to_world, fitted.initial
     errors = relative_pose_errors(
-        *(np.repeat(poses, len(yaws), axis=0) for poses in own), cameras.cam_to_world, seen.cam_to_world
+        np.repeat(fitted.framed.cam_to_world, len(yaws), axis=0),
+        np.repeat(fitted.initial, len(yaws), axis=0),
+        cameras.cam_to_world,
+        seen.cam_to_world,
     )
     errors = _mean_where(errors.reshape(shape), seen.found.reshape(shape))
     return merge_tables([*parts, Table({"pose_error_deg": ItemValues(names, errors)})])
