@@ -24,8 +24,9 @@ from nerfgen.evaluate.novel_views import novel_table
 from nerfgen.evaluate.reconstruction import fit_table
 from nerfgen.evaluate.true_depth import denormalize_depth, normalize_depth
 from nerfgen.geometry import project, rotation_from_vector
+from nerfgen.metric import available_networks
 from nerfgen.objectclass import object_class
-from nerfgen.render import render_views, surface_depths
+from nerfgen.render import FLAT, render_views, surface_depths
 from nerfgen.report.catalogue import metric_info
 from nerfgen.synth import SynthSettings, synthesize
 
@@ -67,6 +68,13 @@ def test_held_out_images_are_compared_at_two_sizes(unseen) -> None:
     assert figures["psnr_db"] > 15
     assert figures["psnr_2x_db"] > 15
     assert 0 < figures["ssim"] < 1
+    assert len(table.values["non_flatness"].items) == 5
+    assert figures["non_flatness"] > FLAT
+    assert any(line.startswith("detected_fraction") for line in table.missing)
+    assert "identity_similarity" not in figures
+    if available_networks(["features"]):
+        assert figures["turned_feature_frechet"] > 0
+    assert all(metric_info(metric).title != metric for metric in figures)
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import os
 import pickle
 import sys
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import jax

@@ -76,14 +76,32 @@ def _detected(context: EvaluationContext, fitted: FittedImages) -> Table:
     ]
     if seen.cam_to_world is None:
         return merge_tables([*parts, Table({}, missing=[GIVEN_CAMERAS])])
-    refined, initial = (
-        np.repeat(poses[:, :3, :3], len(yaws), axis=0)
-        for poses in (fitted.framed.cam_to_world, fitted.initial)
+    errors = relative_pose_errors(
+        np.repeat(fitted.framed.cam_to_world, len(yaws), axis=0),
+        np.repeat(fitted.initial, len(yaws), axis=0),
+        cameras.cam_to_world,
+        seen.cam_to_world,
     )
-    rendered = refined.swapaxes(1, 2) @ cameras.cam_to_world[:, :3, :3]
-    detected = initial.swapaxes(1, 2) @ seen.cam_to_world[:, :3, :3]
-    errors = _mean_where(rotation_angle(rendered, detected).reshape(shape), seen.found.reshape(shape))
+    errors = _mean_where(errors.reshape(shape), seen.found.reshape(shape))
     return merge_tables([*parts, Table({"pose_error_deg": ItemValues(names, errors)})])
+
+
+def relative_pose_errors(
+    fitted: Float[np.ndarray, "views 4 4"],
+    landmark: Float[np.ndarray, "views 4 4"],
+    rendered: Float[np.ndarray, "views 4 4"],
+    detected: Float[np.ndarray, "views 4 4"],
+) -> Float[np.ndarray, "views"]:
+    """Angle in degrees between the rotation from an image to a turned view as rendered and as detected.
+
+    Args:
+        fitted: the image's camera in the model's world.
+        landmark: the image's camera by its landmarks.
+        rendered: the turned view's camera in the model's world.
+        detected: the turned view's camera by its landmarks.
+    """
+    turned = fitted[:, :3, :3].swapaxes(1, 2) @ rendered[:, :3, :3]
+    return rotation_angle(turned, landmark[:, :3, :3].swapaxes(1, 2) @ detected[:, :3, :3])
 
 
 def _identity(

@@ -178,7 +178,7 @@ class Similarities(NamedTuple):
 
 
 def face_similarities(
-    first: Float[np.ndarray, "pairs 128"], second: Float[np.ndarray, "pairs 128"]
+    first: Float[np.ndarray, "pairs features"], second: Float[np.ndarray, "pairs features"]
 ) -> Similarities:
     """Cosine similarities of paired embeddings, and of each first one to the second ones of the other pairs."""
     products = first @ np.nan_to_num(second).T
