@@ -224,6 +224,7 @@ def test_names_that_are_nothing_and_directions_of_other_models(run, here):
     assert "another model" in wrong.err
 
 
+@pytest.mark.slow
 def test_few_labels_are_warned_of(run, here):
     rows = list(csv.reader((here / "labels.csv").read_text().splitlines()))
     some = write(here / "few.csv", [(row[0], row[1]) for row in rows[1:9]])

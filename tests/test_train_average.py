@@ -66,6 +66,7 @@ def test_the_model_has_the_average(averaged, cars, tiny, tmp_path):
     assert losses(output) == losses(averaged)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_the_same_average(averaged, cars, tiny, tmp_path):
     checkpoints = sorted(averaged.parent.glob("model.checkpoint-*.h5"))
     assert len(checkpoints) > 1

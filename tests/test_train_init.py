@@ -198,6 +198,7 @@ def test_the_command_goes_on_from_a_model(run, garage, trained, tmp_path):
         assert told in refused.err.splitlines()[-1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("frozen", "learned"), [("foreground", "background"), ("background", "foreground")])
 def test_a_frozen_network_stays_as_it_is(model, garage, start, recipe, personal, tmp_path, frozen, learned):
     output = tmp_path / "model.h5"

@@ -132,6 +132,7 @@ def test_it_learns_and_logs_perplexity(output):
     assert lines[-1]["psnr_db"] > lines[0]["psnr_db"] + 3
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_to_the_same_model(output, cars, recipe, tmp_path):
     checkpoints = sorted(output.parent.glob("model.checkpoint-*.h5"))
     shutil.copy(checkpoints[1], tmp_path / checkpoints[1].name)
@@ -222,6 +223,7 @@ def fits(output, cars):
     return found, framed, at_entries, near
 
 
+@pytest.mark.slow
 def test_fits_are_made_of_entries(fits):
     found, _, at_entries, near = fits
     whole = found.config.latent_size
@@ -232,6 +234,7 @@ def test_fits_are_made_of_entries(fits):
     assert near.psnr.mean() > at_entries.psnr.mean()
 
 
+@pytest.mark.slow
 def test_the_search_finds_the_entries_that_an_image_was_rendered_with(fits):
     """Images of the model's own rows, and codes that are off by so much that other entries are nearest."""
     found, framed, _, _ = fits
@@ -259,6 +262,7 @@ def test_the_search_finds_the_entries_that_an_image_was_rendered_with(fits):
     assert right > (nearest == true).mean() + 0.1
 
 
+@pytest.mark.slow
 def test_a_residual_needs_entries(model, fits):
     with pytest.raises(InputError, match="`residual`"):
         fit_latents(model, fits[1], residual=True)
