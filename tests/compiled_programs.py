@@ -41,9 +41,9 @@ from nerfgen.model import PRESETS
 from nerfgen.optimize import AXIS, placement
 from nerfgen.pretrained import load_feature_network
 from nerfgen.render import object_renderer
-from nerfgen.train.plan import StepInput, StepPlan
 from nerfgen.train.state import OCCUPANCY_SIZE, STATE_SPECS, TrainState, initial_state
 from nerfgen.train.step import make_step
+from nerfgen.train.step_plan import StepInput, StepPlan
 from nerfgen.volume import visual_hull
 
 # Compiled functions and their arguments, of which arrays are shapes, by the place of `jax.jit` in nerfgen. What follows

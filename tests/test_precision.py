@@ -18,9 +18,9 @@ from nerfgen.geometry import corrected_cameras, pixel_rays, project
 from nerfgen.landmark.network import expected_points
 from nerfgen.model import PRESETS
 from nerfgen.train import Machine
-from nerfgen.train.plan import StepInput, StepPlan
 from nerfgen.train.state import OCCUPANCY_SIZE, initial_state
 from nerfgen.train.step import make_step
+from nerfgen.train.step_plan import StepInput, StepPlan
 
 _PRODUCT = re.compile(r"dot_general.*precision = \[(\w+), (\w+)\] : \((.*)\) ->")
 

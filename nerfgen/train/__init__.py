@@ -8,7 +8,6 @@ if TYPE_CHECKING:
     from nerfgen.train.dry_run import estimate_run
     from nerfgen.train.machine import Machine
     from nerfgen.train.metrics_log import DivergedError
-    from nerfgen.train.plan import StepInput, StepPlan
     from nerfgen.train.rehearsal import load_base_model
     from nerfgen.train.run import Observers
     from nerfgen.train.settings import HostSettings
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     )
     from nerfgen.train.stage import StartModel, TrainingFiles, train
     from nerfgen.train.step import make_step
+    from nerfgen.train.step_plan import StepInput, StepPlan
     from nerfgen.train.topology_estimate import estimate_on_topology
 
 __getattr__ = lazy_imports(__name__)

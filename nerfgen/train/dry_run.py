@@ -27,11 +27,11 @@ from nerfgen.objectclass import object_class as named_class
 from nerfgen.optimize import AXIS, platform
 from nerfgen.storage import Record
 from nerfgen.train.machine import Machine
-from nerfgen.train.plan import StepInput, StepPlan
 from nerfgen.train.setup import effective_recipe, feature_parameters
 from nerfgen.train.stage import TrainingFiles
 from nerfgen.train.state import OCCUPANCY_SIZE, initial_state, shard_state
 from nerfgen.train.step import make_step
+from nerfgen.train.step_plan import StepInput, StepPlan
 
 _TIMED_STEPS = 3
 _MEBIBYTE = 1 << 20

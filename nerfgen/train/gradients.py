@@ -21,8 +21,8 @@ from nerfgen.model import Recipe
 from nerfgen.optimize import AXIS
 from nerfgen.pretrained import FeatureParameters, perceptual_distance
 from nerfgen.train.adversarial import Adversary, Judged, generator_loss, updated_adversary
-from nerfgen.train.plan import Gradients, ImageUnknowns, StepBatch, StepInput, StepPlan
 from nerfgen.train.state import LOSSES, Parameters, TrainState, active_latents
+from nerfgen.train.step_plan import Gradients, ImageUnknowns, StepBatch, StepInput, StepPlan
 from nerfgen.volume import RayColors, training_losses
 
 # Folded into an image's key for the samples on the rays of its patch.

@@ -40,7 +40,6 @@ from nerfgen.train.initial_codes import (
     thumbnail_components,
 )
 from nerfgen.train.machine import Machine
-from nerfgen.train.plan import StepInput, StepPlan
 from nerfgen.train.state import (
     OCCUPANCY_SIZE,
     TrainState,
@@ -49,6 +48,7 @@ from nerfgen.train.state import (
     with_first_columns,
 )
 from nerfgen.train.step import make_step
+from nerfgen.train.step_plan import StepInput, StepPlan
 
 _CONTINUED_STEPS = 1000
 # A lower learning rate limits catastrophic forgetting.

@@ -31,7 +31,6 @@ from nerfgen.train.gradients import (
     step_losses,
     sum_over_devices,
 )
-from nerfgen.train.plan import Gradients, ImageUnknowns, StepBatch, StepInput, StepPlan
 from nerfgen.train.quantisation import quantise, updated_codebook, used_entries
 from nerfgen.train.state import (
     STATE_SPECS,
@@ -43,6 +42,7 @@ from nerfgen.train.state import (
     table_optimizer,
     used_latents,
 )
+from nerfgen.train.step_plan import Gradients, ImageUnknowns, StepBatch, StepInput, StepPlan
 from nerfgen.volume import dilate, update_occupancy
 
 OCCUPANCY_EVERY = 16

@@ -21,10 +21,10 @@ from nerfgen.storage import Record
 from nerfgen.tpu import Chip, Cost, Needs, chip_of, program_needs, topology_mesh
 from nerfgen.train.dry_run import random_batch
 from nerfgen.train.machine import Machine
-from nerfgen.train.plan import StepInput, StepPlan
 from nerfgen.train.setup import feature_parameters
 from nerfgen.train.state import OCCUPANCY_SIZE, initial_state, state_placement
 from nerfgen.train.step import OCCUPANCY_EVERY, make_step
+from nerfgen.train.step_plan import StepInput, StepPlan
 
 _MEBIBYTE = 1 << 20
 # The parts of a step, by the scopes in its code.
