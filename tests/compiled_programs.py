@@ -31,7 +31,7 @@ from nerfgen.data import (
 )
 from nerfgen.field import latent_condition, parameter_shapes, tunable_parameters
 from nerfgen.geometry import Cameras
-from nerfgen.inversion import code_search, latent_fitting, tuning
+from nerfgen.inversion import code_search, joint_fitting, latent_fitting, objective, tuning
 from nerfgen.inversion.reconstruction import ADAM, Network
 from nerfgen.landmark import augmentation, network_estimator, training
 from nerfgen.landmark.network import LANDMARK_SIZE, PROPOSAL_SIZE, Networks
@@ -147,7 +147,7 @@ def programs_of_fitting(recipe) -> Programs:
     guide = array(*(OCCUPANCY_SIZE,) * 3) if recipe.sampler == "occupancy" else None
     network = Network(parameters, guide)
     components, local, number = recipe.latent_size, config.code_size - recipe.latent_size, jnp.int32
-    space = latent_fitting._Space(
+    space = objective.Space(
         array(config.code_size),
         array(components, config.code_size),
         array(),
@@ -160,6 +160,15 @@ def programs_of_fitting(recipe) -> Programs:
     unknown = {"codes": array(IMAGES, components), "local": array(IMAGES, local), "cameras": array(IMAGES, 6)}
     moments = jax.eval_shape(ADAM.init, unknown)
     step, until = array(dtype=number), array(dtype=number)
+    shared = {"codes": array(1, components), "local": array(1, local)}
+    together = {
+        **shared,
+        "own_codes": unknown["codes"],
+        "own_local": unknown["local"],
+        "cameras": unknown["cameras"],
+    }
+    own_rates = {**rates, "own_codes": 0.2, "own_local": 0.2}
+    joint_plan = joint_fitting._Plan(random_key(), array(), array(), own_rates)
     fitting = latent_fitting._Search(unknown, moments, step, array(IMAGES), array(IMAGES))
     deltas = jax.tree.map(lambda each: array(IMAGES, *each.shape), tunable_parameters(parameters))
     tuned = tuning._Search(deltas, jax.eval_shape(ADAM.init, deltas), step)
@@ -170,6 +179,14 @@ def programs_of_fitting(recipe) -> Programs:
         "inversion.latent_fitting._advance": (
             jax.jit(latent_fitting._advance.__wrapped__, static_argnums=(0, 1)),
             (*fixed, space, pixel_table(), plan, fitting, until),
+        ),
+        "inversion.joint_fitting._advance": (
+            jax.jit(joint_fitting._advance.__wrapped__, static_argnums=(0, 1)),
+            (
+                *(*fixed, space, pixel_table(), joint_plan),
+                joint_fitting._Search(together, jax.eval_shape(ADAM.init, together), step),
+                until,
+            ),
         ),
         "inversion.code_search.search_entries": (
             jax.jit(code_search.search_entries.__wrapped__, static_argnums=(0, 1)),

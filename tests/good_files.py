@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 
 import h5py
+import jax
 import numpy as np
 from forked_program import ForkedProgram
 from PIL import Image
@@ -50,6 +52,7 @@ FILES = {
     "checkpoint/1": "unfinished/model.checkpoint-000000020.h5",
     "views/1": "views.h5",
     "direction/1": "age.direction.h5",
+    "personal/1": "anna.personal.h5",
     "identities/1": "people/shard-00000/identities.h5",
     "report/1": "report.h5",
     "study/1": "study.h5",
@@ -85,6 +88,7 @@ def _quick(folder: Path) -> Iterator[list[object]]:
     labels = [f"{image},{number * number % 5}" for number, image in enumerate(images)]
     (folder / "age.csv").write_text("\n".join(["image,value", *labels]))
     yield ["directions", "model.h5", "age.csv"]
+    make_personal(folder / "anna.personal.h5", folder / "model.h5")
     views = ["--rows", "0-1", "--yaw", "0,20", "--size", 8]
     yield ["render", "model.h5", *views, "-o", "views.h5", "--save-path", "path.json"]
     yield ["export", "model.h5", "--rows", 0, "--resolution", 12, "-o", "mesh.glb"]
@@ -103,6 +107,35 @@ def _slow(folder: Path) -> Iterator[list[object]]:
     yield ["evaluate", "trained.h5", "--data", "photos", *evaluate, "-o", "report.h5"]
     yield ["evaluate", "photos", "--sweep", "seed=0,1", *evaluate, *recipe(), "-o", "study.h5"]
     make_estimator(folder / "mug.h5")
+
+
+def make_personal(path: Path, model_path: Path) -> None:
+    """A person as `nerfgen personalise` writes it, but of rows: photographs of people are not part of the tests."""
+    from nerfgen import storage
+    from nerfgen.field import tunable_parameters
+    from nerfgen.model import PERSONAL_SCHEMA, load_model, save_personal, table_objects
+
+    model = load_model(model_path)
+    rows = table_objects(model, [0, 1, 2])
+    delta = {name: tree for name, tree in tunable_parameters(model.parameters).items()}
+    objects = replace(
+        rows,
+        names=["anna", "first.jpg", "second.jpg"],
+        rows=np.full(3, -1),
+        tuned=dict.fromkeys(range(3), jax.tree.map(lambda each: np.full_like(each, 1e-3, np.float16), delta)),
+        images={number: np.full((8, 8, 3), 99, np.uint8) for number in (1, 2)},
+        extra={"fit_psnr": np.full(3, 20.0, np.float32), "fit_iterations": np.full(3, 100, np.int32)},
+    )
+    record = storage.folder_record(["first.jpg", "second.jpg"], [(3, "0" * 64), (4, "1" * 64)])
+    fit = {"fit_steps": 100, "start": "guess", "fit_cameras": None, "tune_steps": 100, "seed": 0}
+    stage = storage.Stage(
+        path,
+        PERSONAL_SCHEMA,
+        model.object_class,
+        parameters={"name": "anna", "spread": 0.3, **fit},
+        inputs=[storage.file_record(model_path), record],
+    )
+    save_personal(stage, objects)
 
 
 def make_estimator(path: Path) -> None:

@@ -597,6 +597,7 @@ READERS: dict[str, tuple[Reader, ...]] = {
         _views_figures,
         "export-cameras {file} -o {out}/scene",
     ),
+    "personal/1": ("info {file}", _stored_objects),
     "direction/1": ("info {file}", _direction),
     "identities/1": ("info {file}", _identities),
     "landmarker/1": ("info {file}", _landmarker),

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         prepare_images,
     )
     from nerfgen.inversion.initial_guess import guess_images, learn_initial_guess, thumbnails
+    from nerfgen.inversion.joint_fitting import JointFit, fit_one_object
     from nerfgen.inversion.latent_fitting import Fitted, fit_latents
     from nerfgen.inversion.new_images import (
         FittedImages,
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
         images_of_shard,
         tune_prepared,
     )
+    from nerfgen.inversion.personal import personalise, personalise_prepared
     from nerfgen.inversion.reconstruction import reconstruction_psnr
-    from nerfgen.inversion.settings import FitSettings
+    from nerfgen.inversion.settings import FitSettings, PersonalSettings
     from nerfgen.inversion.tuning import Tuned, tune_networks
 
 __getattr__ = lazy_imports(__name__)
@@ -31,17 +33,22 @@ __all__ = [
     "FitSettings",
     "Fitted",
     "FittedImages",
+    "JointFit",
     "NoUsableImageError",
+    "PersonalSettings",
     "PreparedImages",
     "Tuned",
     "find_networks",
     "fit_images",
     "fit_latents",
+    "fit_one_object",
     "fit_prepared",
     "guess_images",
     "images_of_shard",
     "learn_initial_guess",
     "name_images",
+    "personalise",
+    "personalise_prepared",
     "prepare_images",
     "reconstruction_psnr",
     "thumbnails",

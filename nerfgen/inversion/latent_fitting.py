@@ -14,9 +14,10 @@ from jaxtyping import Array, Bool, Float, Int, PyTree
 from nerfgen.data import FramedImages, PixelTable, framed_pixels
 from nerfgen.errors import InputError
 from nerfgen.field import FieldConfig
-from nerfgen.geometry import corrected_cameras, evenly_chosen, keypoint_displacement, matmul
+from nerfgen.geometry import corrected_cameras
 from nerfgen.inversion.code_search import search_entries
 from nerfgen.inversion.initial_guess import guess_features
+from nerfgen.inversion.objective import Space, Unknown, code_prior, losses, within_reach
 from nerfgen.inversion.reconstruction import (
     ADAM,
     RAYS,
@@ -24,23 +25,19 @@ from nerfgen.inversion.reconstruction import (
     Network,
     device_network,
     image_batches,
-    image_losses,
     optimise_batch,
     reconstruction_psnr,
 )
 from nerfgen.inversion.settings import Start
 from nerfgen.memory import keep_freed_memory
-from nerfgen.model import Model, Principal, Recipe, dequantised
+from nerfgen.model import Model, Recipe, dequantised
 from nerfgen.optimize import quickly_compiled
 from nerfgen.parallel import Progress, silent
 
 STEPS = 100
 # Adam's initial rates of latent codes (in standard deviations) and of cameras, and the final fraction of both.
 _RATE, _CAMERA_RATE, _FINAL = 0.2, 5e-3, 0.1
-# Weights of the priors. Where local features hold the detail of an image, the global dimensions are kept nearer to the
-# mean: detail of one view that they take up is wrong from other sides.
-_PRIOR, _PRIOR_WITH_LOCAL = 3e-3, 1e-2
-_LOCAL_RATE, _LOCAL_PRIOR = 0.2, 3e-3
+_LOCAL_RATE = 0.2
 # Factor of the rates in the second attempt.
 _SLOWER = 0.5
 
@@ -99,27 +96,11 @@ def fit_latents(
     Raises:
         InputError: ``steps`` or ``start`` is out of range, or there are no entries for a ``residual``.
     """
-    if start not in get_args(Start):
-        raise InputError(f"`start` is one of {', '.join(get_args(Start))}, not {start!r}")
-    if steps < 1:
-        raise InputError(f"`steps` has to be at least 1, not {steps}")
     if residual and model.codebook is None:
         raise InputError("`residual` is of vector-quantised latent codes, and the model has continuous ones")
-    if jax.default_backend() == "cpu":
-        keep_freed_memory()
-    task = _Task(model, framed, model.principal.only_varying(), refine_cameras, steps, seed)
+    task = FitTask(model, framed, refine_cameras, steps, seed)
     every = np.arange(len(framed.images))
-    mean = task.mean()
-    initial = task.guess() if start == "guess" and model.guess else mean
-    found, converged = task.attempt(every, initial, 1.0, progress)
-    iterations = np.full(len(every), steps)
-    failed = np.flatnonzero(~converged)
-    if len(failed):
-        again, good = task.attempt(failed, task.mean(), _SLOWER, progress)
-        iterations[failed] += steps
-        converged[failed] = good
-        for name, values in found.items():
-            values[failed] = np.where(good[:, None], again[name][failed], mean[name][failed])
+    found, converged, iterations = task.fit(start, progress)
     if model.codebook is not None:
         indices = task.search(found, every)
         entries = dequantised(model.codebook, indices)
@@ -132,38 +113,42 @@ def fit_latents(
     return Fitted(latents, poses, psnr, iterations, converged)
 
 
-# ``codes``: coefficients along the principal axes; ``local``: deviations of local features from what these predict, in
-# standard deviations too; ``cameras``: corrections.
-_Unknown = dict[str, np.ndarray]
+class FitTask:
+    """Images to fit, and how.
 
+    Attributes:
+        model, framed, steps: as :func:`fit_latents` takes them.
+        principal: the table's axes that vary.
+        moving: whether cameras are refined.
+        network: the model's networks.
+        space: the latent space.
+        key: random key of the whole fit.
 
-class _Task:
-    """Images to fit, and how."""
+    Raises:
+        InputError: ``steps`` is out of range.
+    """
 
     def __init__(
         self,
         model: Model,
         framed: FramedImages,
-        principal: Principal,
         refine_cameras: bool | None,
         steps: int,
         seed: int,
     ) -> None:
-        self.model, self.framed, self.principal, self.steps = model, framed, principal, steps
+        if steps < 1:
+            raise InputError(f"`steps` has to be at least 1, not {steps}")
+        if jax.default_backend() == "cpu":
+            keep_freed_memory()
+        self.model, self.framed, self.steps = model, framed, steps
+        self.principal = principal = model.principal.only_varying()
         self.recipe = model.recipe
         self.moving = self.recipe.camera_learning_rate > 0 if refine_cameras is None else refine_cameras
-        self._key = jax.random.key(seed)
-        self._network = device_network(model)
-        known = principal.coefficients(model.latents)
-        self._space = _Space(
-            jnp.asarray(principal.mean, jnp.float32),
-            jnp.asarray(principal.deviation[:, None] * principal.axes, jnp.float32),
-            jnp.float32(np.linalg.norm(known, axis=1).max()),
-            jnp.asarray(principal.local_deviation, jnp.float32),
-            jnp.asarray(evenly_chosen(model.canonical), jnp.float32),
-        )
+        self.key = jax.random.key(seed)
+        self.network = device_network(model)
+        self.space = Space.of(model, principal)
 
-    def mean(self) -> _Unknown:
+    def mean(self) -> Unknown:
         """The mean latent code, and cameras without correction."""
         count = len(self.framed.images)
         return {
@@ -172,7 +157,7 @@ class _Task:
             "cameras": np.zeros((count, 6)),
         }
 
-    def guess(self) -> _Unknown:
+    def guess(self) -> Unknown:
         """The model's initial guess of all unknowns."""
         guess, principal, initial = self.model.guess, self.principal, self.mean()
         assert guess is not None
@@ -193,7 +178,40 @@ class _Task:
             initial["cameras"] = corrections
         return initial
 
-    def solution(self, unknown: _Unknown, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fit(self, start: Start, progress: Progress) -> tuple[Unknown, np.ndarray, np.ndarray]:
+        """Fit all images; those that fail are tried once more from the mean at half the rates.
+
+        Returns:
+            Unknowns, those of the mean where both attempts failed; which fits converged; and their numbers of steps.
+
+        Raises:
+            InputError: ``start`` is unknown.
+        """
+        if start not in get_args(Start):
+            raise InputError(f"`start` is one of {', '.join(get_args(Start))}, not {start!r}")
+        every = np.arange(len(self.framed.images))
+        mean = self.mean()
+        initial = self.guess() if start == "guess" and self.model.guess else mean
+        found, converged = self.attempt(every, initial, 1.0, progress)
+        iterations = np.full(len(every), self.steps)
+        failed = np.flatnonzero(~converged)
+        if len(failed):
+            again, good = self.attempt(failed, mean, _SLOWER, progress)
+            iterations[failed] += self.steps
+            converged[failed] = good
+            for name, values in found.items():
+                values[failed] = np.where(good[:, None], again[name][failed], mean[name][failed])
+        return found, converged, iterations
+
+    def rates(self, speed: float = 1.0) -> dict[str, float]:
+        """Initial rates of the unknowns, all times ``speed``."""
+        return {
+            "codes": speed * _RATE,
+            "local": speed * _LOCAL_RATE,
+            "cameras": speed * _CAMERA_RATE * self.moving,
+        }
+
+    def solution(self, unknown: Unknown, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Latent codes and cameras of the chosen images."""
         latents = self.principal.codes(unknown["codes"][chosen]).astype(np.float32)
         latents[:, self.model.config.latent_size :] += (
@@ -204,7 +222,7 @@ class _Task:
             poses = corrected_cameras(poses, unknown["cameras"][chosen], np.zeros(6))
         return latents, poses
 
-    def search(self, found: _Unknown, chosen: Int[np.ndarray, "chosen"]) -> Int[np.ndarray, "chosen groups"]:
+    def search(self, found: Unknown, chosen: Int[np.ndarray, "chosen"]) -> Int[np.ndarray, "chosen groups"]:
         """The entries of fitted codes."""
         assert self.model.codebook is not None
         codebook = jnp.asarray(self.model.codebook)
@@ -212,21 +230,21 @@ class _Task:
         for batch in image_batches(chosen, len(self.framed.images), self.recipe, RAYS):
             latents, poses = self.solution(found, batch.images)
             pixels = framed_pixels(self.framed.subset(batch.images))
-            fixed = (self.model.config, self.recipe, self._network, codebook)
+            fixed = (self.model.config, self.recipe, self.network, codebook)
             codes, cameras = jnp.asarray(latents), jnp.asarray(poses, jnp.float32)
-            best = search_entries(*fixed, codes, cameras, pixels, self._key)
+            best = search_entries(*fixed, codes, cameras, pixels, self.key)
             indices.append(np.asarray(best)[: batch.num_images])
         return np.concatenate(indices)
 
     def around(
         self,
         entries: Float[np.ndarray, "images dimensions"],
-        found: _Unknown,
+        found: Unknown,
         chosen: np.ndarray,
         progress: Progress,
         *,
         residual: bool,
-    ) -> tuple[_Unknown, np.ndarray]:
+    ) -> tuple[Unknown, np.ndarray]:
         """The unknowns fitted again with global dimensions at, or with a ``residual`` near, these entries.
 
         Returns:
@@ -244,13 +262,13 @@ class _Task:
     def attempt(
         self,
         chosen: np.ndarray,
-        initial: _Unknown,
+        initial: Unknown,
         speed: float,
         progress: Progress,
         *,
         center: Float[np.ndarray, "images components"] | None = None,
         code_speed: float = 1.0,
-    ) -> tuple[_Unknown, np.ndarray]:
+    ) -> tuple[Unknown, np.ndarray]:
         """Fit the chosen images.
 
         Args:
@@ -265,19 +283,16 @@ class _Task:
         found = self.mean()
         good = np.zeros(count, bool)
         batches = list(image_batches(chosen, count, self.recipe, RAYS))
-        rates = {
-            "codes": speed * code_speed * _RATE,
-            "local": speed * _LOCAL_RATE,
-            "cameras": speed * _CAMERA_RATE * self.moving,
-        }
+        rates = self.rates(speed)
+        rates["codes"] *= code_speed
         center = found["codes"] if center is None else center
         for number, batch in enumerate(batches):
             own = batch.images[: batch.num_images]
             pixels = framed_pixels(self.framed.subset(batch.images))
             about = jnp.asarray(center[batch.images], jnp.float32)
-            plan = _Plan(self._key, jnp.float32(self.steps), rates, about)
+            plan = _Plan(self.key, jnp.float32(self.steps), rates, about)
             search = _search_from({name: values[batch.images] for name, values in initial.items()})
-            fixed = (self.model.config, self.recipe, self._network, self._space, pixels, plan)
+            fixed = (self.model.config, self.recipe, self.network, self.space, pixels, plan)
             part = BatchOf(number, len(batches), f"{len(chosen)} latent codes")
             search = optimise_batch(partial(_advance, *fixed), search, self.steps, part, progress)
             values = {name: np.asarray(array)[: batch.num_images] for name, array in search.unknown.items()}
@@ -295,20 +310,9 @@ class _Task:
         return found, good[chosen]
 
 
-class _Space(NamedTuple):
-    """Latent space: mean + coefficients @ axes, with axes as long as the standard deviations.
-
-    Attributes:
-        reach: largest norm of the coefficients of a row.
-        local_deviation: standard deviations of the local features, which follow the global dimensions in a code.
-        keypoints: canonical keypoints that tie cameras to where landmarks put them.
-    """
-
-    mean: Float[Array, "latent"]
-    axes: Float[Array, "components latent"]
-    reach: Float[Array, ""]
-    local_deviation: Float[Array, "local"]
-    keypoints: Float[Array, "points 3"]
+def rate_decay(step: Int[Array, ""], steps: Float[Array, ""]) -> Float[Array, ""]:
+    """Factor of all rates at a step of ``steps``."""
+    return _FINAL ** (step / steps)
 
 
 class _Plan(NamedTuple):
@@ -325,7 +329,7 @@ class _Search(NamedTuple):
     """The state of a fit.
 
     Attributes:
-        unknown: ``codes``, ``local`` and ``cameras``, see :data:`_Unknown`.
+        unknown: ``codes``, ``local`` and ``cameras``, see :data:`Unknown`.
         moments: of Adam.
         step: steps done.
         started, ended: loss of each image at the first and at the last step, over the same rays.
@@ -349,7 +353,7 @@ def _advance(
     config: FieldConfig,
     recipe: Recipe,
     network: Network,
-    space: _Space,
+    space: Space,
     pixels: PixelTable,
     plan: _Plan,
     search: _Search,
@@ -358,18 +362,9 @@ def _advance(
     """Steps of Adam on all unknowns, until ``until`` steps are done."""
 
     def loss(unknown: dict[str, Array], number: Int[Array, ""]) -> tuple[Array, Array]:
-        local = unknown["local"] * space.local_deviation[None]
-        codes = space.mean[None] + matmul(unknown["codes"], space.axes)
-        codes = codes + jnp.pad(local, ((0, 0), (codes.shape[1] - local.shape[1], 0)))
-        poses = corrected_cameras(pixels.cam_to_world, unknown["cameras"], jnp.zeros(6))
-        each = image_losses(config, recipe, network, codes, poses, pixels, plan.key, number)
-        prior = _PRIOR_WITH_LOCAL if local.shape[1] else _PRIOR
-        away = unknown["codes"] - plan.center
-        each = each + prior * jnp.sum(away**2, axis=-1) / max(len(space.axes), 1)
-        each = each + _LOCAL_PRIOR * jnp.sum(unknown["local"] ** 2, axis=-1) / max(local.shape[1], 1)
-        if recipe.lambda_camera > 0 and len(space.keypoints):
-            moves = keypoint_displacement(space.keypoints, pixels.intrinsics, pixels.cam_to_world, poses)
-            each = each + recipe.lambda_camera * moves / recipe.size**2
+        codes, local, corrections = unknown["codes"], unknown["local"], unknown["cameras"]
+        each = losses(config, recipe, network, space, pixels, codes, local, corrections, plan.key, number)
+        each = each + code_prior(codes - plan.center, local)
         return jnp.sum(each), each
 
     def step(_: Array, search: _Search) -> _Search:
@@ -377,12 +372,11 @@ def _advance(
         number = jnp.where(search.step == plan.steps - 1, 0, search.step)
         gradient, each = jax.grad(loss, has_aux=True)(search.unknown, number)
         moves, moments = ADAM.update(gradient, search.moments)
-        decay = _FINAL ** (search.step / plan.steps)
+        decay = rate_decay(search.step, plan.steps)
         unknown = {
             name: search.unknown[name] - plan.rates[name] * decay * move for name, move in moves.items()
         }
-        norm = jnp.linalg.norm(unknown["codes"], axis=-1, keepdims=True)
-        unknown["codes"] = unknown["codes"] * jnp.minimum(1.0, space.reach / jnp.maximum(norm, 1e-9))
+        unknown["codes"] = within_reach(space, unknown["codes"])
         started = jnp.where(search.step == 0, each, search.started)
         return _Search(unknown, moments, search.step + 1, started, each)
 

@@ -184,7 +184,7 @@ def fit_prepared(
         seed=fitting.seed,
         progress=progress,
     )
-    return FittedImages(_as_objects(model, prepared, fitted, Tuned({}, fitted.psnr)), fitted)
+    return FittedImages(as_objects(model, prepared, fitted, Tuned({}, fitted.psnr)), fitted)
 
 
 def tune_prepared(
@@ -206,10 +206,11 @@ def tune_prepared(
         shared=shared,
         progress=progress,
     )
-    return _as_objects(model, prepared, found.fitted, tuned)
+    return as_objects(model, prepared, found.fitted, tuned)
 
 
-def _as_objects(model: Model, prepared: PreparedImages, fitted: Fitted, tuned: Tuned) -> Objects:
+def as_objects(model: Model, prepared: PreparedImages, fitted: Fitted, tuned: Tuned) -> Objects:
+    """All prepared images as :func:`fit_images` returns them, with what was fitted to the usable ones."""
     framed, index = prepared.framed, prepared.index
     found = _unfitted(model, prepared.names, prepared.status)
     assert found.cameras is not None

@@ -69,3 +69,19 @@ class FitSettings(Settings, title="Fitting of new images"):
             "seed": self.seed,
         }
         return values | {"code_residual": True} if self.residual else values
+
+
+@dataclass(frozen=True)
+class PersonalSettings(Settings, title="Person"):
+    """How the networks are personalised by several images of one object."""
+
+    spread: float = setting(
+        0.3,
+        minimum=0,
+        maximum=1.0,
+        help="Standard deviation of an image's code about the person's, in standard deviations of the table: for "
+        "expression and light; 0 gives all images the same code.",
+    )
+    tune: bool = setting(
+        True, option="--tune/--no-tune", help="Tune the networks once to all images together."
+    )

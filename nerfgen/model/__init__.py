@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         table_objects,
         typicality,
     )
+    from nerfgen.model.personal import PERSONAL_SCHEMA, save_personal
     from nerfgen.model.preparation import Preparation, recorded_preparation
     from nerfgen.model.recipe import PRESETS, Recipe, recorded_recipe
     from nerfgen.model.regression import ridge
@@ -56,6 +57,7 @@ __all__ = [
     "FEW_LABELS",
     "FEW_OF_A_WORD",
     "MAX_COORDINATE",
+    "PERSONAL_SCHEMA",
     "PRESETS",
     "CodePrior",
     "Direction",
@@ -107,6 +109,7 @@ __all__ = [
     "ridge",
     "save_direction",
     "save_model",
+    "save_personal",
     "stored_objects",
     "table_objects",
     "truncated_draws",

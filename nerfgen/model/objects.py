@@ -22,6 +22,7 @@ from nerfgen.settings import parse_count
 from nerfgen.untrusted import content_of, parse_json
 
 Value = TypeVar("Value")
+_SCHEMAS = ("views/1", "personal/1")
 _MOST_NUMBERS = 10_000_000
 
 
@@ -37,6 +38,11 @@ class ModelShape(NamedTuple):
     rows: int
     code_size: int
     parameters: Mapping[str, PyTree]
+
+    @classmethod
+    def of(cls, model: Model) -> ModelShape:
+        """The sizes of a model in memory."""
+        return cls(len(model.images), model.config.code_size, model.parameters)
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,22 @@ class Objects:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def some(self, numbers: Sequence[int]) -> Objects:
+        """Some of them, in this order."""
+        chosen = list(numbers)
+        return Objects(
+            names=[self.names[number] for number in chosen],
+            status=[self.status[number] for number in chosen],
+            rows=self.rows[chosen],
+            latents=self.latents[chosen],
+            cameras=self.cameras and Cameras(*(part[chosen] for part in self.cameras)),
+            tuned={place: self.tuned[number] for place, number in enumerate(chosen) if number in self.tuned},
+            images={
+                place: self.images[number] for place, number in enumerate(chosen) if number in self.images
+            },
+            extra={name: values[chosen] for name, values in self.extra.items()},
+        )
 
     def check(self, shape: ModelShape) -> None:
         """Check objects that were read from a file against the model that they are of.
@@ -161,7 +183,7 @@ def named_samples(latents: Float[np.ndarray, "samples latent"]) -> Objects:
 
 
 def stored_objects(model: Model, model_digest: str, path: Path, which: str = "all") -> Objects:
-    """Objects of a ``views/1`` file, such as fitted images and samples.
+    """Objects of a ``views/1`` file, such as fitted images and samples, or of a ``personal/1`` file.
 
     Args:
         model_digest: SHA-256 of the model's file: latent codes are meaningless to another model, even of equal sizes.
@@ -170,13 +192,12 @@ def stored_objects(model: Model, model_digest: str, path: Path, which: str = "al
     Raises:
         InputError: the file is not of this kind, lacks these objects, or was made with another model.
     """
-    shape = ModelShape(len(model.images), model.config.code_size, model.parameters)
-    return read_objects(shape, model_digest, path, which)
+    return read_objects(ModelShape.of(model), model_digest, path, which)
 
 
 def read_objects(shape: ModelShape, model_digest: str, path: Path, which: str = "all") -> Objects:
     """As :func:`stored_objects`, of a model that is elsewhere."""
-    with storage.reading(path, "views/1") as file:
+    with storage.reading(path, *_SCHEMAS) as file:
         names = storage.strings(file["name"])
         chosen = np.array(parse_numbers(which, len(names), f"{path}:{which}", "objects"), dtype=int)
         made_from = parse_json(str(file.attrs.get("inputs", "[]")), f"{path}: attribute inputs")
@@ -197,16 +218,20 @@ def _read_objects(
     if has_all(file, "own_cam_to_world", "own_intrinsics"):
         cameras = Cameras(file["own_intrinsics"][:][chosen], file["own_cam_to_world"][:][chosen])
     stored, framed = (_by_number(file, name, chosen) for name in ("tuned", "photographs"))
+    tuned = {
+        place: read_parameters(item, shape.parameters, where=f"tuned/{chosen[place]}", some=True)
+        for place, item in stored.items()
+    }
+    if "delta" in file:
+        delta = read_parameters(file["delta"], shape.parameters, where="delta", some=True)
+        tuned = dict.fromkeys(range(len(chosen)), delta)
     found = Objects(
         names=[names[number] for number in chosen],
         status=[status[number] for number in chosen],
         rows=file["row"][:][chosen],
         latents=file["latents"][:][chosen],
         cameras=cameras,
-        tuned={
-            place: read_parameters(item, shape.parameters, where=f"tuned/{chosen[place]}", some=True)
-            for place, item in stored.items()
-        },
+        tuned=tuned,
         images={place: _read_image(item) for place, item in framed.items()},
     )
     found.check(shape)
@@ -262,7 +287,7 @@ def resolve_references(model: Model, references: Sequence[str]) -> tuple[list[st
             names += map(str, parse_numbers(reference, len(model.images), reference, "rows"))
             continue
         path, which = file_reference(reference)
-        with storage.reading(path, "views/1") as file:
+        with storage.reading(path, *_SCHEMAS) as file:
             count = len(file["name"])
         names += [f"{path.name}:{number}" for number in parse_numbers(which, count, reference, "objects")]
         files[path] = None

@@ -345,6 +345,23 @@ def directions(origin: Origin) -> Call:
     )
 
 
+def personalise(origin: Origin) -> Call:
+    """Of ``personal/1``."""
+    made, parameters = _OfModel.of(origin), origin.parameters
+    images = _images(origin)
+    options = _fitting(origin)
+    del options["residual"]
+    options["tune"] = None if "tune" in options else False
+    return origin.call(
+        "personalise",
+        [made.path, *images],
+        name=None if parameters["name"] == images[0].stem else parameters["name"],
+        spread=parameters["spread"],
+        **options,
+        output=origin.output(made.path.with_name(f"{parameters['name']}.personal.h5")),
+    )
+
+
 def sample(origin: Origin) -> Call:
     """Of ``views/1`` of new objects and of walks."""
     made, parameters = _OfModel.of(origin), origin.parameters

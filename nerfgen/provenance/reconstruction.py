@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nerfgen.errors import InputError
 from nerfgen.mesh import MESH_SCHEMA
+from nerfgen.model import PERSONAL_SCHEMA
 from nerfgen.provenance import model_commands, stage_commands
 from nerfgen.provenance.origin import Call, Origin
 from nerfgen.provenance.written import DATASET, read_written
@@ -42,6 +43,7 @@ _MAKERS: dict[str, tuple[tuple[str, _Maker], ...]] = {
     ),
     "views/1": (("rows", model_commands.render), ("", model_commands.sample)),
     "direction/1": (("", model_commands.directions),),
+    PERSONAL_SCHEMA: (("", model_commands.personalise),),
     "identities/1": (("", model_commands.dataset),),
     "report/1": (("", model_commands.evaluate),),
     "study/1": (("", model_commands.study),),

@@ -10,6 +10,7 @@ from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.image import digest_images, find_images
 from nerfgen.interchange import srn, transforms
+from nerfgen.model import PERSONAL_SCHEMA
 from nerfgen.provenance.written import Written, read_written
 from nerfgen.storage import InputRecord, Record
 from nerfgen.untrusted import is_inside, printable, safe_relative_path
@@ -106,7 +107,7 @@ def images_folder(written: Written, names: Sequence[str], folders: Sequence[Path
 
 def listed_images(written: Written, folders: Sequence[Path]) -> list[str] | None:
     """The images whose record a file holds, in order; None where nothing tells their names."""
-    if written.schema in _LISTING or written.schema == "views/1" or "shard" in written.parameters:
+    if written.schema in (*_LISTING, "views/1", PERSONAL_SCHEMA) or "shard" in written.parameters:
         return written.names
     # A training's images are those of its cameras.
     if written.inputs and written.schema in ("model/1", "checkpoint/1", "pixels/1"):

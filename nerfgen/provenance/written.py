@@ -11,6 +11,7 @@ from typing import Any
 
 from nerfgen import mesh, storage
 from nerfgen.errors import InputError
+from nerfgen.model import PERSONAL_SCHEMA
 from nerfgen.storage import InputRecord, Record, Schema
 from nerfgen.untrusted import parse_json, read_json_input
 
@@ -32,7 +33,8 @@ class Written:
     Attributes:
         schema: key of ``SCHEMAS``, ``mesh/1``, or ``dataset`` for the description of a dataset.
         description: the file that describes the class; empty for a class that ships with nerfgen.
-        names: of its images; of the objects of rendered views; of the held-out images of a landmark estimator.
+        names: of its images, or of those that it was made from; of the objects of rendered views; of the held-out
+            images of a landmark estimator.
         digests: SHA-256 of its images, where it holds them.
         content: of the description of a dataset.
     """
@@ -81,6 +83,8 @@ def read_written(path: Path) -> Written:
         for name, digest in _NAMES.items():
             if name in file:
                 own = storage.strings(file[name])
+                if file.attrs["nerfgen_schema"] == PERSONAL_SCHEMA:
+                    own = own[1:]  # the first is the object itself
                 names += own
                 if digest in file:
                     digests |= dict(zip(own, storage.strings(file[digest]), strict=True))

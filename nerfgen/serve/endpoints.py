@@ -185,6 +185,7 @@ async def personalise(
 ) -> Response:
     """Fit images of one object, and tune the networks once to all of them.
 
+    The codes of the images share what they have in common; the last one of the answer is that of the object itself.
     The answer holds the token of their owner. Renderings and meshes that bring it as `X-Nerfgen-Owner` use the tuned
     networks, and name the images' objects as `fitted`.
     """

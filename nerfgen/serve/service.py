@@ -13,7 +13,14 @@ import numpy as np
 from nerfgen import storage
 from nerfgen.errors import InputError, MissingDependencyError, NerfgenError
 from nerfgen.image import UnreadableImageError
-from nerfgen.inversion import FitSettings, find_networks, fit_prepared, prepare_images, tune_prepared
+from nerfgen.inversion import (
+    FitSettings,
+    find_networks,
+    fit_prepared,
+    personalise_prepared,
+    prepare_images,
+    tune_prepared,
+)
 from nerfgen.live import (
     BusyError,
     ExpiredError,
@@ -266,7 +273,7 @@ class Service:
         Args:
             contents: the image files.
             fitting: with ``tune``, the change of the networks is kept.
-            shared: the images are of one object: keep all, with one change for all.
+            shared: the images are of one object: keep all, with one change for all; the object itself comes last.
 
         Raises:
             InputError: a value is beyond the limits; names the field in backticks.
@@ -287,11 +294,18 @@ class Service:
                 models=self._fitting.models,
                 workers=1,
             )
-            found = fit_prepared(live.model, prepared, fitting, progress)
-            if not fitting.tune:
-                return Fit(found.objects, "")
-            objects = tune_prepared(live.model, prepared, found, fitting, progress, shared=shared)
-            delta = next(iter(objects.tuned.values()), {})
+            if shared:
+                objects = personalise_prepared(
+                    live.model, prepared, "object", fitting=fitting, progress=progress
+                )
+                # The images keep the numbers in which they came.
+                objects = objects.some([*range(1, len(objects)), 0])
+            else:
+                found = fit_prepared(live.model, prepared, fitting, progress)
+                if not fitting.tune:
+                    return Fit(found.objects, "")
+                objects = tune_prepared(live.model, prepared, found, fitting, progress)
+            delta: dict[str, Any] = next(iter(objects.tuned.values()), {})
             codes = dataclasses.replace(objects, images={}, tuned={})
             personal = Personal(live.name, live.record["sha256"], delta, codes)
             return Fit(objects, self.owners.keep(personal))

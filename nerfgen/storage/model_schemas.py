@@ -430,6 +430,70 @@ MODEL_SCHEMAS = (
         },
     ),
     Schema(
+        "personal/1",
+        "one object by several images, and the networks adjusted to it (`nerfgen personalise`)",
+        (
+            Dataset(
+                "name",
+                "string",
+                ("object",),
+                "of the object itself, which comes first, and its images",
+                values=Values(kind="name"),
+            ),
+            Dataset("status", "string", ("object",), "whether the image could be fitted and, if not, why"),
+            Dataset(
+                "row",
+                "int32",
+                ("object",),
+                "-1: none is a row of the table",
+                values=Values(-1),
+            ),
+            Dataset(
+                "latents",
+                "float32",
+                ("object", "latent"),
+                "latent code of the object, and those of its images near it",
+                values=Values(-1e6, 1e6, nan="unusable"),
+            ),
+            Dataset(
+                "own_intrinsics",
+                "float64",
+                ("object", 3, 3),
+                "pinhole matrix of the image, for an image of size 1; of the object itself, that of its most frontal "
+                "image",
+                values=Values(nan="unusable", kind="intrinsics"),
+            ),
+            Dataset(
+                "own_cam_to_world",
+                "float64",
+                ("object", 4, 4),
+                "camera pose of the same image, OpenCV axes",
+                "world",
+                "world",
+                values=Values(nan="unusable", kind="pose"),
+            ),
+            Dataset(
+                "fit_psnr",
+                "float32",
+                ("object",),
+                "PSNR of the reconstruction of an image over all pixels of its window; the first: their mean",
+                "dB",
+                values=Values(nan="anywhere"),
+            ),
+            Dataset(
+                "fit_iterations",
+                "int32",
+                ("object",),
+                "steps of latent fitting, without tuning",
+                values=Values(0),
+            ),
+        ),
+        groups={"photographs": "by object number: the window of the image, uint8"},
+        optional_groups={
+            "delta": "what tuning to all images added to the model's parameters",
+        },
+    ),
+    Schema(
         "identities/1",
         "identities of a shard of a synthetic dataset (`nerfgen sample --dataset`), numbered like their folders",
         (

@@ -8,9 +8,23 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from nerfgen import storage
+from nerfgen.errors import InputError
 from nerfgen.geometry import Cameras
 from nerfgen.live import LiveModel, LiveObject
-from nerfgen.model import Objects, Principal, SampleSettings, mean_object, move_to, new_objects, table_objects
+from nerfgen.model import (
+    ModelShape,
+    Objects,
+    Principal,
+    SampleSettings,
+    file_reference,
+    mean_object,
+    move_to,
+    new_objects,
+    parse_numbers,
+    read_objects,
+    table_objects,
+)
 from nerfgen.provenance import Call
 from nerfgen.render import ViewCameras
 from nerfgen.storage import Record
@@ -74,6 +88,24 @@ class Chosen:
 def mean(live: LiveModel) -> Chosen:
     """The mean of the table."""
     return Chosen(mean_object(live.model.principal), {})
+
+
+def stored(live: LiveModel, reference: str) -> list[Chosen]:
+    """Objects of a file, by reference such as ``fitted.h5:0,2``; unusable ones are left out.
+
+    Raises:
+        InputError: the file is not of this model, or has no usable objects.
+    """
+    path, which = file_reference(reference)
+    found = read_objects(ModelShape.of(live.model), live.record["sha256"], path, "all")
+    numbers = parse_numbers(which, len(found), reference, "objects")
+    usable = storage.usable(found.status)
+    chosen = [
+        Chosen(found.some([number]), {"codes": [f"{path}:{number}"]}) for number in numbers if usable[number]
+    ]
+    if not chosen:
+        raise InputError(f"`codes` {reference} has no usable objects; give a file that has some")
+    return chosen
 
 
 def row(live: LiveModel, number: int) -> Chosen:

@@ -27,6 +27,10 @@ class LatentPanel:
         self._typical = gui.add_markdown("")
         self._gauge = gui.add_progress_bar(0.0)
         self._name = gui.add_markdown("")
+        if visitor.studio.stored:
+            names = [f"{place} · {each.start.names[0]}" for place, each in enumerate(visitor.studio.stored)]
+            menu = gui.add_dropdown("Of the file", names, initial_value=names[0])
+            menu.on_update(visitor.in_order(lambda: self._take(names.index(menu.value))))
         self._seed = gui.add_number("Seed", 0, min=0, max=MAX_SEED, step=1)
         self._truncation = gui.add_slider(
             "Truncation",
@@ -68,6 +72,9 @@ class LatentPanel:
 
         slider.on_update(self._visitor.follow(move))
         return slider
+
+    def _take(self, place: int) -> None:
+        self._visitor.choose(self._visitor.studio.stored[place], with_camera=True)
 
     def _draw(self) -> None:
         seed = int(np.clip(self._seed.value, 0, MAX_SEED))

@@ -18,6 +18,12 @@ class ViewerSettings(Settings, title="Viewer"):
         unit="pixels",
         help="Shorter side up to which frames are sharpened when nothing moves: 256, 512 or 1024.",
     )
+    codes: str | None = setting(
+        None,
+        metavar="FILE[:NUMBERS]",
+        help="Show objects of a file that this model made, such as fitted.h5 or anna.personal.h5:0; the first of them "
+        "when a visitor comes.",
+    )
     browser: bool = setting(
         True, option="--browser/--no-browser", help="Open the viewer in the browser, where there is one."
     )

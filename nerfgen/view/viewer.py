@@ -56,7 +56,7 @@ class Viewer:
         debug: print the tracebacks of faults.
 
     Raises:
-        InputError: nothing can listen at the address.
+        InputError: nothing can listen at the address, or the file of codes has no objects of the model.
 
     Attributes:
         port: that it listens at.
@@ -93,9 +93,12 @@ class Viewer:
             jobs = stack.enter_context(Jobs(queue))
             uploads = stack.enter_context(Uploads(max_bytes=listening.max_bytes))
             pool = stack.enter_context(ThreadPoolExecutor(_THREADS))
+            stored = objects.stored(live, settings.codes) if settings.codes else []
             sizes = tuple(size for size in SHARP_SIZES if size <= settings.size)
             lacking = _lacking(live, fitting, warn)
-            self._studio = Studio(live, queue, jobs, uploads, pool, fitting, lacking, as_line, sizes, debug)
+            self._studio = Studio(
+                live, queue, jobs, uploads, pool, fitting, lacking, as_line, sizes, stored, debug
+            )
             self._thumbnails = Thumbnails(live, queue)
             self._arrange()
             self._stack = stack.pop_all()
@@ -154,7 +157,7 @@ class Viewer:
             LookPanel(visitor)
         with tabs.add_tab("Files"):
             FilesPanel(visitor)
-        visitor.look_through(front_camera(self._live.model))
+        visitor.look_through(visitor.chosen.camera or front_camera(self._live.model))
         visitor.refresh()
 
     def _farewell(self, client: viser.ClientHandle) -> None:

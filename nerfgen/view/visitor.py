@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Executor, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -49,6 +49,7 @@ class Studio:
         lacking: why images can't be fitted; empty where they can.
         as_line: a command as the words of a command line.
         sharp_sizes: shorter sides of frames at rest, pixels.
+        stored: objects of a file that visitors may choose; the first is shown to who comes.
         debug: whether errors that are no user's are printed with their traceback.
     """
 
@@ -61,6 +62,7 @@ class Studio:
     lacking: str
     as_line: Callable[[Call], str]
     sharp_sizes: tuple[int, ...]
+    stored: Sequence[Chosen] = ()
     debug: bool = False
 
 
@@ -79,7 +81,7 @@ class Visitor:
 
     def __init__(self, studio: Studio, client: viser.ClientHandle) -> None:
         self.studio, self.client = studio, client
-        self.chosen = mean(studio.live)
+        self.chosen = studio.stored[0] if studio.stored else mean(studio.live)
         self.look = Look()
         self.shows_depth = False
         self.on_choice: list[Callable[[], None]] = []
