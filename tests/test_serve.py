@@ -641,7 +641,7 @@ def test_images_of_one_person_tune_the_networks(client, portraits, served):
     answer = client.post("/v1/personalise", files=files, data={"steps": 10, "tune_steps": 10})
     assert answer.status_code == 200, answer.text
     found = answer.json()
-    assert [each["tuned"] for each in found["images"]] == [True, True]
+    assert [each["tuned"] for each in found["images"]] == [True] * 3, "both images, then the person"
     owner = {"X-Nerfgen-Owner": found["owner"]}
     assert served[0].service.owners.get(found["owner"]).objects.images == {}, "images are not kept"
     own = picture(render(client, {"fitted": [0, 1], "size": 16}, PNG, **owner))
@@ -650,7 +650,8 @@ def test_images_of_one_person_tune_the_networks(client, portraits, served):
     assert not np.array_equal(
         picture(render(client, body, PNG)), picture(render(client, body, PNG, **owner))
     ), "the networks are tuned"
-    assert field_of(render(client, {"fitted": [2], "size": 16}, PNG, **owner)) == "fitted"
+    assert picture(render(client, {"fitted": [2], "size": 16}, PNG, **owner)).shape == (16, 16, 3)
+    assert field_of(render(client, {"fitted": [3], "size": 16}, PNG, **owner)) == "fitted"
     mesh = client.post("/v1/mesh", json={"fitted": [0], "resolution": 24, "level": 1.0}, headers=owner)
     assert mesh.content.startswith(b"glTF")
 
