@@ -32,7 +32,17 @@ Builder = Callable[[Path, Path], None]
 INPUTS: dict[str, Builder] = {}
 # Good files that inputs are made of, as they are.
 GOOD = (
-    *("age.csv", "age.direction.h5", "cars", "ffhq", "ffhq.zip", "mesh.glb", "model.h5", "mugs"),
+    *(
+        "age.csv",
+        "age.direction.h5",
+        "anna.personal.h5",
+        "cars",
+        "ffhq",
+        "ffhq.zip",
+        "mesh.glb",
+        "model.h5",
+        "mugs",
+    ),
     *("path.json", "photos", "srn", "views.h5"),
 )
 SLOW = ("mug.h5", "people", "report.h5", "study.h5", "trained.h5", "unfinished")
@@ -689,6 +699,12 @@ hdf5("nan-direction.h5", "age.direction.h5", put("vector", 0, math.nan))
 hdf5("long-direction.h5", "age.direction.h5", put("vector", slice(None), 0.9))
 hdf5("direction-without-vector.h5", "age.direction.h5", without("vector"))
 hdf5("direction-of-another.h5", "age.direction.h5", attribute("inputs", "[]"))
+hdf5("person-of-another.h5", "anna.personal.h5", attribute("inputs", "[]"))
+hdf5(
+    "nan-person.h5", "anna.personal.h5", lambda file: next(_arrays(file["delta"])).__setitem__(..., math.nan)
+)
+hdf5("person-without-status.h5", "anna.personal.h5", without("status"))
+hdf5("person-without-photographs.h5", "anna.personal.h5", without("photographs"))
 text("labels-without-header.csv", "a.png,1\nb.png,2\n")
 text("labels-of-strangers.csv", "image,value\nstranger.png,1\n")
 text("labels-of-three.csv", "image,value\n000000.png,red\n000001.png,green\n000002.png,blue\n")

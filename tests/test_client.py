@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+from good_files import make_personal
 from PIL import Image
 
 import nerfgen
@@ -190,6 +191,15 @@ def test_changes_of_networks_are_sent_where_the_server_lacks_them(server, remote
     assert_same(remote.render(shown, cameras, SMALL), expected)
     server.service.owners._kept.clear()
     assert_same(remote.render(shown, cameras, SMALL), expected)
+
+
+@pytest.mark.slow
+def test_the_command_shows_a_person_on_the_server(call, server, tmp_path):
+    make_personal(tmp_path / "anna.h5", PLANES)
+    shown = ["--codes", tmp_path / "anna.h5", "--yaw", 20, "--size", 12]
+    local, remote = both(call, server, tmp_path, *shown)
+    assert_same_files(local, remote)
+    assert len({key.split("/")[1] for key in contents(local) if key.startswith("tuned/")}) == 3
 
 
 def contents(path):

@@ -367,6 +367,40 @@ def test_meshes_as_shown(walked: Path, call: Callable[..., None], capsys: pytest
 
 @pytest.mark.slow
 @pytest.mark.mediapipe
+def test_personalising_as_shown(
+    walked: Path, call: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the few steps that three heads of the table need; what needs a server is tested with the client."""
+    (walked / "anna").mkdir()
+    for number in (3, 4, 5):
+        shutil.copy(walked / "photos" / f"{number:06d}.png", walked / "anna")
+    small = {
+        "personalise": ["--tune-steps", 10],
+        "render": ["--size", 24, "--samples", 4],
+        "export": [],
+        "sample": ["--size", 24, "--samples", 4],
+    }
+    with contextlib.chdir(walked):
+        for line in shell_lines("docs/personalising.md"):
+            words = shlex.split(line)[1:]
+            if words[0] == "view":
+                answers([*words, "--port", "0", "--no-browser"], walked, "/")
+            elif "--server" not in words:
+                call(*words, *small[words[0]], "-q")
+        for name in re.findall(
+            r"[\w-]+\.(?:png|mp4|h5|glb)\b", "\n".join(shell_lines("docs/personalising.md"))
+        ):
+            assert name in ("model.h5", "served.mp4") or Path(name).is_file(), name
+        capsys.readouterr()
+        (snippet,) = blocks("docs/personalising.md", "python")
+        exec(compile(snippet, "docs/personalising.md", "exec"), {"__name__": "page"})
+    said = capsys.readouterr().out
+    assert said.startswith("anna ['ok', ")
+    assert said.rstrip().endswith("(1, 3, 64, 64, 3)")
+
+
+@pytest.mark.slow
+@pytest.mark.mediapipe
 def test_python_page_runs(walked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     values: dict[str, Any] = {"__name__": "page"}
     labels(walked / "photos" / "smile.csv", [f"{number:06d}.png" for number in range(24)], "value")

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import typer
 from edited import edited
+from good_files import make_personal
 from PIL import Image
 
 pytest.importorskip("viser")
@@ -480,3 +481,34 @@ def test_a_path_passes_its_keyframes_and_turns_about_the_object():
     for number, keyframe in enumerate(keyframes):
         np.testing.assert_allclose(path.cam_to_world[10 * number], keyframe.cam_to_world[0], atol=1e-6)
     np.testing.assert_allclose(np.linalg.norm(path.cam_to_world[:, :3, 3], axis=1), 4.0, atol=1e-6)
+
+
+def test_objects_of_a_file_are_shown(live, tmp_path):
+    file = tmp_path / "anna.h5"
+    make_personal(file, live.path)
+    settings = ViewerSettings(size=SIZE, codes=f"{file}:0,2")
+    with Viewer(live, Listening(port=0), settings, as_line=line) as viewer, Page(viewer.url, WINDOW) as page:
+        page.look(pose(0.0), FOV)
+        page.input("Command")
+        first = still(page)
+        assert "Shown: **anna**" in page.words()
+        page.set("Of the file", "1 · second.jpg")
+        second = still(page)
+        assert differs(first, second) > 0.5
+        assert "Shown: **second.jpg**" in page.words()
+        page.press("Command for")
+        assert page.wait(lambda: f"--codes {file}:2" in page.words())
+        assert "Save the code first" not in page.words()
+        page.press("Back to the mean")
+        assert differs(still(page), second) > 0.5
+
+
+def test_a_file_without_usable_objects_is_refused(live, tmp_path):
+    file = tmp_path / "anna.h5"
+    make_personal(file, live.path)
+    with edited(file) as opened:
+        opened["status"][:] = "no_object"
+    with pytest.raises(InputError, match=r"`codes` .*anna.h5:1 has no usable objects"):
+        Viewer(live, Listening(port=0), ViewerSettings(codes=f"{file}:1"), as_line=line)
+    with pytest.raises(InputError, match=r"anna.h5:7: out of range"):
+        Viewer(live, Listening(port=0), ViewerSettings(codes=f"{file}:7"), as_line=line)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from nerfgen.errors import InputError
 from nerfgen.geometry import yaw_pitch_roll
 from nerfgen.inversion.image_preparation import (
     ImageSource,
@@ -21,6 +22,9 @@ from nerfgen.inversion.settings import FitSettings, PersonalSettings
 from nerfgen.inversion.tuning import Tuned
 from nerfgen.model import Model, Objects, concatenate
 from nerfgen.parallel import Progress, silent
+
+# All are fitted at the same time, in some 7 MB each at 64 x 64 pixels.
+_MOST_IMAGES = 1000
 
 
 def personalise(
@@ -50,10 +54,12 @@ def personalise(
         same change of the networks, if it improves the mean PSNR.
 
     Raises:
-        InputError: a path does not exist, or no image could be fitted.
+        InputError: a path does not exist, there are more than 1,000 images, or no image could be fitted.
         NoUsableImageError: no image is usable.
     """
     inputs, names = name_images(images)
+    if len(inputs) > _MOST_IMAGES:
+        raise InputError(f"{len(inputs):,} images are too many of one object; give at most {_MOST_IMAGES:,}")
     prepared = prepare_images(
         model,
         inputs,
