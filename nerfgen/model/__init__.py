@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         table_objects,
         typicality,
     )
-    from nerfgen.model.personal import PERSONAL_SCHEMA, save_personal
+    from nerfgen.model.person_file import PERSONAL_SCHEMA, save_personal
     from nerfgen.model.preparation import Preparation, recorded_preparation
     from nerfgen.model.recipe import PRESETS, Recipe, recorded_recipe
     from nerfgen.model.regression import ridge
