@@ -7,9 +7,10 @@ each promising window in rounds, each about the similarity of the landmarks that
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,17 +18,25 @@ from flax.errors import FlaxError
 from jaxtyping import Float, UInt8
 
 from nerfgen.errors import InputError
-from nerfgen.image import InputImage, resample_window
+from nerfgen.image import InputImage
 from nerfgen.landmark import similarity
 from nerfgen.landmark.estimator import Detection
 from nerfgen.landmark.estimator_file import TrainedEstimator, load_estimator
 from nerfgen.landmark.network import LANDMARK_SIZE, Networks, expected_points
-from nerfgen.landmark.search import WindowSearch, centered_frames, distinct, in_batches
+from nerfgen.landmark.search import (
+    NUM_STAGES,
+    ReducedImage,
+    WindowSearch,
+    centered_frames,
+    distinct,
+    in_batches,
+)
 from nerfgen.objectclass import ObjectClass
 
 _SEARCH_SIZE = 768  # longer side to which an image is reduced for the search, pixels
 # Candidates with a smaller fraction of the most votes are measured only where the others are no certain objects.
 _WEAK = 0.2
+_HOPELESS = 0.02  # product of probability and trust after the first round, below which there are no others
 _MAX_MEASURED_TWICE = 5  # candidates that get more than one round
 _ROUNDS = 3
 _CERTAIN = 0.8  # score of an object that ends the search
@@ -72,91 +81,124 @@ class ObjectDetector:
         Raises:
             nerfgen.image.UnreadableImageError: the image can't be decoded.
         """
-        pixels, scale = image.pixels(_SEARCH_SIZE)
+        seen = _Seen(image, *image.pixels(_SEARCH_SIZE))
         found: list[DetectedObject] = []
-        for candidates in self._search.stages(pixels):
-            strong = candidates.votes >= _WEAK * candidates.votes.max(initial=0.0)
-            for some in (strong, ~strong):
-                found += self._objects(image, pixels, scale, candidates.frames[some])
-                if any(item.score >= _CERTAIN for item in found):
-                    return self._distinct(found)
-        # The search misses leaning objects, and some that fill the image.
-        further = [self._search.rotated(pixels, turns).frames for turns in (1, 3)]
-        found += self._objects(image, pixels, scale, np.concatenate([centered_frames(pixels), *further]))
-        return self._distinct(found)
-
-    def _distinct(self, found: list[DetectedObject]) -> list[DetectedObject]:
-        """Different objects by descending score."""
+        for frames in self._candidates(seen):
+            found += self._objects(seen, frames)
+            if any(item.score >= _CERTAIN for item in found):
+                break
+        if not found:
+            return []
         frames = similarity.fit(self._shape, np.stack([item.points for item in found]))
         return [found[row] for row in distinct(frames, np.array([item.score for item in found]))]
 
-    def _objects(
-        self,
-        image: InputImage,
-        pixels: UInt8[np.ndarray, "height width 3"],
-        scale: tuple[float, float],
-        frames: Float[np.ndarray, "window 2 3"],
-    ) -> list[DetectedObject]:
-        """The objects about frames of an image that was reduced to ``pixels``, by descending score."""
+    def _candidates(self, seen: _Seen) -> Iterator[Float[np.ndarray, "candidate 2 3"]]:
+        """Frames of possible objects, the likeliest first: of upright objects, then of others, which a search for
+        upright ones misses; those of large objects before those of small ones."""
+        pixels = seen.pixels
+        for stage in range(NUM_STAGES):
+            found = self._search.candidates(pixels, stage)
+            strong = found.votes >= _WEAK * found.votes.max(initial=0.0)
+            yield found.frames[strong]
+            yield found.frames[~strong]
+            rotated = [self._search.rotated(pixels, turns, stage).frames for turns in (1, 3)]
+            # Some objects that fill the image are missed too.
+            yield np.concatenate([*([centered_frames(pixels)] if stage == 0 else []), *rotated])
+
+    def _objects(self, seen: _Seen, frames: Float[np.ndarray, "window 2 3"]) -> list[DetectedObject]:
+        """The objects about frames in the reduced image, by descending score."""
         if not len(frames):
             return []
-        smallest = float(similarity.window_size(frames).min())
-        if smallest < LANDMARK_SIZE and max(image.size) > max(pixels.shape[:2]):
-            # Objects that are small in the reduced image are measured at a higher resolution.
-            finer, finer_scale = image.pixels(round(_SEARCH_SIZE * 1.25 * LANDMARK_SIZE / smallest))
-            ratio = np.array(finer_scale) / np.array(scale)
-            frames = frames * ratio[None, :, None]
-            pixels, scale = finer, finer_scale
-        points, probabilities, trust = self.measure(pixels, frames, rounds=1)
-        promising = np.argsort(-(1 - probabilities[:, 0]) * trust, kind="stable")[:_MAX_MEASURED_TWICE]
-        frames = _updated(frames, similarity.fit(self._shape, points))[promising]
-        points, probabilities, trust = self.measure(pixels, frames, rounds=_ROUNDS - 1)
+        pixels, scale = seen.at(frames)
+        frames = frames * (np.array(scale) / np.array(seen.scale))[None, :, None]
+        first = self._measure(pixels, frames, mirrored=False)
+        likely = (1 - first.probabilities[:, 0]) * first.trust
+        rows = [row for row in distinct(first.frames, likely) if likely[row] > _HOPELESS]
+        frames = first.frames[rows[:_MAX_MEASURED_TWICE]]
+        if not len(frames):
+            return []
+        rounds = []
+        for _ in range(_ROUNDS - 1):
+            rounds.append(self._measure(pixels, frames, mirrored=True))
+            frames = rounds[-1].frames
+        last, probabilities = rounds[-1], np.mean([each.probabilities for each in rounds], axis=0)
         labels = 1 + probabilities[:, 1:].argmax(axis=1)
-        scores = probabilities[np.arange(len(points)), labels] * trust
-        frames = similarity.fit(self._shape, points)
+        scores = probabilities[np.arange(len(frames)), labels] * last.trust
+        fitted = similarity.fit(self._shape, last.points)
         return [
             DetectedObject(
-                points[row] / scale,
+                last.points[row] / scale,
                 int(labels[row]),
                 float(scores[row]),
-                float(similarity.window_size(frames[row]) / scale[0]),
+                float(similarity.window_size(fitted[row]) / scale[0]),
             )
-            for row in distinct(frames, scores)
+            for row in distinct(fitted, scores)
         ]
 
-    def measure(
-        self, image: UInt8[np.ndarray, "height width 3"], frames: Float[np.ndarray, "window 2 3"], rounds: int
-    ) -> tuple[
-        Float[np.ndarray, "window landmark 2"],
-        Float[np.ndarray, "window labels"],
-        Float[np.ndarray, " window"],
-    ]:
-        """Landmarks about frames, in rounds: each one starts from the frames of the landmarks before.
+    def _measure(
+        self, image: ReducedImage, frames: Float[np.ndarray, "window 2 3"], *, mirrored: bool
+    ) -> _Measured:
+        """Landmarks about frames.
 
-        Returns:
-            Landmarks in the image's pixels; probabilities of no object and of each class; trust in the landmarks, 0 to
-            1, by their agreement with those of the mirror image and with the mean shape.
+        Args:
+            mirrored: average with what the mirrored windows show.
         """
-        probabilities, disagreement = [], np.zeros(len(frames))
-        points = np.zeros((len(frames), *self._shape.shape))
-        for _ in range(rounds):
-            windows = np.stack([_upright_window(image, frame) for frame in frames])
-            both = np.concatenate([windows, windows[:, :, ::-1]])
-            logits, located = in_batches(self._locate, self._parameters, both, _BATCHES)
-            own, mirrored = np.split(located, 2)
-            mirrored = (mirrored * (-1, 1) + (1, 0))[:, self._mirrored]
-            disagreement = np.sqrt(((own - mirrored) ** 2).sum(-1).mean(-1))
-            probabilities.append(
-                np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-                .reshape(2, len(frames), -1)
-                .mean(0)
-            )
-            points = similarity.apply(frames, (own + mirrored) / 2)
-            frames = _updated(frames, similarity.fit(self._shape, points))
+        windows = np.stack([_upright_window(image, frame) for frame in frames])
+        given = np.concatenate([windows, windows[:, :, ::-1]]) if mirrored else windows
+        logits, located = in_batches(self._locate, self._parameters, given, _BATCHES)
+        probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
+        disagreement = np.zeros(len(frames))
+        if mirrored:
+            located, other = np.split(located, 2)
+            other = (other * (-1, 1) + (1, 0))[:, self._mirrored]
+            disagreement = np.sqrt(((located - other) ** 2).sum(-1).mean(-1))
+            located = (located + other) / 2
+            probabilities = probabilities.reshape(2, len(frames), -1).mean(0)
+        points = similarity.apply(frames, located)
+        frames = _updated(frames, similarity.fit(self._shape, points))
         shape = similarity.apply(similarity.inverse(frames), points)
         deformation = np.sqrt(((shape - self._shape) ** 2).sum(-1).mean(-1))
         trust = 1 / (1 + (disagreement / _DISAGREEMENT) ** 4) / (1 + (deformation / _DEFORMATION) ** 4)
-        return points, np.mean(probabilities, axis=0), trust
+        return _Measured(points, frames, probabilities, trust)
+
+
+class _Measured(NamedTuple):
+    """Landmarks about frames.
+
+    Attributes:
+        points: in the image's pixels.
+        frames: of the landmarks; those that were given where they are degenerate.
+        probabilities: of no object and of each class.
+        trust: 0 to 1, by the agreement of the landmarks with those of the mirror image and with the mean shape.
+    """
+
+    points: Float[np.ndarray, "window landmark 2"]
+    frames: Float[np.ndarray, "window 2 3"]
+    probabilities: Float[np.ndarray, "window labels"]
+    trust: Float[np.ndarray, " window"]
+
+
+class _Seen:
+    """An image as the search sees it, and at higher resolutions.
+
+    Attributes:
+        pixels: the reduced image.
+        scale: its pixels in one of the image's, in x and y.
+    """
+
+    def __init__(
+        self, image: InputImage, pixels: UInt8[np.ndarray, "height width 3"], scale: tuple[float, float]
+    ) -> None:
+        self._image, self.pixels, self.scale = image, ReducedImage(pixels), scale
+
+    def at(self, frames: Float[np.ndarray, "window 2 3"]) -> tuple[ReducedImage, tuple[float, float]]:
+        """The image in the resolution in which frames are measured, and its scale: objects that are small in the
+        reduced image are measured at a higher resolution."""
+        smallest = float(similarity.window_size(frames).min())
+        if smallest >= LANDMARK_SIZE or max(self._image.size) <= max(self.pixels.shape):
+            return self.pixels, self.scale
+        pixels, scale = self._image.pixels(round(_SEARCH_SIZE * 1.25 * LANDMARK_SIZE / smallest))
+        return ReducedImage(pixels), scale
 
 
 class NetworkEstimator:
@@ -222,9 +264,7 @@ def _programs(num_points: int, num_classes: int) -> tuple[Any, Any, Any]:
     return jax.jit(classes), compiled(networks.propose), compiled(networks.locate)
 
 
-def _upright_window(
-    image: UInt8[np.ndarray, "height width 3"], frame: Float[np.ndarray, "2 3"]
-) -> UInt8[np.ndarray, "96 96 3"]:
+def _upright_window(image: ReducedImage, frame: Float[np.ndarray, "2 3"]) -> UInt8[np.ndarray, "96 96 3"]:
     """The window of a frame."""
     from PIL import Image
 
@@ -233,7 +273,7 @@ def _upright_window(
     side = float(similarity.window_size(frame)) * np.sqrt(2.0)
     corner = center - side / 2
     size = 2 * LANDMARK_SIZE
-    around, _ = resample_window(image, (*corner, side), size)
+    around = image.window(np.array([*corner, side]), size)
     inner = frame.copy()
     inner[:, 2] -= corner
     (a, b, c), (d, e, f) = inner * (size / side)

@@ -22,7 +22,8 @@ _MIN_WINDOW = 1 / 12  # size of the smallest windows, in the same unit
 _MIN_WINDOW_PIXELS = 32.0  # and in pixels
 _LEVEL_RATIO = 1.4  # between successive window sizes
 # Levels of the stages: objects of half the image or more are in the first.
-_STAGES = (4, 2)
+_STAGES = (slice(0, 4), slice(4, 6), slice(6, None))
+NUM_STAGES = len(_STAGES)
 _STRIDE = 14  # between neighbouring windows, pixels of the proposal network
 _MIN_PROBABILITY = 0.1  # of an object, for a window to become a candidate
 _MAX_CANDIDATES = 16
@@ -31,8 +32,8 @@ _MAX_CANDIDATES = 16
 _SIZE_RATIO = 1.5
 # Windows that are classified together, and those of which landmarks are proposed.
 _CLASSIFIED, _PROPOSED = (32, 128), (8, 32)
-# Fewest pixels of a reduced image in one of a level: the image is halved as long as there are more.
-_REDUCED = 2.0
+# Fewest pixels of a reduced image in one of a window.
+_REDUCED = 1.0
 
 Program = Callable[[Any, UInt8[np.ndarray, "window size size 3"]], Any]
 
@@ -64,29 +65,10 @@ class WindowSearch:
     ) -> None:
         self._classify, self._propose, self._parameters, self._shape = classify, propose, parameters, shape
 
-    def stages(self, image: UInt8[np.ndarray, "height width 3"]) -> Iterator[Candidates]:
-        """Candidates of large windows, then those of smaller and smaller ones, each in the image's pixels."""
-        levels = list(_levels(image.shape[1], image.shape[0]))
-        ends = np.cumsum([0, *_STAGES])
-        reduced = _Reduced(image)
-        for start, stop in zip(ends, [*ends[1:], len(levels)], strict=True):
-            if levels[start:stop]:
-                yield self._candidates(reduced, levels[start:stop])
-
-    def everywhere(self, image: UInt8[np.ndarray, "height width 3"]) -> Candidates:
-        """Candidates of windows of all sizes."""
-        return self._candidates(_Reduced(image), list(_levels(image.shape[1], image.shape[0])))
-
-    def rotated(self, image: UInt8[np.ndarray, "height width 3"], turns: int) -> Candidates:
-        """Candidates in the image rotated counter-clockwise by quarter turns, in the image's pixels."""
-        height, width = image.shape[:2]
-        # From the rotated image to the image.
-        back = {1: [[0.0, -1.0, width], [1.0, 0.0, 0.0]], 3: [[0.0, 1.0, 0.0], [-1.0, 0.0, height]]}[turns]
-        found = self.everywhere(np.ascontiguousarray(np.rot90(image, turns)))
-        frames = similarity.compose(np.broadcast_to(np.array(back), found.frames.shape), found.frames)
-        return found._replace(frames=frames)
-
-    def _candidates(self, image: _Reduced, levels: Sequence[_Level]) -> Candidates:
+    def candidates(self, image: ReducedImage, stage: int) -> Candidates:
+        """Candidates in the image's pixels; the stages go from large windows to small ones."""
+        height, width = image.shape
+        levels = list(_levels(width, height))[_STAGES[stage]]
         if not levels:
             return Candidates(np.zeros((0, 2, 3)), np.zeros(0))
         cut = [level.windows(image) for level in levels]
@@ -108,6 +90,15 @@ class WindowSearch:
         votes = _votes(frames, probability)
         kept = distinct(frames, votes, size_ratio=_SIZE_RATIO)[:_MAX_CANDIDATES]
         return Candidates(frames[kept], votes[kept])
+
+    def rotated(self, image: ReducedImage, turns: int, stage: int) -> Candidates:
+        """Candidates in the image rotated counter-clockwise by quarter turns, in the image's pixels."""
+        height, width = image.shape
+        # From the rotated image to the image.
+        back = {1: [[0.0, -1.0, width], [1.0, 0.0, 0.0]], 3: [[0.0, 1.0, 0.0], [-1.0, 0.0, height]]}[turns]
+        found = self.candidates(image.rotated(turns), stage)
+        frames = similarity.compose(np.broadcast_to(np.array(back), found.frames.shape), found.frames)
+        return found._replace(frames=frames)
 
 
 def in_batches(
@@ -133,19 +124,34 @@ def in_batches(
     return [np.concatenate(values) for values in zip(*outputs, strict=True)]
 
 
-class _Reduced:
-    """An image, and the same reduced by powers of two as they are needed."""
+class ReducedImage:
+    """An image, with itself reduced by powers of two as they are needed."""
 
-    def __init__(self, image: UInt8[np.ndarray, "height width 3"]) -> None:
-        self._images = {1: image}
+    def __init__(self, pixels: UInt8[np.ndarray, "height width 3"]) -> None:
+        self._pixels = [np.ascontiguousarray(pixels)]
+        self._rotated: dict[int, ReducedImage] = {}
 
-    def by(self, factor: int) -> UInt8[np.ndarray, "_ _ 3"]:
-        """The image reduced by a power of two; a block beyond its border is of the part inside."""
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width."""
+        height, width, _ = self._pixels[0].shape
+        return height, width
+
+    def rotated(self, turns: int) -> ReducedImage:
+        """The image rotated counter-clockwise by quarter turns."""
+        if turns not in self._rotated:
+            self._rotated[turns] = ReducedImage(np.rot90(self._pixels[0], turns))
+        return self._rotated[turns]
+
+    def window(self, window: Float[np.ndarray, " 3"], size: int) -> UInt8[np.ndarray, "size size 3"]:
+        """A square window (x0, y0, side), as of :func:`nerfgen.image.resample_window`."""
         from PIL import Image
 
-        if factor not in self._images:
-            self._images[factor] = np.asarray(Image.fromarray(self.by(factor // 2)).reduce(2))
-        return self._images[factor]
+        halvings = max(0, int(np.log2(max(window[2] / size / _REDUCED, 1.0))))
+        while len(self._pixels) <= halvings and min(self._pixels[-1].shape[:2]) > 1:
+            self._pixels.append(np.asarray(Image.fromarray(self._pixels[-1]).reduce(2)))
+        halvings = min(halvings, len(self._pixels) - 1)
+        return resample_window(self._pixels[halvings], window / 2**halvings, size)[0]
 
 
 class _Level(NamedTuple):
@@ -164,16 +170,12 @@ class _Level(NamedTuple):
     y0: float
 
     def windows(
-        self, image: _Reduced
+        self, image: ReducedImage
     ) -> tuple[UInt8[np.ndarray, "window 48 48 3"], Float[np.ndarray, "window 3"]]:
         """The windows and their positions (x0, y0, side)."""
         step = self.side / PROPOSAL_SIZE
         size = PROPOSAL_SIZE + _STRIDE * (max(self.columns, self.rows) - 1)
-        factor = 1
-        while step / factor >= 2 * _REDUCED and min(image.by(factor).shape[:2]) > 1:
-            factor *= 2
-        place = np.array([self.x0, self.y0, size * step]) / factor
-        raster, _ = resample_window(image.by(factor), place, size)
+        raster = image.window(np.array([self.x0, self.y0, size * step]), size)
         views = sliding_window_view(raster, (PROPOSAL_SIZE, PROPOSAL_SIZE, 3))[::_STRIDE, ::_STRIDE, 0]
         views = views[: self.rows, : self.columns]
         row, column = np.mgrid[: self.rows, : self.columns] * (_STRIDE * step)
@@ -195,9 +197,9 @@ def _levels(width: int, height: int) -> Iterator[_Level]:
         side /= _LEVEL_RATIO
 
 
-def centered_frames(image: UInt8[np.ndarray, "height width 3"]) -> Float[np.ndarray, "window 2 3"]:
+def centered_frames(image: ReducedImage) -> Float[np.ndarray, "window 2 3"]:
     """Frames of an object that fills the image, upright or leaning."""
-    height, width = image.shape[:2]
+    height, width = image.shape
     whole = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]) * max(width, height)
     whole[:, 2] = (np.array([width, height]) - max(width, height)) / 2
     sides, turns = (
