@@ -315,20 +315,26 @@ def programs_of_a_step(
 def programs_of_landmarks() -> Programs:
     sizes = (KEYPOINTS, 2)
 
-    def windows(size: int) -> augmentation.Windows:
+    def windows(size: int, counts: augmentation.Counts) -> augmentation.Windows:
+        """Two of those without an object for each that counts."""
+        count = counts.objects + 2 * counts.others
         return augmentation.Windows(
-            array(4, size, size, 3, dtype=jnp.uint8), array(4, KEYPOINTS, 2), array(4, dtype=jnp.int32)
+            array(count, size, size, 3, dtype=jnp.uint8),
+            array(count, KEYPOINTS, 2),
+            array(count, dtype=jnp.int32),
         )
 
-    batch = augmentation.Batch(windows(PROPOSAL_SIZE), windows(LANDMARK_SIZE))
+    proposed, located = augmentation.window_counts(3)
+    batch = augmentation.Batch(windows(PROPOSAL_SIZE, proposed), windows(LANDMARK_SIZE, located))
     state = jax.eval_shape(lambda: training.initial_state(*sizes, 0))
-    propose, locate = network_estimator._programs(*sizes)
+    classify, propose, locate = network_estimator._programs(*sizes)
     return {
         "landmark.network.Networks.initial": (jax.jit(lambda: Networks(*sizes).initial(0)), ()),
         "landmark.training.make_step.step": (
-            training.make_step(*sizes, 0),
+            training.make_step(*sizes, 0, 3),
             (state, batch, np.int32(0), np.float32(0)),
         ),
+        "landmark.network_estimator._programs": (classify, (state.parameters, batch.proposal.pixels)),
         "landmark.network_estimator._programs.compiled:propose": (
             propose,
             (state.parameters, batch.proposal.pixels),

@@ -154,7 +154,7 @@ def make_estimator(path: Path) -> None:
     save_estimator(
         storage.Stage(path, "landmarker/1", described, {"steps": 0}),
         TrainedEstimator(
-            (described,), random.uniform(0.2, 0.8, (len(MUG_NAMES), 2)).astype(np.float32), parameters
+            (described,), random.uniform(0.2, 0.8, (1, len(MUG_NAMES), 2)).astype(np.float32), parameters
         ),
         held_out=["0.png"],
         errors=np.zeros((1, len(MUG_NAMES)), np.float32),

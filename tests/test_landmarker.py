@@ -216,7 +216,8 @@ def test_augmented_points_follow_the_pixels(badges):
     described = object_class(badges / "badge.toml")
     found = gather_images([AnnotatedFolder(badges, badges / "badges.csv")], [described])
     shape = similarity.mean_shape(found.points)
-    examples, _ = load_examples(found.paths, found.points, found.labels, shape)
+    frames = similarity.fit(shape, found.points)
+    examples, _ = load_examples(found.paths, found.points, found.labels, frames)
     augmenter = Augmenter(examples, described.mirrored, draw_textures(4, 0), mirror=True, batch=24, seed=3)
     colors = np.array([[30, 30, 60], [60, 30, 30], [40, 120, 40]])
     seen = []
@@ -334,7 +335,9 @@ def untrained(tmp_path):
     """An estimator file with weights of 0, after a change of one of its parts."""
     shapes = jax.eval_shape(lambda: Networks(9, 1).initial(0))
     weights = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes)
-    trained = TrainedEstimator((object_class("cat"),), np.random.default_rng(0).uniform(size=(9, 2)), weights)
+    trained = TrainedEstimator(
+        (object_class("cat"),), np.random.default_rng(0).uniform(size=(1, 9, 2)), weights
+    )
 
     def write(**changed):
         path = tmp_path / "cats.h5"
@@ -355,8 +358,8 @@ def test_files_whose_parts_do_not_fit_are_refused(untrained):
     weights = loaded.parameters
     poisoned = {**weights, "finder": {"Conv_0": {"kernel": np.full((3, 3, 3, 16), np.nan, np.float32)}}}
     for changed in (
-        {"shape": np.full((9, 2), np.nan)},
-        {"shape": np.zeros((9, 2))},
+        {"shapes": np.full((1, 9, 2), np.nan)},
+        {"shapes": np.zeros((1, 9, 2))},
         {"threshold": np.nan},
         {"classes": (object_class("cat"),) * 2},
         {"parameters": {"finder": weights["finder"]}},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +20,7 @@ EPILOG = runtime.examples(
     "nerfgen train-landmarker cats cats/landmarks.csv -o cat.h5 --split-by 9 --picture held-out.png",
     "nerfgen train-landmarker CAT CAT --class cat -o cat.h5 --minutes 10",
     "nerfgen train-landmarker cats cats.csv dogs dogs.json --class cat --class dog -o pets.h5",
+    "nerfgen train-landmarker cats cats.csv people people/landmarks.h5 --class cat --class face -o both.h5",
     "nerfgen train-landmarker mugs mugs.csv --class ./mug.toml --negatives kitchens -o mug.h5",
     "nerfgen landmark photos --class cat --model cat.h5",
 )
@@ -33,7 +34,8 @@ def train_landmarker(
         typer.Argument(
             metavar="IMAGES ANNOTATIONS ...",
             help="Folder of images and their annotations: a .csv file (image,x0,y0,... or image,NAME_x,NAME_y,...), "
-            "a COCO .json file, or a folder of the CAT dataset's .cat files. Several such pairs may follow.",
+            "a COCO .json file, a folder of the CAT dataset's .cat files, or what `nerfgen landmark` wrote (.h5). Several "
+            "such pairs may follow.",
             show_default=False,
         ),
     ],
@@ -114,22 +116,34 @@ def train_landmarker(
     reporter.result(
         summary,
         f"{summary['images']} images, {summary['steps']} steps in {summary['seconds']:.0f} s -> {file}"
-        + _errors(summary, described[0]),
+        + _errors(summary, described),
     )
 
 
-def _errors(summary: dict[str, object], described: Any) -> str:
+def _errors(summary: dict[str, Any], classes: Sequence[Any]) -> str:
     """The errors in held-out images, as the end of a text."""
     if not summary["held_out"]:
         return ""
-    unit = f"the distance of {' and '.join(described.unit)}" if described.unit else "the landmarks' spread"
-    lines = [
-        f"\n{summary['held_out']} held out: {summary['found_percent']:.1f}% found; mean error in percent of {unit}:"
+    whole = f"\n{summary['held_out']} held out: {summary['found_percent']:.1f}% found"
+    if len(classes) == 1:
+        return f"{whole}; {_figures(summary, classes[0])}"
+    lines = [f"{whole}, {summary['class_percent']:.1f}% of them with the right class"]
+    lines += [
+        f"{described.name}: {summary['classes'][described.name]['found_percent']:.1f}% found; "
+        + _figures(summary["classes"][described.name], described)
+        for described in classes
+        if described.name in summary["classes"]
     ]
+    return "\n".join(lines)
+
+
+def _figures(figures: dict[str, Any], described: Any) -> str:
+    """The errors of one class."""
+    unit = f"the distance of {' and '.join(described.unit)}" if described.unit else "the landmarks' spread"
     names = ["all", *described.groups, *described.landmark_names]
     keys = ["error_percent", *(f"{name}_error_percent" for name in names[1:])]
-    lines += [f"  {name} {summary[key]:.2f}" for name, key in dict(zip(names, keys, strict=True)).items()]
-    return "\n".join(lines)
+    lines = [f"  {name} {figures[key]:.2f}" for name, key in dict(zip(names, keys, strict=True)).items()]
+    return "\n".join([f"mean error in percent of {unit}:", *lines])
 
 
 @contextmanager

@@ -103,6 +103,19 @@ class Windows(NamedTuple):
     labels: Int[np.ndarray | Array, " window"]
 
 
+class Counts(NamedTuple):
+    """Windows of one network in a batch: with an object, and without."""
+
+    objects: int
+    others: int
+
+
+def window_counts(batch: int) -> tuple[Counts, Counts]:
+    """Of the proposal network and of the landmark network, for ``batch`` objects."""
+    # The landmark network sees fewer windows without an object: most of them are not proposed.
+    return Counts(batch * 4 // 3, batch * 4 // 3), Counts(batch, -(-batch // 3))
+
+
 class Batch(NamedTuple):
     """The windows of one step, for each network."""
 
@@ -118,6 +131,7 @@ class Augmenter:
         negatives: images (RGB) without an object.
         mirror: whether a mirrored object is an object of the class.
         batch: objects per step of the landmark network.
+        hard_negatives: windows without an object that are drawn for each one of :func:`window_counts`.
     """
 
     def __init__(
@@ -128,20 +142,21 @@ class Augmenter:
         *,
         mirror: bool,
         batch: int,
+        hard_negatives: int = 1,
         seed: int,
     ) -> None:
         self._examples, self._mirrored, self._negatives, self._mirror = examples, mirrored, negatives, mirror
-        self._batch, self._seed = batch, seed
+        self._batch, self._hard_negatives, self._seed = batch, hard_negatives, seed
 
     def batch(self, step: int) -> Batch:
         """The batch of a step."""
         random = np.random.default_rng((self._seed, step))
-        # The landmark network sees fewer windows without an object: most of them are not proposed.
-        size = self._batch
-        proposal = self._windows(
-            random, PROPOSAL_SIZE, PROPOSAL_JITTER, size * 4 // 3, size * 4 // 3, upright=False
+        proposed, located = (
+            counts._replace(others=self._hard_negatives * counts.others)
+            for counts in window_counts(self._batch)
         )
-        landmark = self._windows(random, LANDMARK_SIZE, LANDMARK_JITTER, size, -(-size // 3), upright=True)
+        proposal = self._windows(random, PROPOSAL_SIZE, PROPOSAL_JITTER, proposed, upright=False)
+        landmark = self._windows(random, LANDMARK_SIZE, LANDMARK_JITTER, located, upright=True)
         return Batch(proposal, landmark)
 
     def _windows(
@@ -149,12 +164,11 @@ class Augmenter:
         random: np.random.Generator,
         size: int,
         jitter: Jitter,
-        objects: int,
-        others: int,
+        counts: Counts,
         *,
         upright: bool,
     ) -> Windows:
-        examples = self._examples
+        examples, (objects, others) = self._examples, counts
         chosen = random.integers(len(examples.images), size=objects)
         base = examples.frames[chosen]
         if not upright:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from jaxtyping import Float
 
 from nerfgen import storage
 from nerfgen.errors import InputError
+from nerfgen.landmark.union import LandmarkUnion
 from nerfgen.objectclass import ObjectClass, class_from_text, shipped_class
 
 SCHEMA = "landmarker/1"
@@ -26,16 +28,21 @@ class TrainedEstimator:
     """A trained landmark estimator.
 
     Attributes:
-        classes: classes that it distinguishes; all have the same landmarks.
-        shape: the mean shape in the unit window.
+        classes: classes that it distinguishes.
+        shapes: the mean shape of each class in the unit window; NaN for landmarks of other classes.
         parameters: of both networks, see :mod:`nerfgen.landmark.network`.
         threshold: smallest score of an object.
     """
 
     classes: tuple[ObjectClass, ...]
-    shape: Float[np.ndarray, "landmark 2"]
+    shapes: Float[np.ndarray, "class landmark 2"]
     parameters: storage.Record
     threshold: float = THRESHOLD
+
+    @cached_property
+    def landmarks(self) -> LandmarkUnion:
+        """All landmarks that it finds."""
+        return LandmarkUnion.of(self.classes)
 
     def label_of(self, described: ObjectClass, path: Path) -> int:
         """The label of a class.
@@ -47,9 +54,10 @@ class TrainedEstimator:
             InputError: the estimator was trained for other classes, or for other landmarks.
         """
         names = [known.name for known in self.classes]
-        if described.landmark_names != self.classes[0].landmark_names:
+        namesakes = [known for known in self.classes if known.name == described.name] or self.classes
+        if described.landmark_names not in [known.landmark_names for known in namesakes]:
             raise InputError(
-                f"{path} finds {', '.join(self.classes[0].landmark_names)}, but the landmarks of class "
+                f"{path} finds {', '.join(namesakes[0].landmark_names)}, but the landmarks of class "
                 f"{described.name} are {', '.join(described.landmark_names) or 'none'}; train one for the class"
             )
         if described.name not in names:
@@ -78,10 +86,12 @@ def save_estimator(
         summary: values that become attributes of the file.
     """
     with stage.create() as file:
-        storage.put(file, "landmark_names", trained.classes[0].landmark_names)
+        storage.put(file, "landmark_names", trained.landmarks.names)
         storage.put(file, "class_names", [described.name for described in trained.classes])
         storage.put(file, "class_descriptions", [described.text for described in trained.classes])
-        storage.put(file, "mean_shape", trained.shape)
+        storage.put(file, "mean_shape", np.nanmean(trained.shapes, axis=0))
+        if not trained.landmarks.is_shared:
+            storage.put(file, "mean_shapes", trained.shapes)
         storage.put(file, "threshold", trained.threshold)
         storage.put(file, "held_out_image", list(held_out))
         storage.put(file, "held_out_error", errors)
@@ -107,19 +117,35 @@ def load_estimator(path: Path) -> TrainedEstimator:
         )
         names = tuple(storage.strings(file["landmark_names"]))
         shape, threshold = file["mean_shape"][:], float(file["threshold"][()])
+        shapes = file["mean_shapes"][:] if "mean_shapes" in file else np.tile(shape, (len(classes), 1, 1))
         weights = storage.get_tree(file["weights"])
     fits = (
         bool(classes)
-        and all(described.landmark_names == names for described in classes)
         and len({described.name for described in classes}) == len(classes)
-        and bool(np.isfinite(shape).all() and np.ptp(shape) > 0 and 0 <= threshold <= 1)
+        and _are_of(shapes, classes, names)
+        and 0 <= threshold <= 1
         and all(isinstance(weights.get(name), dict) and _is_finite(weights[name]) for name in NETWORKS)
     )
     if not fits:
         raise InputError(
             f"{path}: its classes, landmarks, mean shape and weights do not fit together; train it again"
         )
-    return TrainedEstimator(classes, shape, weights, threshold)
+    return TrainedEstimator(classes, shapes, weights, threshold)
+
+
+def _are_of(
+    shapes: Float[np.ndarray, "class landmark 2"], classes: Sequence[ObjectClass], names: tuple[str, ...]
+) -> bool:
+    """Whether shapes are those of the classes' landmarks."""
+    union = LandmarkUnion.of(classes)
+    return union.names == names and all(
+        bool(
+            np.isfinite(shape[own]).all()
+            and np.ptp(shape[own]) > 0
+            and np.isfinite(shape).all(-1).sum() == len(own)
+        )
+        for shape, own in zip(shapes, union.places, strict=True)
+    )
 
 
 def _is_finite(tree: storage.Record) -> bool:

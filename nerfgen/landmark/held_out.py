@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from nerfgen.image import (
     InputImage,
@@ -17,6 +18,7 @@ from nerfgen.landmark import similarity
 from nerfgen.landmark.estimator_file import TrainedEstimator
 from nerfgen.landmark.network_estimator import ObjectDetector
 from nerfgen.landmark.training_images import AnnotatedImages
+from nerfgen.landmark.union import LandmarkUnion
 from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress
 
@@ -31,6 +33,7 @@ class HeldOutErrors:
         errors: their distance in units of the class.
         scores: of the objects found; 0 for none.
         found: whether an object of the right class was found with a sufficient score.
+        true_labels, labels: classes of the objects, from 1; 0 where none was found with a sufficient score.
     """
 
     paths: list[Path]
@@ -40,6 +43,8 @@ class HeldOutErrors:
     errors: Float[np.ndarray, "image landmark"]
     scores: Float[np.ndarray, " image"]
     found: Bool[np.ndarray, " image"]
+    true_labels: Int[np.ndarray, " image"]
+    labels: Int[np.ndarray, " image"]
 
 
 def measure_held_out(
@@ -53,23 +58,26 @@ def measure_held_out(
     Of several objects the one at the annotated position counts, whatever its score.
     """
     rows = np.flatnonzero(chosen)
-    described = trained.classes[0]
     detector = ObjectDetector(trained)
     truth = gathered.points[rows]
     points = np.full(truth.shape, np.nan)
-    scores, found = np.zeros(len(rows)), np.zeros(len(rows), bool)
+    scores, labels = np.zeros(len(rows)), np.zeros(len(rows), np.int64)
     for place, row in enumerate(rows):
         try:
             objects = detector.objects(InputImage(gathered.paths[row]))
         except UnreadableImageError:
             objects = []
         middle = np.nanmean(truth[place], axis=0)
-        near = [item for item in objects if np.linalg.norm(item.points.mean(axis=0) - middle) < item.size / 2]
+        near = [
+            item
+            for item in objects
+            if np.linalg.norm(np.nanmean(item.points, axis=0) - middle) < item.size / 2
+        ]
         if near:
             points[place], scores[place] = near[0].points, near[0].score
-            found[place] = near[0].score >= trained.threshold and near[0].label == gathered.labels[row]
+            labels[place] = near[0].label if near[0].score >= trained.threshold else 0
         progress(place + 1, len(rows))
-    errors = np.linalg.norm(points - truth, axis=-1) / _units(trained, described, truth)[:, None]
+    errors = np.linalg.norm(points - truth, axis=-1) / _units(trained, truth, gathered.labels[rows])[:, None]
     return HeldOutErrors(
         [gathered.paths[row] for row in rows],
         [gathered.names[row] for row in rows],
@@ -77,26 +85,55 @@ def measure_held_out(
         points,
         errors,
         scores,
-        found,
+        labels == gathered.labels[rows],
+        gathered.labels[rows],
+        labels,
     )
 
 
-def error_summary(measured: HeldOutErrors, described: ObjectClass) -> dict[str, Any]:
+def error_summary(measured: HeldOutErrors, classes: Sequence[ObjectClass]) -> dict[str, Any]:
     """Percentage of objects that were found, and mean errors in percent of the class's unit.
 
-    Objects with an insufficient score count for the errors too.
+    Objects with an insufficient score count for the errors too. Of several classes, the classes' own figures are under
+    ``classes``, and ``class_percent`` is how many of the objects with a sufficient score have the right class.
     """
     if not len(measured.names):
         return {}
-    place = {name: index for index, name in enumerate(described.landmark_names)}
+    landmarks = LandmarkUnion.of(classes)
+    if landmarks.is_shared:
+        figures = _figures(measured, np.ones(len(measured.names), bool), classes[0], landmarks.names)
+    else:
+        figures = {
+            "found_percent": 100 * float(measured.found.mean()),
+            "error_percent": _percent(measured.errors),
+        }
+    if len(classes) > 1:
+        sufficient = measured.labels > 0
+        right = (measured.labels == measured.true_labels)[sufficient]
+        figures["class_percent"] = 100 * float(right.mean()) if right.size else float("nan")
+        figures["classes"] = {
+            described.name: _figures(measured, measured.true_labels == label, described, landmarks.names)
+            for label, described in enumerate(classes, 1)
+            if (measured.true_labels == label).any()
+        }
+    return figures
+
+
+def _figures(
+    measured: HeldOutErrors, chosen: Bool[np.ndarray, " image"], described: ObjectClass, names: Sequence[str]
+) -> dict[str, Any]:
+    """The figures of one class's images."""
+    place = {name: index for index, name in enumerate(names)}
+    errors = measured.errors[chosen]
     groups = {
-        f"{name}_error_percent": measured.errors[:, [place[member] for member in members]]
+        f"{name}_error_percent": errors[:, [place[member] for member in members]]
         for name, members in described.groups.items()
     }
-    each = {name: _percent(measured.errors[:, index]) for index, name in enumerate(described.landmark_names)}
+    own = [place[name] for name in described.landmark_names]
+    each = {name: _percent(errors[:, place[name]]) for name in described.landmark_names}
     return {
-        "found_percent": 100 * float(measured.found.mean()),
-        "error_percent": _percent(measured.errors),
+        "found_percent": 100 * float(measured.found[chosen].mean()),
+        "error_percent": _percent(errors[:, own]),
         **{name: _percent(errors) for name, errors in groups.items()},
         **{
             f"{name}_error_percent": value
@@ -107,12 +144,19 @@ def error_summary(measured: HeldOutErrors, described: ObjectClass) -> dict[str, 
 
 
 def _units(
-    trained: TrainedEstimator, described: ObjectClass, truth: Float[np.ndarray, "image landmark 2"]
+    trained: TrainedEstimator,
+    truth: Float[np.ndarray, "image landmark 2"],
+    labels: Int[np.ndarray, " image"],
 ) -> Float[np.ndarray, " image"]:
     """The class's unit in each image; where its landmarks are missing, that of the mean shape fitted to the others."""
-    units = described.units(truth)
-    frames = similarity.fit(trained.shape, truth)
-    return np.where(np.isfinite(units), units, described.units(similarity.apply(frames, trained.shape[None])))
+    found = np.full(len(truth), np.nan)
+    for label, described in enumerate(trained.classes, 1):
+        rows, own = np.flatnonzero(labels == label), trained.landmarks.places[label - 1]
+        points, shape = truth[rows][:, own], trained.shapes[label - 1, own]
+        units = described.units(points)
+        fitted = described.units(similarity.apply(similarity.fit(shape, points), shape[None]))
+        found[rows] = np.where(np.isfinite(units), units, fitted)
+    return found
 
 
 def _percent(errors: Float[np.ndarray, "..."]) -> float:

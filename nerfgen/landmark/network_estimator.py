@@ -54,7 +54,7 @@ class DetectedObject:
     """One object in an image.
 
     Attributes:
-        points: x, y of its landmarks in the image's pixels.
+        points: x, y of all landmarks in the image's pixels; NaN for those of other classes.
         label: 1 for the first class, and so on.
         score: 0 to 1.
         size: of its window, pixels.
@@ -70,10 +70,10 @@ class ObjectDetector:
     """Finds all objects of an estimator's classes in an image."""
 
     def __init__(self, trained: TrainedEstimator) -> None:
-        self._parameters, self._shape = trained.parameters, trained.shape
-        self._mirrored = trained.classes[0].mirrored
-        classify, propose, self._locate = _programs(len(trained.shape), len(trained.classes))
-        self._search = WindowSearch(classify, propose, self._parameters, self._shape)
+        self._parameters, self._shapes = trained.parameters, trained.shapes
+        self._mirrored = trained.landmarks.mirrored
+        classify, propose, self._locate = _programs(len(trained.landmarks.names), len(trained.classes))
+        self._search = WindowSearch(classify, propose, self._parameters, self._shapes)
 
     def objects(self, image: InputImage) -> list[DetectedObject]:
         """All objects of an image by descending score, uncertain ones included.
@@ -89,7 +89,8 @@ class ObjectDetector:
                 break
         if not found:
             return []
-        frames = similarity.fit(self._shape, np.stack([item.points for item in found]))
+        shapes = self._shapes[[item.label - 1 for item in found]]
+        frames = similarity.fit(shapes, np.stack([item.points for item in found]))
         return [found[row] for row in distinct(frames, np.array([item.score for item in found]))]
 
     def _candidates(self, seen: _Seen) -> Iterator[Float[np.ndarray, "candidate 2 3"]]:
@@ -124,10 +125,11 @@ class ObjectDetector:
         last, probabilities = rounds[-1], np.mean([each.probabilities for each in rounds], axis=0)
         labels = 1 + probabilities[:, 1:].argmax(axis=1)
         scores = probabilities[np.arange(len(frames)), labels] * last.trust
-        fitted = similarity.fit(self._shape, last.points)
+        points = np.where(np.isfinite(self._shapes[labels - 1]), last.points, np.nan)
+        fitted = similarity.fit(self._shapes[labels - 1], points)
         return [
             DetectedObject(
-                last.points[row] / scale,
+                points[row] / scale,
                 int(labels[row]),
                 float(scores[row]),
                 float(similarity.window_size(fitted[row]) / scale[0]),
@@ -147,17 +149,21 @@ class ObjectDetector:
         given = np.concatenate([windows, windows[:, :, ::-1]]) if mirrored else windows
         logits, located = in_batches(self._locate, self._parameters, given, _BATCHES)
         probabilities = np.exp(logits - np.logaddexp.reduce(logits, axis=1, keepdims=True))
-        disagreement = np.zeros(len(frames))
+        apart = np.zeros_like(located)
         if mirrored:
             located, other = np.split(located, 2)
             other = (other * (-1, 1) + (1, 0))[:, self._mirrored]
-            disagreement = np.sqrt(((located - other) ** 2).sum(-1).mean(-1))
-            located = (located + other) / 2
             probabilities = probabilities.reshape(2, len(frames), -1).mean(0)
+            apart, located = located - other, (located + other) / 2
+        shapes = self._shapes[probabilities[:, 1:].argmax(axis=1)]
         points = similarity.apply(frames, located)
-        frames = _updated(frames, similarity.fit(self._shape, points))
-        shape = similarity.apply(similarity.inverse(frames), points)
-        deformation = np.sqrt(((shape - self._shape) ** 2).sum(-1).mean(-1))
+        frames = _updated(frames, similarity.fit(shapes, points))
+        own = similarity.apply(similarity.inverse(frames), points)
+        # Landmarks of other classes, which the shape lacks, do not count.
+        known = np.isfinite(shapes).all(-1)
+        disagreement, deformation = (
+            np.sqrt(np.mean((offset**2).sum(-1), axis=-1, where=known)) for offset in (apart, own - shapes)
+        )
         trust = 1 / (1 + (disagreement / _DISAGREEMENT) ** 4) / (1 + (deformation / _DEFORMATION) ** 4)
         return _Measured(points, frames, probabilities, trust)
 
@@ -215,6 +221,7 @@ class NetworkEstimator:
     def __init__(self, described: ObjectClass, file: Path) -> None:
         trained = load_estimator(file)
         self._label = trained.label_of(described, file)
+        self._own = trained.landmarks.places[self._label - 1]
         self._threshold = trained.threshold
         self.names = described.landmark_names
         self._detector = ObjectDetector(trained)
@@ -239,10 +246,11 @@ class NetworkEstimator:
         if not found:
             return Detection("no_object", np.full((len(self.names), 2), np.nan), np.zeros((0, 3)))
         largest = max(found, key=lambda item: item.size)
-        extent = float(np.ptp(largest.points, axis=0).max())
+        points = largest.points[self._own]
+        extent = float(np.ptp(points, axis=0).max())
         usable = "ok" if len(found) == 1 else "ok_largest"
         status = usable if extent >= _MIN_OBJECT else "too_small"
-        return Detection(status, largest.points, np.zeros((0, 3)), largest.score, len(found))
+        return Detection(status, points, np.zeros((0, 3)), largest.score, len(found))
 
 
 @functools.cache

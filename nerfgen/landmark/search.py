@@ -57,13 +57,17 @@ class WindowSearch:
         classify: the proposal network's logits, of its parameters and windows.
         propose: its logits and points.
         parameters: of both networks.
-        shape: the mean shape.
+        shapes: the mean shape of each class.
     """
 
     def __init__(
-        self, classify: Program, propose: Program, parameters: Any, shape: Float[np.ndarray, "landmark 2"]
+        self,
+        classify: Program,
+        propose: Program,
+        parameters: Any,
+        shapes: Float[np.ndarray, "class landmark 2"],
     ) -> None:
-        self._classify, self._propose, self._parameters, self._shape = classify, propose, parameters, shape
+        self._classify, self._propose, self._parameters, self._shapes = classify, propose, parameters, shapes
 
     def candidates(self, image: ReducedImage, stage: int) -> Candidates:
         """Candidates in the image's pixels; the stages go from large windows to small ones."""
@@ -82,7 +86,8 @@ class WindowSearch:
         window_frames = np.zeros((len(rows), 2, 3))
         window_frames[:, 0, 0] = window_frames[:, 1, 1] = position[rows, 2]
         window_frames[:, :, 2] = position[rows, :2]
-        frames = similarity.fit(self._shape, similarity.apply(window_frames, points))
+        shapes = self._shapes[logits[rows, 1:].argmax(axis=1)]
+        frames = similarity.fit(shapes, similarity.apply(window_frames, points))
         # An object that is much smaller or larger than its window belongs to another level.
         ratio = similarity.window_size(np.nan_to_num(frames)) / position[rows, 2]
         fits = similarity.is_usable(frames) & (ratio > 0.45) & (ratio < 1.4)

@@ -29,6 +29,13 @@ class EstimatorTraining(Settings, title="Training"):
         metavar="FOLDER",
         help="Images without any object of the classes, which the estimator learns to reject: people, for pets.",
     )
+    hard_negatives: int = setting(
+        1,
+        minimum=1,
+        maximum=16,
+        help="Windows without an object that are drawn for each one that counts: the networks learn from those that "
+        "they mistake most. 1 takes all.",
+    )
     split_by: int = setting(
         0,
         minimum=0,

@@ -31,14 +31,16 @@ def mean_shape(points: Float[np.ndarray, "image landmark 2"]) -> Float[np.ndarra
 
 
 def fit(
-    shape: Float[np.ndarray, "landmark 2"], points: Float[np.ndarray, "*batch landmark 2"]
+    shape: Float[np.ndarray, "*#batch landmark 2"], points: Float[np.ndarray, "*batch landmark 2"]
 ) -> Float[np.ndarray, "*batch 2 3"]:
-    """Least-squares similarities that map a shape to points; NaN with fewer than two points."""
-    known = np.isfinite(points).all(axis=-1)
+    """Least-squares similarities that map a shape, or one for each, to points; NaN with fewer than two points that both
+    have."""
+    known = np.isfinite(points).all(axis=-1) & np.isfinite(shape).all(axis=-1)
+    shape = np.nan_to_num(shape)
     weight = known / np.maximum(known.sum(axis=-1, keepdims=True), 1)
     target = np.where(known[..., None], points, 0.0)
     # With complex numbers a similarity is a multiplication and an addition.
-    source_x, target_x = shape[:, 0] + 1j * shape[:, 1], target[..., 0] + 1j * target[..., 1]
+    source_x, target_x = shape[..., 0] + 1j * shape[..., 1], target[..., 0] + 1j * target[..., 1]
     source_mean, target_mean = (weight * source_x).sum(-1), (weight * target_x).sum(-1)
     centred = source_x - source_mean[..., None]
     power = (weight * np.abs(centred) ** 2).sum(-1)

@@ -18,7 +18,15 @@ from nerfgen import storage
 from nerfgen.errors import InputError
 from nerfgen.image import InputImage, UnreadableImageError, digest_images, find_images
 from nerfgen.landmark import similarity
-from nerfgen.landmark.augmentation import Augmenter, Batch, Windows, draw_textures, recolor
+from nerfgen.landmark.augmentation import (
+    Augmenter,
+    Batch,
+    Counts,
+    Windows,
+    draw_textures,
+    recolor,
+    window_counts,
+)
 from nerfgen.landmark.estimator_file import TrainedEstimator, save_estimator
 from nerfgen.landmark.held_out import HeldOutErrors, error_summary, measure_held_out
 from nerfgen.landmark.network import Networks, expected_points
@@ -30,6 +38,7 @@ from nerfgen.landmark.training_images import (
     gather_images,
     load_examples,
 )
+from nerfgen.landmark.union import LandmarkUnion
 from nerfgen.objectclass import ObjectClass
 from nerfgen.optimize import Checkpoint, CheckpointSeries, Clock, Limits, load_checkpoint, run_loop
 from nerfgen.parallel import Progress, map_threads, silent
@@ -62,24 +71,33 @@ def initial_state(num_points: int, num_classes: int, seed: int) -> State:
     return State(parameters, _optimizer().init(parameters), jnp.zeros(4))
 
 
-def make_step(num_points: int, num_classes: int, seed: int) -> Callable[[State, Batch, Any, Any], State]:
+def make_step(
+    num_points: int, num_classes: int, seed: int, batch: int
+) -> Callable[[State, Batch, Any, Any], State]:
     """The jitted step: (state, batch, number of the step, fraction of the run that is done) to the next state.
 
-    Its terms are the proposal network's losses of classes and points, then those of the landmark network.
+    Its terms are the proposal network's losses of classes and points, then those of the landmark network. Of more
+    windows without an object than :func:`nerfgen.landmark.augmentation.window_counts` has for ``batch``, those with the
+    largest losses count (online hard example mining; Shrivastava et al. 2016).
     """
     networks = Networks(num_points, num_classes)
     optimiser = _optimizer()
     root = jax.random.key(seed + 1)
+    proposed, located = window_counts(batch)
 
     def losses(parameters: dict[str, PyTree], batch: Batch, key: Array) -> tuple[Array, Array]:
         keys = jax.random.split(key)
         terms = jnp.stack(
             [
                 *_losses(
-                    networks.propose(parameters, recolor(keys[0], batch.proposal.pixels)), batch.proposal
+                    networks.propose(parameters, recolor(keys[0], batch.proposal.pixels)),
+                    batch.proposal,
+                    proposed,
                 ),
                 *_losses(
-                    networks.locate(parameters, recolor(keys[1], batch.landmark.pixels)), batch.landmark
+                    networks.locate(parameters, recolor(keys[1], batch.landmark.pixels)),
+                    batch.landmark,
+                    located,
                 ),
             ]
         )
@@ -112,10 +130,12 @@ def _optimizer() -> optax.GradientTransformation:
     )
 
 
-def _losses(outputs: tuple[Array, Array], windows: Windows) -> tuple[Array, Array]:
+def _losses(outputs: tuple[Array, Array], windows: Windows, counts: Counts) -> tuple[Array, Array]:
     """Losses of the classes, and of the points."""
     logits, heatmaps = outputs
-    classes = optax.softmax_cross_entropy_with_integer_labels(logits, windows.labels).mean()
+    each = optax.softmax_cross_entropy_with_integer_labels(logits, windows.labels)
+    hardest, _ = jax.lax.top_k(each[counts.objects :], counts.others)
+    classes = jnp.concatenate([each[: counts.objects], hardest]).mean()
     points = _distance_loss(expected_points(heatmaps), windows.points)
     return classes, _heatmap_loss(heatmaps, windows.points) / _POINTS + points
 
@@ -170,7 +190,7 @@ def train_estimator(
     Ctrl-C and SIGTERM write a checkpoint before they take effect.
 
     Args:
-        classes: classes that the estimator distinguishes; all have the same landmarks.
+        classes: classes that the estimator distinguishes; landmarks of one name are one for all of them.
         settings: runs that are limited by minutes are not bit-reproducible.
         resume: continue from the newest checkpoint, if there is one.
         warn: called with one line for each kind of image that was skipped.
@@ -203,12 +223,15 @@ def train_estimator(
         "minutes": settings.minutes,
         "seed": seed,
         "negatives": bool(negatives),
+        # Absent from files of trainings that take all.
+        **({"hard_negatives": settings.hard_negatives} if settings.hard_negatives > 1 else {}),
     }
     stage = storage.Stage(output, "landmarker/1", classes[0], parameters=parameters, inputs=inputs)
     if stage.is_current(overwrite=overwrite):
         return {"kept": True, "output": str(output)}, None
     test = draw_held_out(gathered.groups, settings.held_out, seed)
-    learned, shape = _examples(gathered, ~test, load_progress, warn)
+    landmarks = LandmarkUnion.of(classes)
+    learned, shapes = _examples(gathered, landmarks, ~test, load_progress, warn)
     empty = draw_textures(_TEXTURES, seed)
     if negatives:
         more = _negatives([negatives / name for name in others], load_progress)
@@ -216,24 +239,28 @@ def train_estimator(
         empty += more * max(1, round(_TEXTURES / max(len(more), 1)))
     augmenter = Augmenter(
         learned,
-        classes[0].mirrored,
+        landmarks.mirrored,
         empty,
-        mirror=classes[0].mirror,
+        mirror=all(described.mirror for described in classes),
         batch=settings.batch,
+        hard_negatives=settings.hard_negatives,
         seed=seed,
     )
     checkpoints = CheckpointSeries(output)
     clock, state = _optimise(
-        augmenter, stage, checkpoints, (len(shape), len(classes), seed), limits, resume, progress
+        *(augmenter, stage, checkpoints),
+        (len(landmarks.names), len(classes), seed),
+        settings.batch,
+        *(limits, resume, progress),
     )
-    trained = TrainedEstimator(tuple(classes), shape, jax.tree.map(np.asarray, state.parameters))
+    trained = TrainedEstimator(tuple(classes), shapes, jax.tree.map(np.asarray, state.parameters))
     errors = measure_held_out(trained, gathered, test, measure_progress)
     summary = {
         "images": len(gathered.paths),
         "held_out": int(test.sum()),
         "steps": clock.done,
         "seconds": clock.seconds,
-        **error_summary(errors, classes[0]),
+        **error_summary(errors, classes),
     }
     save_estimator(
         stage,
@@ -242,25 +269,30 @@ def train_estimator(
         errors=errors.errors,
         scores=errors.scores,
         # Equal trainings give equal files, so these do not contain the time it took.
-        summary={name: value for name, value in summary.items() if name != "seconds"},
+        summary={name: value for name, value in summary.items() if name not in ("seconds", "classes")},
     )
     checkpoints.finish()
     return {**summary, "kept": False, "output": str(output)}, errors
 
 
 def _examples(
-    gathered: AnnotatedImages, chosen: np.ndarray, progress: Progress, warn: Callable[[str], None]
+    gathered: AnnotatedImages,
+    landmarks: LandmarkUnion,
+    chosen: np.ndarray,
+    progress: Progress,
+    warn: Callable[[str], None],
 ) -> tuple[Any, np.ndarray]:
-    """Examples of the chosen images and their mean shape."""
+    """Examples of the chosen images and the mean shapes of their classes."""
     rows = np.flatnonzero(chosen)
-    shape = similarity.mean_shape(gathered.points[rows])
-    usable = similarity.is_usable(similarity.fit(shape, gathered.points[rows]))
+    shapes = landmarks.mean_shapes(gathered.points[rows], gathered.labels[rows])
+    frames = similarity.fit(shapes[gathered.labels[rows] - 1], gathered.points[rows])
+    usable = similarity.is_usable(frames)
     rows = rows[usable]
     examples, unreadable = load_examples(
         [gathered.paths[row] for row in rows],
         gathered.points[rows],
         gathered.labels[rows],
-        shape,
+        frames[usable],
         progress=progress,
     )
     if not usable.all():
@@ -269,7 +301,7 @@ def _examples(
         warn(f"{len(unreadable)} unreadable images skipped, such as {unreadable[0]}")
     if not examples.images:
         raise InputError("none of the annotated images can be read")
-    return examples, shape
+    return examples, shapes
 
 
 def _negatives(paths: Sequence[Path], progress: Progress) -> list[Image.Image]:
@@ -288,6 +320,7 @@ def _optimise(
     stage: storage.Stage,
     checkpoints: CheckpointSeries,
     sizes: tuple[int, int, int],
+    batch: int,
     limits: Limits,
     resume: bool,
     progress: Progress,
@@ -300,7 +333,7 @@ def _optimise(
         state, clock = found.state, Clock(limits, done=found.step, seconds=found.seconds)
     else:
         checkpoints.discard_previous()
-    train_step = make_step(*sizes)
+    train_step = make_step(*sizes, batch)
 
     def report(state: State) -> State:
         classes, _, _, distance = (float(value) for value in state.terms)

@@ -19,6 +19,7 @@ from nerfgen.landmark import similarity
 from nerfgen.landmark.annotation_formats import read_annotations
 from nerfgen.landmark.annotation_tables import CAT_SUFFIX
 from nerfgen.landmark.annotations import Annotations, upright_points
+from nerfgen.landmark.union import LandmarkUnion
 from nerfgen.objectclass import ObjectClass
 from nerfgen.parallel import Progress, map_threads, silent
 from nerfgen.untrusted import printable
@@ -58,13 +59,7 @@ class AnnotatedImages:
 
 def annotated_classes(sources: Sequence[AnnotatedFolder]) -> list[str]:
     """The classes that the annotations name, in order of appearance; "" for objects without a class."""
-    return list(
-        dict.fromkeys(
-            label
-            for source in sources
-            for label in read_annotations(source.annotations, source.images).labels
-        )
-    )
+    return list(dict.fromkeys(label for source in sources for label in _read(source).labels))
 
 
 def gather_images(
@@ -82,24 +77,21 @@ def gather_images(
         InputError: the annotations don't fit the classes, or too few images remain.
     """
     for described in classes:
-        if described.landmark_names != classes[0].landmark_names:
-            raise InputError(
-                f"classes {classes[0].name} and {described.name} have different landmarks; train an estimator for each"
-            )
-    if len(classes[0].landmark_names) < 2:
-        raise InputError(f"class {classes[0].name} has too few landmarks; name two or more in its file")
+        if len(described.landmark_names) < 2:
+            raise InputError(f"class {described.name} has too few landmarks; name two or more in its file")
+    landmarks = LandmarkUnion.of(classes)
     paths: list[Path] = []
     names: list[str] = []
-    points, labels, groups, notes, inputs = [], [], [], [], []
+    notes: list[str] = []
+    points, labels, groups, inputs = [], [], [], []
     for place, source in enumerate(sources):
-        found = read_annotations(source.annotations, source.images)
-        found = found.with_names(classes[0].landmark_names, str(source.annotations))
+        found = _read(source)
+        by_place = place if len(sources) == len(classes) else 0
+        own = _labels(found, classes, source, by_place, notes, len(sources))
+        found = _in_union(found, own, classes, landmarks, str(source.annotations))
         there = find_images(source.images)
         found = found.of_files(there, source.images, source.annotations)
         notes += [f"{source.annotations}: {note} skipped" for note in found.notes]
-        own = _labels(
-            found, classes, source, place if len(sources) == len(classes) else 0, notes, len(sources)
-        )
         present = set(there)
         known = np.array([name in present for name in found.images])
         found, fits = _in_pixels(found, source.images, known)
@@ -132,6 +124,41 @@ def gather_images(
     return AnnotatedImages(
         paths, names, np.concatenate(points), np.concatenate(labels), groups, notes, inputs
     )
+
+
+def _read(source: AnnotatedFolder) -> Annotations:
+    """Annotations of a source in any format, or the usable landmarks of a file of nerfgen."""
+    path = source.annotations
+    if path.suffix.lower() not in (".h5", ".hdf5"):
+        return read_annotations(path, source.images)
+    with storage.reading(path, "landmarks/1", made_by=f"nerfgen landmark {source.images}") as file:
+        rows = np.flatnonzero(storage.usable(storage.strings(file["status"])))
+        images, described = storage.strings(file["image"]), storage.class_of(file)
+        if not len(rows):
+            raise InputError(f"{path} has no usable landmarks; give a file that has some")
+        return Annotations(
+            tuple(images[row] for row in rows),
+            tuple(storage.strings(file["landmark_names"])),
+            file["landmarks"][:][rows].astype(np.float64),
+            (described.name,) * len(rows),
+            file["image_size"][:][rows].astype(np.int64),
+        )
+
+
+def _in_union(
+    found: Annotations,
+    labels: Int[np.ndarray, " image"],
+    classes: Sequence[ObjectClass],
+    landmarks: LandmarkUnion,
+    source: str,
+) -> Annotations:
+    """Annotations with the points of all landmarks; NaN for those of other classes."""
+    points = np.full((len(labels), len(landmarks.names), 2), np.nan)
+    for label in np.unique(labels[labels > 0]).tolist():
+        rows = np.flatnonzero(labels == label)
+        own = found.rows(rows.tolist()).with_names(classes[label - 1].landmark_names, source)
+        points[rows] = landmarks.spread(label, own.points)
+    return replace(found, names=landmarks.names, points=points)
 
 
 def draw_held_out(groups: Sequence[str], fraction: float, seed: int) -> Bool[np.ndarray, " image"]:
@@ -250,7 +277,7 @@ def load_examples(
     paths: Sequence[Path],
     points: Float[np.ndarray, "image landmark 2"],
     labels: Int[np.ndarray, " image"],
-    shape: Float[np.ndarray, "landmark 2"],
+    frames: Float[np.ndarray, "image 2 3"],
     *,
     progress: Progress = silent,
 ) -> tuple[Examples, list[Path]]:
@@ -258,12 +285,11 @@ def load_examples(
 
     Args:
         points: in the images' pixels.
-        shape: the mean shape, in the unit window.
+        frames: of the objects in their images, see :mod:`nerfgen.landmark.similarity`.
 
     Returns:
         The examples, and the images that can't be decoded, which are skipped.
     """
-    frames = similarity.fit(shape, points)
     centers = similarity.apply(frames, np.array([[0.5, 0.5]]))[:, 0]
     sides = _REACH * similarity.window_size(frames)
     windows = np.concatenate([centers - sides[:, None] / 2, sides[:, None]], axis=1)

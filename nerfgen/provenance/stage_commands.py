@@ -198,7 +198,7 @@ def train_landmarker(origin: Origin) -> Call:
             origin.notes.append("the annotations are assumed to be in the folder of the images")
         else:
             sources.append(origin.input(annotations, f"ANNOTATIONS{suffix}"))
-    values = origin.own("split_by", "held_out", "batch", "minutes", "seed")
+    values = origin.own("split_by", "held_out", "batch", "minutes", "seed", "hard_negatives")
     if not (origin.parameters["minutes"] and origin.parameters["steps"] is None):
         values["steps"] = origin.parameters["steps"]
     if origin.parameters["negatives"]:
