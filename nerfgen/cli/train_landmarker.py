@@ -34,7 +34,7 @@ def train_landmarker(
         typer.Argument(
             metavar="IMAGES ANNOTATIONS ...",
             help="Folder of images and their annotations: a .csv file (image,x0,y0,... or image,NAME_x,NAME_y,...), "
-            "a COCO .json file, a folder of the CAT dataset's .cat files, or what `nerfgen landmark` wrote (.h5). Several "
+            "a COCO .json file, a folder of the CAT dataset's .cat files, or what `nerfgen landmark` wrote. Several "
             "such pairs may follow.",
             show_default=False,
         ),

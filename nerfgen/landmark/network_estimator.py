@@ -87,11 +87,7 @@ class ObjectDetector:
             found += self._objects(seen, frames)
             if any(item.score >= _CERTAIN for item in found):
                 break
-        if not found:
-            return []
-        shapes = self._shapes[[item.label - 1 for item in found]]
-        frames = similarity.fit(shapes, np.stack([item.points for item in found]))
-        return [found[row] for row in distinct(frames, np.array([item.score for item in found]))]
+        return self._distinct(found)
 
     def _candidates(self, seen: _Seen) -> Iterator[Float[np.ndarray, "candidate 2 3"]]:
         """Frames of possible objects, the likeliest first: of upright objects, then of others, which a search for
@@ -114,8 +110,20 @@ class ObjectDetector:
         frames = frames * (np.array(scale) / np.array(seen.scale))[None, :, None]
         first = self._measure(pixels, frames, mirrored=False)
         likely = (1 - first.probabilities[:, 0]) * first.trust
-        rows = [row for row in distinct(first.frames, likely) if likely[row] > _HOPELESS]
-        frames = first.frames[rows[:_MAX_MEASURED_TWICE]]
+        several = [int(row) for row in np.argsort(-likely, kind="stable") if likely[row] > _HOPELESS]
+        # One window of each object, and the others where that ends with no certain object: some starts go astray.
+        ones = [row for row in distinct(first.frames, likely) if row in several][:_MAX_MEASURED_TWICE]
+        found: list[DetectedObject] = []
+        for rows in (ones, [row for row in several if row not in ones][:_MAX_MEASURED_TWICE]):
+            found += self._refined(pixels, scale, first.frames[rows])
+            if any(item.score >= _CERTAIN for item in found):
+                break
+        return self._distinct(found)
+
+    def _refined(
+        self, pixels: ReducedImage, scale: tuple[float, float], frames: Float[np.ndarray, "window 2 3"]
+    ) -> list[DetectedObject]:
+        """Objects about frames, measured in rounds: each one starts from the frames of the landmarks before."""
         if not len(frames):
             return []
         rounds = []
@@ -126,16 +134,19 @@ class ObjectDetector:
         labels = 1 + probabilities[:, 1:].argmax(axis=1)
         scores = probabilities[np.arange(len(frames)), labels] * last.trust
         points = np.where(np.isfinite(self._shapes[labels - 1]), last.points, np.nan)
-        fitted = similarity.fit(self._shapes[labels - 1], points)
+        sizes = similarity.window_size(similarity.fit(self._shapes[labels - 1], points)) / scale[0]
         return [
-            DetectedObject(
-                points[row] / scale,
-                int(labels[row]),
-                float(scores[row]),
-                float(similarity.window_size(fitted[row]) / scale[0]),
-            )
-            for row in distinct(fitted, scores)
+            DetectedObject(points[row] / scale, int(labels[row]), float(scores[row]), float(sizes[row]))
+            for row in range(len(frames))
         ]
+
+    def _distinct(self, found: list[DetectedObject]) -> list[DetectedObject]:
+        """Different objects by descending score."""
+        if not found:
+            return []
+        shapes = self._shapes[[item.label - 1 for item in found]]
+        frames = similarity.fit(shapes, np.stack([item.points for item in found]))
+        return [found[row] for row in distinct(frames, np.array([item.score for item in found]))]
 
     def _measure(
         self, image: ReducedImage, frames: Float[np.ndarray, "window 2 3"], *, mirrored: bool

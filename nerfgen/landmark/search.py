@@ -33,7 +33,7 @@ _SIZE_RATIO = 1.5
 # Windows that are classified together, and those of which landmarks are proposed.
 _CLASSIFIED, _PROPOSED = (32, 128), (8, 32)
 # Fewest pixels of a reduced image in one of a window.
-_REDUCED = 1.0
+_REDUCED = 2.0
 
 Program = Callable[[Any, UInt8[np.ndarray, "window size size 3"]], Any]
 
