@@ -18,6 +18,9 @@ from nerfgen.objectclass import ObjectClass
 from nerfgen.pretrained import PublishedNetwork, installation_warnings
 from nerfgen.storage import file_digest
 
+# Raised when a trained estimator finds other landmarks in equal images.
+_SEARCH_VERSION = 2
+
 
 @dataclass(frozen=True)
 class Detection:
@@ -135,7 +138,7 @@ def estimator_for(
         if not file.is_file():
             raise InputError(f"{file} does not exist; make it with `{_training(described)} -o {file}`")
         load_estimator(file).label_of(described, file)
-        identity = f"trained-{file_digest(file)[1]}"
+        identity = f"trained-{_SEARCH_VERSION}-{file_digest(file)[1]}"
         module = "nerfgen.landmark.network_estimator"
         return EstimatorSpec(module, "NetworkEstimator", identity, (described, file))
     if described.landmarker == "face_mesh":

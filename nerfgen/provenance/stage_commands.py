@@ -32,7 +32,7 @@ def landmark(origin: Origin) -> Call:
     data = origin.images(origin.written.names)
     identity, model = str(origin.parameters["estimator"]), None
     if identity.startswith(_TRAINED):
-        model = origin.by_digest(identity.removeprefix(_TRAINED), (".h5",), "LANDMARKER.h5")
+        model = origin.by_digest(identity.rpartition("-")[2], (".h5",), "LANDMARKER.h5")
     return origin.call(
         "landmark",
         [data],
