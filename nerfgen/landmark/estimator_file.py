@@ -89,8 +89,10 @@ def save_estimator(
         storage.put(file, "landmark_names", trained.landmarks.names)
         storage.put(file, "class_names", [described.name for described in trained.classes])
         storage.put(file, "class_descriptions", [described.text for described in trained.classes])
-        storage.put(file, "mean_shape", np.nanmean(trained.shapes, axis=0))
-        if not trained.landmarks.is_shared:
+        if trained.landmarks.is_shared:
+            storage.put(file, "mean_shape", trained.shapes[0])
+        else:
+            storage.put(file, "mean_shape", np.nanmean(trained.shapes, axis=0))
             storage.put(file, "mean_shapes", trained.shapes)
         storage.put(file, "threshold", trained.threshold)
         storage.put(file, "held_out_image", list(held_out))
