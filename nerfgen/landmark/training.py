@@ -134,8 +134,10 @@ def _losses(outputs: tuple[Array, Array], windows: Windows, counts: Counts) -> t
     """Losses of the classes, and of the points."""
     logits, heatmaps = outputs
     each = optax.softmax_cross_entropy_with_integer_labels(logits, windows.labels)
-    hardest, _ = jax.lax.top_k(each[counts.objects :], counts.others)
-    classes = jnp.concatenate([each[: counts.objects], hardest]).mean()
+    if len(each) > sum(counts):
+        hardest, _ = jax.lax.top_k(each[counts.objects :], counts.others)
+        each = jnp.concatenate([each[: counts.objects], hardest])
+    classes = each.mean()
     points = _distance_loss(expected_points(heatmaps), windows.points)
     return classes, _heatmap_loss(heatmaps, windows.points) / _POINTS + points
 
