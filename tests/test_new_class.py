@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 PAGE = (Path(__file__).parents[1] / "docs" / "classes.md").read_text(encoding="utf-8")
 (CLASS,) = re.findall(r'^```toml\n(name = "owl".*?)^```', PAGE, flags=re.MULTILINE | re.DOTALL)
 (COMMANDS,) = re.findall(r"^```sh\n([^`]* owls [^`]*)^```", PAGE, flags=re.MULTILINE)
-COUNT, NEW, SIZE = 64, 2, 64
+COUNT, NEW, SIZE = 64, 6, 64
 
 
 @pytest.fixture(scope="module")
